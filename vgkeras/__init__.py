@@ -35,7 +35,7 @@ _NAMES = {
     "sweep": "sweeps",
 }
 
-__all__ = sorted([*_MODULES, *_NAMES])  # noqa: PLE0605
+__all__ = sorted([*_MODULES, *_NAMES])
 
 
 def __getattr__(name: str) -> Any:
