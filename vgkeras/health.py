@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,6 @@ from vgkeras import _checks, theory
 from vgkeras.logs import LOSS_COLUMNS, GradientLog
 
 VERDICTS = theory.VERDICTS
-_TOO_LARGE = "too large for a number"
 
 
 def run_verdict(first_loss: float, last_loss: float, loss_zero: float) -> str:
@@ -56,9 +56,9 @@ def run_verdicts(losses: pd.DataFrame, runs: pd.DataFrame) -> pd.Series:
 
     Example:
         >>> losses = pd.DataFrame({"run": 0, "step": [0, 1], "loss": [1.0, np.inf]})
-        >>> run_verdicts(losses, pd.DataFrame({"run": [0], "loss_zero": [1.0]}))
-        0    diverges
-        Name: verdict, dtype: object
+        >>> runs = pd.DataFrame({"run": [0], "loss_zero": [1.0]})
+        >>> run_verdicts(losses, runs).tolist()
+        ['diverges']
     """
     _check_columns("losses", losses, LOSS_COLUMNS)
     _check_columns("runs", runs, ("run", "loss_zero"))
@@ -70,7 +70,28 @@ def run_verdicts(losses: pd.DataFrame, runs: pd.DataFrame) -> pd.Series:
             "."
         )
     words = theory.judge(ends["first"], ends["last"], runs["loss_zero"])
-    return pd.Series(words.astype(object), index=runs.index, name="verdict")
+    return pd.Series(words.tolist(), index=runs.index, name="verdict")
+
+
+def judged(log: GradientLog) -> GradientLog:
+    """Fills the column `verdict` of `log.runs` from its losses.
+
+    Args:
+        log: A log whose losses are complete.
+
+    Returns:
+        The same log with new verdicts; its theory keeps its own.
+
+    Raises:
+        ValueError: If a run has no losses.
+
+    Example:
+        >>> from vgkeras import predict
+        >>> judged(predict(scales=[0.5], depths=[2, 50]))
+        <GradientLog: 2 runs (1 trains, 1 stalls)>
+    """
+    verdicts = run_verdicts(log.losses, log.runs)
+    return replace(log, runs=log.runs.assign(verdict=verdicts))
 
 
 def sentences(log: GradientLog) -> list[str]:

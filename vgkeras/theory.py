@@ -180,6 +180,36 @@ def trajectory(
     return np.moveaxis(path, 0, -1)
 
 
+def log_gap(s: ArrayLike, depth: ArrayLike, target: ArrayLike) -> np.ndarray:
+    """Returns how far a mode is from its target, `ln |s**depth - target|`.
+
+    Where both nearly cancel, the difference of their logarithms keeps the digits
+    that the difference of the powers has lost; far out, no power overflows.
+
+    Args:
+        s: Values of a mode, any shape, real or complex.
+        depth: Number of layers; broadcast against `s`.
+        target: What `s**depth` has to reach, real or complex; broadcast.
+
+    Returns:
+        Natural logarithms, `-inf` at the target, of the broadcast shape.
+
+    Example:
+        >>> log_gap([1.0, 0.5], 2000, 1.0)
+        array([-inf,   0.])
+    """
+    s, depth, target = np.asarray(s), np.asarray(depth), np.asarray(target)
+    with np.errstate(all="ignore"):
+        log_power = _times(depth, np.log(np.abs(s)))
+        log_target = np.log(np.abs(target))
+        turn = _sign(s) ** depth * np.conj(_sign(target))
+        distance = np.clip(log_power - log_target, -800, 700)
+        ratio = np.expm1(distance) * turn + (turn - 1)
+        gap = log_target + np.log(np.abs(ratio))
+        gap = np.where(log_power - log_target > 700, log_power, gap)
+    return np.where(target == 0, log_power, gap)
+
+
 def steps_to_learn(
     scale: float,
     depth: int,
@@ -204,8 +234,9 @@ def steps_to_learn(
         fraction: Share of the loss that may be left, between 0 and 1.
 
     Returns:
-        Number of updates; 0 if it starts at the target; `inf` if it never learns
-        (`scale` 0, or a target of the sign that the stack cannot reach).
+        Number of updates; 0 if it starts at the target; `inf` if it never learns:
+        from `scale` 0, for a target of the sign that the stack cannot reach, or if
+        the first step throws it out.
 
     Raises:
         TypeError: If an argument is not a number.
@@ -218,11 +249,10 @@ def steps_to_learn(
     depth = _checks.check_positive_int("depth", depth)
     rate = _checks.check_positive("rate", rate)
     fraction = _check_fraction(fraction)
-    s, m = _mirrored(
-        _checks.check_finite("scale", scale),
-        depth,
-        _checks.check_finite("target", target),
-    )
+    scale = _checks.check_finite("scale", scale)
+    s, m = _mirrored(scale, depth, _checks.check_finite("target", target))
+    if depth > 1 and _gap(s, depth, m) > 0 and _thrown_out(s, depth, rate, m):
+        return math.inf
     allowed = math.sqrt(fraction) * min(abs(_gap(s, depth, m)), abs(m))
     return _steps_until(s, depth, rate, m, allowed)
 
@@ -738,17 +768,10 @@ def _power_minus(
     scale: float, power: int, m: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sign and natural logarithm of `scale**power - m`."""
-    log_power, log_m = _times(power, _log(abs(scale))), _log(np.abs(m))
+    difference = log_gap(scale, power, m)
     sign = np.float64(np.sign(scale)) ** power
-    with np.errstate(all="ignore"):
-        ratio = np.clip(log_power - log_m, -800, 700)
-        same = log_m + _log(np.abs(np.expm1(ratio)))
-        same = np.where(log_power - log_m > 700, log_power, same)
-        other = np.logaddexp(log_power, log_m)
-    alike = sign * m > 0
-    difference = np.where(m == 0, log_power, np.where(alike, same, other))
-    larger = np.where(alike & (ratio < 0), -sign, sign)
-    return np.where(sign == 0, -np.sign(m), larger), difference
+    log_power, log_m = _times(power, _log(abs(scale))), _log(np.abs(m))
+    return np.where(log_power > log_m, sign, -np.sign(m)), difference
 
 
 def _scaled(scale: float, power: int, seen: np.ndarray) -> np.ndarray:
@@ -774,7 +797,12 @@ def _exp(value: Any) -> Any:
         return np.exp(value)
 
 
-def _times(exponent: Any, logarithm: float) -> Any:
+def _sign(value: np.ndarray) -> np.ndarray:
+    """`value / |value|`, 1 for 0: -1 and 1 are exact, as are their powers."""
+    return np.where(value == 0, 1, np.sign(value))
+
+
+def _times(exponent: Any, logarithm: Any) -> Any:
     """`exponent * logarithm` with `0**0 = 1`."""
     with np.errstate(invalid="ignore"):
         return np.where(np.equal(exponent, 0), 0.0, exponent * logarithm)
