@@ -1,0 +1,563 @@
+"""Charts, from small logs whose drawing can be worked out in the head."""
+
+import math
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+
+from vgkeras import charts
+from vgkeras.logs import KINDS, GradientLog
+
+
+def make_log(losses, norms=None, *, scales=None, depths=None, origin="measured"):
+    """A log with a run per list of losses; `norms[run]` is constant over layers."""
+    count = len(losses)
+    scales = scales or [0.5] * count
+    depths = depths or [2] * count
+    runs = pd.DataFrame(
+        {
+            "run": range(count),
+            "depth": depths,
+            "units": 2,
+            "output_units": 2,
+            "scale": scales,
+            "initializer": "identity",
+            "optimizer": "sgd",
+            "learning_rate": 0.01,
+            "steps": [len(loss) - 1 for loss in losses],
+            "dtype": "float32",
+            "target": "identity",
+            "samples": 4,
+            "seed": 0,
+            "loss_zero": 1.0,
+            "verdict": "stalls",
+        }
+    )
+    losses = pd.DataFrame(
+        [
+            (run, step, float(loss))
+            for run, values in enumerate(losses)
+            for step, loss in enumerate(values)
+        ],
+        columns=["run", "step", "loss"],
+    )
+    layers = [
+        layer_row(run, 0, layer, kind, norm)
+        for run, norm in enumerate(norms or [0.0] * count)
+        for kind in KINDS
+        for layer in range(1, depths[run] + 1)
+    ]
+    return GradientLog(runs, losses, pd.DataFrame(layers), {"origin": origin})
+
+
+def layer_row(run, step, layer, kind, norm):
+    rest = ("log10_max", "zero_fraction", "nonfinite_fraction", "frozen_fraction")
+    return {
+        "run": run,
+        "step": step,
+        "layer": layer,
+        "name": f"dense_{layer}/kernel",
+        "kind": kind,
+        "log10_norm": float(norm),
+        **dict.fromkeys((*rest, "update_ratio"), 0.0),
+    }
+
+
+def with_theory(log, theory):
+    return GradientLog(log.runs, log.losses, log.layers, log.metadata, theory)
+
+
+def marks(chart):
+    """What is drawn: `(mark type, rows)` of each layer of a chart with data."""
+    found = []
+    for layer in chart.layer:
+        mark = layer.mark if isinstance(layer.mark, str) else layer.mark.type
+        found.append((mark, layer.data))
+    return found
+
+
+def points(chart):
+    """All rows drawn as points, measured and flagged."""
+    return pd.concat([rows for mark, rows in marks(chart) if mark == "point"])
+
+
+def lines(chart):
+    return next(rows for mark, rows in marks(chart) if mark == "line")
+
+
+def panels(chart):
+    return chart.concat if isinstance(chart, alt.ConcatChart) else [chart]
+
+
+def encoding(chart, mark):
+    layers = chart.to_dict()["layer"]
+    return next(lay["encoding"] for lay in layers if lay["mark"]["type"] == mark)
+
+
+def test_charts_work_without_tensorflow():
+    code = "import sys, vgkeras.charts; print('tensorflow' in sys.modules)"
+
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert told.stdout.strip() == "False"
+
+
+def test_loss_is_drawn_as_its_base_10_logarithm():
+    chart = charts.loss_by_step(make_log([[1.0, 0.1, 0.001]]))
+
+    assert points(chart)["y"].tolist() == pytest.approx([0, -1, -3])
+    assert points(chart)["step"].tolist() == [0, 1, 2]
+    assert encoding(chart, "point")["y"]["field"] == "y"
+    assert encoding(chart, "point")["y"]["title"] == "loss (log scale)"
+    assert encoding(chart, "point")["x"]["title"] == "training step"
+
+
+def test_ticks_are_named_in_powers_of_ten():
+    chart = charts.loss_by_step(make_log([[1.0, 1e-10]]))
+
+    axis = encoding(chart, "point")["y"]["axis"]
+    assert axis["values"] == [-10, -8, -6, -4, -2, 0]
+    assert "'-10': '10⁻¹⁰'" in axis["labelExpr"]
+
+
+def test_measurement_is_points_and_theory_is_dashed_lines():
+    measured = make_log([[1.0, 0.1]])
+    theory = make_log([[1.0, 0.2]], origin="theory")
+
+    chart = charts.loss_by_step(with_theory(measured, theory))
+
+    assert points(chart)["origin"].unique().tolist() == ["measured"]
+    assert lines(chart)["y"].tolist() == pytest.approx([0, math.log10(0.2)])
+    line = next(
+        lay for lay in chart.to_dict()["layer"] if lay["mark"]["type"] == "line"
+    )
+    assert line["mark"]["strokeDash"] == [6, 4]
+
+
+def test_a_log_of_theory_alone_is_drawn_dashed():
+    chart = charts.loss_by_step(make_log([[1.0, 0.1]], origin="theory"))
+
+    assert points(chart).empty
+    assert lines(chart)["y"].tolist() == pytest.approx([0, -1])
+    assert chart.title.subtitle == ["Dashed lines: theory."]
+
+
+def test_measurement_alone_is_drawn_without_a_line():
+    chart = charts.loss_by_step(make_log([[1.0, 0.1]]))
+
+    assert lines(chart).empty
+    assert chart.title.subtitle == ["Points: measured."]
+
+
+def test_every_scale_has_a_colour_and_a_shape_of_its_own():
+    log = make_log([[1.0]] * 3, scales=[1.5, 0.5, 0.9])
+
+    found = encoding(charts.loss_by_step(log), "point")
+
+    for channel in ("color", "shape"):
+        assert found[channel]["field"] == "series"
+        assert found[channel]["scale"]["domain"] == ["0.5", "0.9", "1.5"]
+        assert len(set(found[channel]["scale"]["range"])) == 3
+
+
+def test_eighteen_scales_differ_in_colour_or_shape():
+    log = make_log([[1.0]] * 18, scales=[0.1 * k for k in range(1, 19)])
+
+    found = encoding(charts.loss_by_step(log), "point")
+
+    looks = zip(
+        found["color"]["scale"]["range"], found["shape"]["scale"]["range"], strict=True
+    )
+    assert len(set(looks)) == 18
+
+
+def test_a_run_without_a_scale_is_named_by_its_initializer():
+    log = make_log([[1.0]])
+    log.runs["scale"] = np.nan
+    log.runs["initializer"] = "glorot_uniform"
+
+    found = encoding(charts.loss_by_step(log), "point")
+
+    assert found["color"]["scale"]["domain"] == ["glorot_uniform"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "flag", "edge"),
+    [
+        (0.0, "exactly 0", "bottom"),
+        (1e-20, "below 10⁻¹²", "bottom"),
+        (math.inf, "Inf or NaN", "top"),
+        (math.nan, "Inf or NaN", "top"),
+        (1e150, "above 10¹²", "top"),
+    ],
+)
+def test_a_loss_without_a_place_on_the_axis_is_flagged_at_the_edge(loss, flag, edge):
+    chart = charts.loss_by_step(make_log([[1.0, 0.1, loss]]))
+
+    drawn = points(chart).set_index("step")
+    assert drawn.loc[2, "flag"] == flag
+    assert drawn.loc[[0, 1], "flag"].tolist() == ["", ""]
+    assert drawn.loc[2, "y"] > 0 if edge == "top" else drawn.loc[2, "y"] < -1
+    low, high = encoding(chart, "point")["y"]["scale"]["domain"]
+    assert low < drawn["y"].min() and drawn["y"].max() < high  # noqa: PT018
+    assert flag in encoding(chart, "point")["shape"]["scale"]["domain"]
+
+
+def test_a_diverging_run_does_not_flatten_the_others():
+    log = make_log([[1.0, 1e150], [1.0, 0.1]], scales=[1.5, 0.9])
+
+    low, high = encoding(charts.loss_by_step(log), "point")["y"]["scale"]["domain"]
+
+    assert high - low < 2
+
+
+def test_flagged_marks_of_different_scales_do_not_hide_each_other():
+    log = make_log([[1.0, math.inf]] * 2, scales=[1.5, 1.8])
+
+    drawn = points(charts.loss_by_step(log))
+
+    assert drawn.loc[drawn["flag"] != "", "y"].nunique() == 2
+
+
+def test_a_line_breaks_where_theory_is_off_the_axis():
+    log = make_log([[1.0, math.inf, 0.1]], origin="theory")
+
+    chart = charts.loss_by_step(log)
+
+    assert lines(chart)["y"].isna().tolist() == [False, True, False]
+    assert points(chart)["flag"].tolist() == ["Inf or NaN"]
+
+
+def test_no_value_that_is_not_finite_reaches_the_drawing():
+    log = make_log([[0.0, math.inf, math.nan, 1.0]], [-math.inf])
+
+    for chart in (
+        charts.loss_by_step(log),
+        charts.final_loss_by_depth(log),
+        charts.gradient_by_depth(log),
+        charts.kinds_by_layer(log),
+    ):
+        assert np.isfinite(points(chart)["y"]).all()
+
+
+def test_long_runs_are_thinned_and_say_so():
+    chart = charts.loss_by_step(make_log([[1.0] * 202]))
+
+    steps = points(chart)["step"].tolist()
+    assert steps == [*range(0, 201, 5), 201]
+    assert "Every 5th step drawn." in " ".join(chart.title.subtitle)
+
+
+def test_thinning_keeps_the_step_at_which_a_run_leaves_the_axis():
+    losses = [1.0] * 202
+    losses[7:] = [math.inf] * 195
+
+    drawn = points(charts.loss_by_step(make_log([losses]))).set_index("step")
+
+    assert drawn.loc[6, "flag"] == ""
+    assert drawn.loc[7, "flag"] == "Inf or NaN"
+
+
+def test_several_depths_stand_in_panels():
+    log = make_log([[1.0, 0.5]] * 3, depths=[2, 3, 2], scales=[0.5, 0.5, 0.9])
+
+    chart = charts.loss_by_step(log)
+
+    assert [len(points(panel)) for panel in panels(chart)] == [4, 2]
+    assert "depth 2" in charts.description(chart)
+    assert "depth 3" in charts.description(chart)
+
+
+def test_the_title_of_losses_says_which_scales_train():
+    log = make_log([[1.0, 0.0]] * 3, scales=[0.5, 0.9, 1.5])
+    log.runs["verdict"] = ["stalls", "stalls", "diverges"]
+
+    chart = charts.loss_by_step(log)
+
+    assert " ".join(chart.title.text) == "Depth 2: 0.5 and 0.9 stall; 1.5 diverges"
+
+
+def test_final_loss_is_the_last_of_each_run():
+    log = make_log([[1.0, 0.1], [1.0, 0.5, 0.01]], depths=[2, 10])
+
+    chart = charts.final_loss_by_depth(log)
+
+    drawn = points(chart)
+    assert drawn["depth"].tolist() == [2, 10]
+    assert drawn["y"].tolist() == pytest.approx([-1, -2])
+    assert encoding(chart, "point")["x"]["axis"]["values"] == [2, 10]
+
+
+def test_final_loss_is_compared_with_the_loss_of_answering_zero():
+    log = make_log([[1.0, 0.1]])
+    log.runs["loss_zero"] = 100.0
+
+    drawn = dict(marks(charts.final_loss_by_depth(log)))
+
+    assert drawn["rule"]["y"].tolist() == [2.0]
+    assert drawn["text"]["label"].tolist() == ["loss of answering 0"]
+
+
+def test_the_title_of_final_losses_names_the_deepest_stack_that_trains():
+    log = make_log([[1.0]] * 3, scales=[0.5, 0.5, 0.9], depths=[2, 3, 2])
+    log.runs["verdict"] = ["trains", "trains", "stalls"]
+
+    title = charts.final_loss_by_depth(log).title.text
+
+    assert " ".join(title) == "Deepest stack that trains: 0.5 → 3, 0.9 → none"
+
+
+def test_gradient_by_depth_draws_layer_1_of_each_run():
+    log = make_log([[1.0]] * 2, [-1.0, -20.0], depths=[2, 40])
+
+    chart = charts.gradient_by_depth(log)
+
+    drawn = points(chart)
+    assert drawn[["depth", "y"]].to_numpy().tolist() == [[2, -1.0], [40, -20.0]]
+    assert "equal in all layers" in " ".join(chart.title.subtitle)
+
+
+def test_gradient_by_depth_draws_one_line_per_scale():
+    log = make_log([[1.0]] * 2, [-1.0, -2.0], depths=[2, 3], origin="theory")
+
+    chart = charts.gradient_by_depth(log)
+
+    assert lines(chart)["line"].nunique() == 1
+
+
+def test_the_title_of_gradients_says_what_depth_does_to_them():
+    log = make_log(
+        [[1.0]] * 6,
+        [-1.0, -20.0, 0.0, 50.0, 0.0, 0.1],
+        scales=[0.5, 0.5, 1.5, 1.5, 1.0, 1.0],
+        depths=[2, 9, 2, 9, 2, 9],
+    )
+
+    title = " ".join(charts.gradient_by_depth(log).title.text)
+
+    assert title == (
+        "With depth the weight gradient vanishes at 0.5; keeps its size at 1; "
+        "explodes at 1.5"
+    )
+
+
+def test_gradient_by_depth_says_how_far_layers_differ():
+    log = make_log([[1.0]])
+    log.layers.loc[log.layers["layer"] == 2, "log10_norm"] = 3.0
+
+    told = charts.description(charts.gradient_by_depth(log))
+
+    assert "layers differ by up to 3 decades" in told
+
+
+def test_kinds_by_layer_draws_every_kind_in_its_own_shape():
+    log = make_log([[1.0]], depths=[4])
+
+    chart = charts.kinds_by_layer(log)
+
+    drawn = points(chart)
+    assert drawn.groupby("series").size().to_dict() == {
+        "activation a": 4,
+        "activation gradient ∂L/∂a": 4,
+        "weight gradient ∂L/∂W": 4,
+    }
+    assert len(set(encoding(chart, "point")["shape"]["scale"]["range"])) == 3
+
+
+def test_kinds_by_layer_says_flat_only_where_it_is_flat():
+    log = make_log([[1.0]], depths=[3])
+    slope = log.layers["kind"] != "weight_gradient"
+    flat = charts.kinds_by_layer(log)
+    log.layers.loc[slope, "log10_norm"] = -log.layers["layer"].astype(float)
+
+    sloped = charts.kinds_by_layer(log)
+
+    assert "three kinds of norm" in " ".join(flat.title.text)
+    assert "weight gradients are flat" in " ".join(sloped.title.text)
+
+
+def test_deep_stacks_are_thinned_but_keep_the_last_layer():
+    chart = charts.kinds_by_layer(make_log([[1.0]], depths=[152]))
+
+    layers = sorted(points(chart)["layer"].unique())
+    assert layers == [*range(1, 152, 4), 152]
+    assert "every 4th layer" in " ".join(chart.title.subtitle)
+
+
+def heat_rows(chart):
+    return chart.data
+
+
+def test_heat_map_draws_every_layer_and_step():
+    log = make_log([[1.0]], depths=[2])
+    later = log.layers.assign(step=10, log10_norm=-3.0)
+    layers = pd.concat([log.layers, later], ignore_index=True)
+
+    chart = charts.gradient_by_layer_and_step(
+        GradientLog(log.runs, log.losses, layers, {}), kind="activation"
+    )
+
+    drawn = heat_rows(chart)
+    assert drawn[["step", "layer", "log10"]].to_numpy().tolist() == [
+        [0, 1, 0.0],
+        [0, 2, 0.0],
+        [10, 1, -3.0],
+        [10, 2, -3.0],
+    ]
+    assert drawn["step_end"].tolist() == [10, 10, 20, 20]
+
+
+def test_heat_map_flags_what_is_not_on_its_scale():
+    log = make_log([[1.0]], depths=[3])
+    gradients = log.layers["kind"] == "weight_gradient"
+    log.layers.loc[gradients, "log10_norm"] = [-math.inf, math.inf, 0.5]
+
+    chart = charts.gradient_by_layer_and_step(log)
+
+    assert heat_rows(chart)["flag"].tolist() == ["exactly 0", "Inf or NaN", ""]
+    apart = chart.to_dict()["layer"][1]
+    assert apart["encoding"]["color"]["scale"]["domain"] == ["Inf or NaN", "exactly 0"]
+    assert apart["encoding"]["color"]["legend"]["title"] == "not on the scale"
+
+
+def test_heat_map_stays_under_4000_cells_and_says_what_it_left_out():
+    log = make_log([[1.0]], depths=[152])
+    layers = pd.concat([log.layers.assign(step=step) for step in range(201)])
+
+    chart = charts.gradient_by_layer_and_step(
+        GradientLog(log.runs, log.losses, layers.reset_index(drop=True), {})
+    )
+
+    assert 2000 < len(heat_rows(chart)) <= 4000
+    assert "every 5th logged step and every 2nd layer" in " ".join(chart.title.subtitle)
+
+
+def test_rounding_noise_does_not_look_like_change():
+    log = make_log([[1.0]], depths=[2])
+    log.layers["log10_norm"] += 1e-6 * log.layers["layer"]
+
+    chart = charts.gradient_by_layer_and_step(log)
+
+    low, high = chart.to_dict()["layer"][0]["encoding"]["color"]["scale"]["domain"]
+    assert high - low >= 1
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        charts.loss_by_step,
+        charts.final_loss_by_depth,
+        charts.gradient_by_depth,
+        charts.kinds_by_layer,
+        charts.gradient_by_layer_and_step,
+    ],
+)
+def test_every_chart_tells_its_numbers_in_a_sentence(draw):
+    chart = draw(make_log([[1.0, 3e-20]], [math.log10(3e-20)]))
+
+    told = charts.description(chart)
+    assert "3.0e-20" in told
+    assert told.endswith(".")
+    assert chart.to_dict()["description"] == told
+
+
+def test_a_vanished_loss_is_told_in_scientific_notation():
+    told = charts.description(charts.loss_by_step(make_log([[9.99e-8, 0.0, math.nan]])))
+
+    assert "from 1.0e-07 to Inf or NaN" in told
+    assert re.search(r"0\.00", told) is None
+
+
+def test_description_refuses_a_chart_without_one():
+    with pytest.raises(ValueError, match=r"`chart` must carry a description\. Rec"):
+        charts.description(alt.Chart())
+
+
+def test_charts_refuse_an_empty_log():
+    empty = make_log([[1.0]]).select(scale=7.0)
+
+    with pytest.raises(
+        ValueError, match=r"`log` must hold at least one run\. Received"
+    ):
+        charts.loss_by_step(empty)
+
+
+def test_charts_refuse_a_step_that_was_not_logged():
+    with pytest.raises(
+        ValueError, match=r"`step` must be .*one of 0\. Received: step=7"
+    ):
+        charts.gradient_by_depth(make_log([[1.0]]), step=7)
+
+
+def test_loss_by_step_refuses_more_depths_than_one_look_can_hold():
+    log = make_log([[1.0]] * 13, depths=list(range(1, 14)))
+
+    with pytest.raises(ValueError, match=r"at most 12 depths\. Received: 13 depths"):
+        charts.loss_by_step(log)
+
+
+def test_kinds_by_layer_refuses_more_runs_than_one_look_can_hold():
+    with pytest.raises(ValueError, match=r"at most 12 runs\. Received: 13 runs"):
+        charts.kinds_by_layer(make_log([[1.0]] * 13))
+
+
+def test_heat_map_refuses_more_than_one_run():
+    with pytest.raises(
+        ValueError, match=r"must hold exactly one run\. Received: 2 runs"
+    ):
+        charts.gradient_by_layer_and_step(make_log([[1.0]] * 2))
+
+
+def test_heat_map_refuses_an_unknown_kind():
+    with pytest.raises(ValueError, match=r"`kind` must be one of .*kind='weights'"):
+        charts.gradient_by_layer_and_step(make_log([[1.0]]), kind="weights")
+
+
+def test_heat_map_refuses_a_kind_that_was_not_logged():
+    log = make_log([[1.0]])
+    layers = log.layers[log.layers["kind"] != "activation"]
+
+    with pytest.raises(ValueError, match=r"of the kind 'activation'\. Received: only"):
+        charts.gradient_by_layer_and_step(
+            GradientLog(log.runs, log.losses, layers, {}), kind="activation"
+        )
+
+
+def symbols(chart):
+    """Screen positions `{step: (x, y)}` of the point marks, as Vega draws them."""
+    vl_convert = pytest.importorskip("vl_convert")
+    svg = ElementTree.fromstring(vl_convert.vegalite_to_svg(chart.to_json()))
+    found = {}
+    for path in svg.iter("{http://www.w3.org/2000/svg}path"):
+        label = path.get("aria-label", "")
+        place = re.match(r"translate\(([-\d.]+),([-\d.]+)\)", path.get("transform", ""))
+        step = re.search(r"step: (\d+)", label)
+        if place and step:
+            found[int(step[1])] = (float(place[1]), float(place[2]))
+    return found
+
+
+@pytest.mark.slow
+def test_equal_factors_are_equal_distances_on_screen():
+    places = symbols(charts.loss_by_step(make_log([[1.0, 0.1, 0.01, 0.001]])))
+
+    x, y = zip(*(places[step] for step in range(4)), strict=True)
+    assert np.diff(x) == pytest.approx([np.diff(x)[0]] * 3)
+    assert np.diff(y) == pytest.approx([np.diff(y)[0]] * 3)
+    assert np.diff(y)[0] > 20
+
+
+@pytest.mark.slow
+def test_flagged_values_stand_above_and_below_all_others_on_screen():
+    places = symbols(charts.loss_by_step(make_log([[1.0, 0.1, 0.0, math.nan, 1e99]])))
+
+    assert set(places) == {0, 1, 2, 3, 4}
+    assert places[3][1] == places[4][1] < places[0][1] < places[1][1] < places[2][1]

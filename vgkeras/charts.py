@@ -1,0 +1,783 @@
+"""Charts of a gradient log, each named what by what; no TensorFlow.
+
+One grammar for all: points are measured, dashed lines are theory, and every size is
+drawn as its base-10 logarithm. A value that has no place on such an axis (exactly 0,
+Inf, NaN, or far outside the drawn range) becomes a flagged mark in a band at the edge.
+Every chart carries a sentence with its numbers: `description(chart)`.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterable
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from vgkeras import logs
+from vgkeras._checks import check_option
+
+Chart = alt.LayerChart | alt.ConcatChart
+
+KIND_LABELS = {
+    "weight_gradient": "weight gradient ∂L/∂W",
+    "activation": "activation a",
+    "activation_gradient": "activation gradient ∂L/∂a",
+}
+# Okabe & Ito's colour-blind-safe colours that show on white and on black.
+_COLORS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right")
+_GREY = "#8A8A8A"
+_ZERO, _NONFINITE = "exactly 0", "Inf or NaN"
+_FLAG_SHAPES = {
+    _ZERO: "triangle-down",
+    _NONFINITE: "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4"
+    "L-0.6,1L-1,0.6L-0.4,0Z",
+    "above": "M0,-1L0.9,0.1H0.3V1H-0.3V0.1H-0.9Z",
+    "below": "M0,1L0.9,-0.1H0.3V-1H-0.3V-0.1H-0.9Z",
+}
+# Decades that are drawn; one diverging run at 1e150 must not flatten the others.
+_LOSS_VIEW = (-12.0, 12.0)
+_NORM_VIEW = (-60.0, 60.0)
+_MOST_POINTS, _MOST_CELLS, _MOST_PANELS = 50, 4000, 12
+
+
+def loss_by_step(log: logs.GradientLog) -> Chart:
+    """Draws the loss of every run against the training step, a panel per depth.
+
+    How to read it: a curve that falls trains, a flat one stalls, one that jumps to the
+    band above the axis diverges. How to misread it: a flat curve is not "converged";
+    compare its height with the loss it should reach. At most about 50 steps per run
+    are drawn, none averaged; the first, the last and the first one off the axis always
+    are.
+
+    Args:
+        log: Measured, predicted or both. At most 12 depths.
+
+    Returns:
+        A chart of log10 loss by step; several depths stand in panels side by side.
+
+    Raises:
+        ValueError: If `log` holds no run or too many depths for one look.
+    """
+    rows = _rows(log, "losses").assign(log10=lambda table: _log10(table["loss"]))
+    depths = _panel_values("depths", rows["depth"])
+    return _panels([_loss_panel(log.select(depth=d), rows) for d in depths])
+
+
+def final_loss_by_depth(log: logs.GradientLog) -> Chart:
+    """Draws the loss after the last step against the depth of the stack.
+
+    How to read it: low points trained; points near the grey line answer no better than
+    a network that always says 0; marks in the band above the axis diverged. How to
+    misread it: it shows one number of steps. A stalled stack may train later, often
+    very much later. The depth axis is logarithmic, to keep shallow stacks apart.
+
+    Args:
+        log: Measured, predicted or both.
+
+    Returns:
+        A chart of log10 final loss by depth.
+
+    Raises:
+        ValueError: If `log` holds no run.
+    """
+    rows = _rows(log, "losses").assign(log10=lambda table: _log10(table["loss"]))
+    rows = rows[rows["step"] == rows.groupby("run")["step"].transform("max")]
+    rows = rows.assign(line=rows["series"] + " " + rows["seed"].astype(str))
+    x = alt.X("depth:Q").title("depth (number of layers)")
+    x = x.scale(type="log", nice=False, padding=14).axis(
+        values=sorted(rows["depth"].unique().tolist()), format="d", labelOverlap=True
+    )
+    zero = _log10(log.runs["loss_zero"]).replace([np.inf, -np.inf], np.nan).dropna()
+    reference = (
+        (float(zero.iloc[0]), "loss of answering 0")
+        if len(zero) and zero.max() - zero.min() < 1e-3
+        else None
+    )
+    chart = _points_over_lines(
+        rows, x, y="loss after the last step", view=_LOSS_VIEW, reference=reference
+    )
+    return _told(
+        chart,
+        f"Deepest stack that trains: {_deepest_trained(log.runs)}",
+        _legend_line(rows, f"After {_listed(rows['step'].unique())} steps."),
+        _final_loss_sentence(rows),
+    )
+
+
+def gradient_by_depth(log: logs.GradientLog, step: int = 0) -> Chart:
+    """Draws the weight gradient of layer 1 against the depth of the stack.
+
+    How to read it: a straight line is a size that changes by the same factor with
+    every added layer, that is, exponentially. How to misread it: the horizontal axis
+    is the depth of the whole stack, not the place of a layer in it; the subtitle says
+    how far the layers of one stack differ. After training, a small gradient may also
+    mean a stack that has learned.
+
+    Args:
+        log: Measured, predicted or both.
+        step: The logged step to draw. Step 0 is before the first update.
+
+    Returns:
+        A chart of log10 Frobenius norm of `dL/dW_1` by depth.
+
+    Raises:
+        ValueError: If `log` holds no run or no weight gradient, or did not log `step`.
+    """
+    rows = _layer_rows(log, step)
+    rows = _of_kind(rows, "weight_gradient")
+    first = rows[rows["layer"] == 1].assign(
+        log10=lambda table: table["log10_norm"],
+        line=lambda table: table["series"] + " " + table["seed"].astype(str),
+    )
+    x = alt.X("depth:Q").title("depth (number of layers)").scale(nice=False, padding=14)
+    chart = _points_over_lines(first, x, y="norm of ∂L/∂W", view=_NORM_VIEW)
+    return _told(
+        chart,
+        _gradient_title(first, step),
+        _legend_line(first, f"Layer 1, step {step}; {_layer_spread(rows)}."),
+        _gradient_sentence(first, rows, step),
+    )
+
+
+def kinds_by_layer(log: logs.GradientLog, step: int = 0) -> Chart:
+    """Draws weight gradients, activations and their gradients, layer by layer.
+
+    How to read it: follow one kind from layer 1 (next to the input) to the last layer.
+    In a stack of equal square layers the weight gradient is flat, while activations
+    and their gradients slope, in opposite directions. How to misread it: by the slope
+    of the activations you cannot tell which layer's *weights* learn slowly. At most
+    about 50 layers per kind are drawn as points; the dashed theory has them all.
+
+    Args:
+        log: One run, or a few (a panel each; at most 12): `log.select(depth=20)`.
+        step: The logged step to draw. Step 0 is before the first update.
+
+    Returns:
+        A chart of log10 Frobenius norm by layer, a colour and shape per kind.
+
+    Raises:
+        ValueError: If `log` holds no run or too many, or did not log `step`.
+    """
+    _panel_values("runs", log.runs["run"])
+    rows = _layer_rows(log, step).assign(
+        log10=lambda table: table["log10_norm"],
+        series=lambda table: table["kind"].astype(str).map(KIND_LABELS),
+        line=lambda table: table["kind"].astype(str),
+    )
+    return _panels([_kinds_panel(run, rows, step) for run in log.runs.itertuples()])
+
+
+def gradient_by_layer_and_step(
+    log: logs.GradientLog, kind: str = "weight_gradient"
+) -> Chart:
+    """Draws one run as a heat map: every layer at every logged step.
+
+    How to read it: columns of one colour mean that all layers agree; change from left
+    to right is training. How to misread it: the colours span many decades, so a small
+    change of colour is a large factor. Steps and layers are thinned to at most 4,000
+    cells; cells are picked, never averaged, and the subtitle says which.
+
+    Args:
+        log: Exactly one run: `log.select(scale=0.9, depth=20)`.
+        kind: One of `vgkeras.logs.KINDS`.
+
+    Returns:
+        A chart of log10 Frobenius norm (colour) by layer and step. Zeros and
+        non-finite values have colours of their own, outside the scale.
+
+    Raises:
+        ValueError: If `log` does not hold exactly one run, or `kind` is unknown or
+            was not logged.
+    """
+    check_option("kind", kind, logs.KINDS)
+    if len(log.runs) != 1:
+        raise ValueError(
+            f"`log` must hold exactly one run. Received: {len(log.runs)} runs. "
+            "Choose one, e.g. `log.select(scale=0.9, depth=20)`."
+        )
+    rows = _rows(log, "layers").assign(log10=lambda table: table["log10_norm"])
+    rows = _of_kind(rows[rows["origin"] == _origin(log)], kind)
+    cells, thinned = _cells(rows)
+    run = next(log.runs.itertuples())
+    return _told(
+        _heat_map(_flagged(cells, _NORM_VIEW)),
+        f"{_run_label(run)}: {KIND_LABELS[kind]} by layer and step",
+        thinned,
+        _heat_sentence(rows, KIND_LABELS[kind], run),
+    )
+
+
+def description(chart: Chart) -> str:
+    """Returns the sentence, with numbers, that says what a chart of ours shows.
+
+    Use it as the text alternative: `st.altair_chart(chart, alt=description(chart))`.
+
+    Args:
+        chart: A chart from this module.
+
+    Returns:
+        The chart's Vega-Lite `description`.
+
+    Raises:
+        ValueError: If the chart has none.
+    """
+    if not isinstance(chart.description, str):
+        raise ValueError(
+            "`chart` must carry a description. "
+            f"Received: {type(chart).__name__} without one. "
+            "Use a chart from `vgkeras.charts`."
+        )
+    return chart.description
+
+
+# --- Panels ------------------------------------------------------------------------
+
+
+def _loss_panel(log: logs.GradientLog, rows: pd.DataFrame) -> alt.LayerChart:
+    rows = rows[rows["run"].isin(log.runs["run"])]
+    drawn = _thinned_steps(rows)
+    x = alt.X("step:Q").title("training step").scale(nice=False, padding=8)
+    chart = _points_over_lines(drawn, x, y="loss", view=_LOSS_VIEW)
+    depth = int(log.runs["depth"].iloc[0])
+    every = int(drawn["stride"].max())
+    thinned = f"Every {_ordinal(every)} step drawn." if every > 1 else ""
+    return _told(
+        chart,
+        f"Depth {depth}: {_by_verdict(log.runs)}",
+        _legend_line(rows, thinned),
+        _loss_sentence(rows, depth),
+    )
+
+
+def _kinds_panel(run: Any, rows: pd.DataFrame, step: int) -> alt.LayerChart:
+    rows = rows[rows["run"] == run.run]
+    stride = math.ceil(run.depth / _MOST_POINTS)
+    kept = (rows["layer"] - 1) % stride == 0
+    kept |= (rows["origin"] == "theory") | (rows["layer"] == run.depth)
+    x = alt.X("layer:Q").title("layer (1 = next to the input)")
+    x = x.scale(nice=False, padding=8).axis(format="d", tickMinStep=1)
+    chart = _points_over_lines(rows[kept], x, y="norm", view=_NORM_VIEW, key="kind")
+    thinned = f"Points: every {_ordinal(stride)} layer." if stride > 1 else ""
+    return _told(
+        chart,
+        _kinds_title(run, rows),
+        _legend_line(rows, f"Step {step}. {thinned}".strip()),
+        _kinds_sentence(run, rows, step),
+    )
+
+
+def _panels(charts: list[alt.LayerChart]) -> Chart:
+    """One chart as it is; several side by side, told in one breath."""
+    if len(charts) == 1:
+        return charts[0]
+    told = " ".join(description(chart) for chart in charts)
+    sized = [chart.properties(width=260, height=180) for chart in charts]
+    chart = alt.concat(*sized, columns=3).properties(description=told)
+    return chart.resolve_scale(color="independent", shape="independent")
+
+
+# --- Rows to draw ------------------------------------------------------------------
+
+
+def _rows(log: logs.GradientLog, table: str) -> pd.DataFrame:
+    """A table of the log joined with its runs, measured rows before theory's."""
+    if log.runs.empty:
+        raise ValueError(
+            "`log` must hold at least one run. Received: log=<GradientLog: 0 runs>."
+        )
+    parts = [_with_runs(log, table, _origin(log))]
+    if log.theory is not None:
+        parts.append(_with_runs(log.theory, table, "theory"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _origin(log: logs.GradientLog) -> str:
+    return "theory" if log.metadata.get("origin") == "theory" else "measured"
+
+
+def _with_runs(log: logs.GradientLog, table: str, origin: str) -> pd.DataFrame:
+    runs = log.runs[["run", "depth", "seed"]]
+    runs = runs.assign(series=_series(log.runs), origin=origin)
+    rows = getattr(log, table).merge(runs, on="run")
+    return rows.assign(line=rows["run"].astype(str))
+
+
+def _series(runs: pd.DataFrame) -> pd.Series:
+    """What a colour stands for: the scale, or the initializer where there is none."""
+    scales = pd.to_numeric(runs["scale"]).map("{:g}".format)
+    return scales.where(runs["scale"].notna(), runs["initializer"].astype(str))
+
+
+def _layer_rows(log: logs.GradientLog, step: int) -> pd.DataFrame:
+    rows = _rows(log, "layers")
+    logged = sorted(rows["step"].unique().tolist())
+    if step not in logged:
+        told = ", ".join(map(str, logged[:8])) + (", ..." if len(logged) > 8 else "")
+        raise ValueError(
+            f"`step` must be a logged step, one of {told}. Received: step={step!r}."
+        )
+    return rows[rows["step"] == step]
+
+
+def _of_kind(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
+    found = rows[rows["kind"] == kind]
+    if found.empty:
+        raise ValueError(
+            f"`log` must hold layers of the kind {kind!r}. "
+            f"Received: only {_listed(rows['kind'].unique()) or 'none'}."
+        )
+    return found
+
+
+def _panel_values(what: str, values: Iterable[Any]) -> list[Any]:
+    unique = sorted(set(values))
+    if len(unique) > _MOST_PANELS:
+        raise ValueError(
+            f"`log` must hold at most {_MOST_PANELS} {what}. "
+            f"Received: {len(unique)} {what}. Choose some with `log.select(...)`."
+        )
+    return unique
+
+
+def _thinned_steps(rows: pd.DataFrame) -> pd.DataFrame:
+    """About 50 steps a run: evenly spaced, the last, and those next to trouble."""
+    rows = rows.sort_values(["origin", "run", "step"])
+    by_run = rows.groupby(["origin", "run"])
+    last = by_run["step"].transform("max")
+    stride = np.ceil(last / _MOST_POINTS).clip(lower=1).astype(int)
+    off = ~rows["log10"].between(*_LOSS_VIEW)
+    first_off = off & (off.groupby([rows["origin"], rows["run"]]).cumsum() == 1)
+    before = first_off.groupby([rows["origin"], rows["run"]]).shift(
+        -1, fill_value=False
+    )
+    kept = (rows["step"] % stride == 0) | (rows["step"] == last) | first_off | before
+    return rows.assign(stride=stride)[kept]
+
+
+def _cells(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """At most 4,000 cells with their edges, and words on what was left out."""
+    steps, layers = sorted(rows["step"].unique()), sorted(rows["layer"].unique())
+    excess = len(steps) * len(layers) / _MOST_CELLS
+    every_step = min(math.ceil(excess), math.ceil(len(steps) / 50)) if excess > 1 else 1
+    every_layer = max(math.ceil(excess / every_step), 1)
+    steps, layers = steps[::every_step], layers[::every_layer]
+    ends = (
+        dict(zip(steps, [*steps[1:], 2 * steps[-1] - steps[-2]], strict=True))
+        if (len(steps) > 1)
+        else {steps[0]: steps[0] + 1}
+    )
+    kept = rows[rows["step"].isin(steps) & rows["layer"].isin(layers)]
+    cells = kept.assign(
+        step_end=kept["step"].map(ends),
+        bottom=kept["layer"] - 0.5,
+        # A little overlap: seams between cells would look like data.
+        top=kept["layer"] - 0.5 + 1.05 * every_layer,
+    )
+    told = [f"{len(steps)} steps", f"{len(layers)} layers"]
+    if every_step > 1:
+        told[0] = f"every {_ordinal(every_step)} logged step"
+    if every_layer > 1:
+        told[1] = f"every {_ordinal(every_layer)} layer"
+    return cells, f"Drawn: {' and '.join(told)}; nothing averaged."
+
+
+# --- Values that have no place on a log axis -----------------------------------------
+
+
+def _log10(values: pd.Series) -> pd.Series:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return pd.Series(np.log10(values.to_numpy("float64")), index=values.index)
+
+
+def _flagged(rows: pd.DataFrame, view: tuple[float, float]) -> pd.DataFrame:
+    """Adds `flag`: empty for values on the axis, else why they are not; and `value`."""
+    value, (low, high) = rows["log10"], view
+    reasons = {
+        _NONFINITE: value.isna() | (value == np.inf),
+        _ZERO: value == -np.inf,
+        f"above {_power(high)}": value > high,
+        f"below {_power(low)}": value < low,
+    }
+    flag = np.select(list(reasons.values()), list(reasons), default="")
+    return rows.assign(flag=flag, value=[_number(v) for v in value])
+
+
+class _Decades:
+    """The vertical axis: whole decades, and a band at each edge for flagged marks."""
+
+    def __init__(self, rows: pd.DataFrame, reference: float | None) -> None:
+        inside = rows.loc[rows["flag"] == "", "log10"].tolist()
+        inside += [reference] if reference is not None else []
+        self.low = math.floor(min(inside, default=-1.0) + 1e-9)
+        self.high = max(math.ceil(max(inside, default=0.0) - 1e-9), self.low + 1)
+        at_top = rows["flag"].str.startswith(("above", _NONFINITE))
+        at_bottom = rows["flag"].str.startswith(("below", _ZERO))
+        self.above = sorted(set(rows.loc[at_top, "series"]))
+        self.below = sorted(set(rows.loc[at_bottom, "series"]))
+        self.lane = (self.high - self.low) / 14
+
+    def domain(self) -> list[float]:
+        below = (len(self.below) + 0.5) * self.lane if self.below else 0.0
+        above = (len(self.above) + 0.5) * self.lane if self.above else 0.0
+        return [self.low - below - self.lane / 3, self.high + above + self.lane / 3]
+
+    def place(self, row: Any) -> float:
+        """Where a row is drawn: its value, or its series' lane in a band."""
+        if not row.flag:
+            return row.log10
+        if row.flag.startswith(("above", _NONFINITE)):
+            return self.high + (self.above.index(row.series) + 1) * self.lane
+        return self.low - (self.below.index(row.series) + 1) * self.lane
+
+    def edges(self) -> pd.DataFrame:
+        at = [self.high] * bool(self.above) + [self.low] * bool(self.below)
+        return pd.DataFrame({"y": at}, dtype="float64")
+
+    def axis(self) -> alt.Axis:
+        span = self.high - self.low
+        width = next((w for w in (1, 2, 5, 10, 20, 50) if span / w <= 7), 100)
+        first = math.ceil(self.low / width) * width
+        ticks = list(range(first, self.high + 1, width))
+        names = {tick: _power(tick) for tick in ticks}
+        return alt.Axis(values=ticks, labelExpr=_labels(names))
+
+
+# --- Marks ---------------------------------------------------------------------------
+
+
+def _points_over_lines(
+    rows: pd.DataFrame,
+    x: alt.X,
+    *,
+    y: str,
+    view: tuple[float, float],
+    key: str = "scale",
+    reference: tuple[float, str] | None = None,
+) -> alt.LayerChart:
+    """Measured points over dashed theory, flagged marks in bands at the edges."""
+    rows = _flagged(rows, view)
+    decades = _Decades(rows, reference[0] if reference else None)
+    rows = rows.assign(y=[decades.place(row) for row in rows.itertuples()])
+    across = x.shorthand.split(":")[0]
+    rows = rows[[across, "y", "series", "line", "origin", "flag", "value"]]
+    scale = alt.Scale(domain=decades.domain(), nice=False, zero=False)
+    encoding = {
+        "x": x,
+        "y": alt.Y("y:Q").title(f"{y} (log scale)").scale(scale).axis(decades.axis()),
+        "tooltip": [alt.Tooltip("series:N").title(key), across, "value", "origin"],
+        **_appearance(rows, key),
+    }
+    layers: list[Any] = [*_rules(decades, reference), *_marks(rows, encoding)]
+    return alt.LayerChart(layer=layers)
+
+
+def _marks(rows: pd.DataFrame, encoding: dict[str, Any]) -> list[alt.Chart]:
+    theory, off = rows["origin"] == "theory", rows["flag"] != ""
+    # A null breaks the line where a value is off the axis, instead of bridging it.
+    lines = rows[theory].assign(y=rows.loc[theory, "y"].where(~off[theory]))
+    along = {name: encoding[name] for name in ("x", "y", "color", "tooltip")}
+    line = alt.Chart(lines).mark_line(strokeDash=[6, 4], strokeWidth=1.8)
+    # Open shapes of different outline stay visible where they coincide.
+    points = alt.Chart(rows[~theory & ~off]).mark_point(size=50, strokeWidth=1.8)
+    measured = alt.Chart(rows[~theory & off]).mark_point(filled=True, size=70)
+    predicted = alt.Chart(rows[theory & off]).mark_point(size=110, opacity=0.7)
+    flagged = {**encoding, "shape": encoding["shape"].copy()}
+    flagged["shape"].shorthand = "flag:N"
+    return [
+        line.encode(**along, detail="line:N"),
+        points.encode(**encoding),
+        measured.encode(**flagged),
+        predicted.encode(**flagged),
+    ]
+
+
+def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
+    """Colour and shape per series; the flags that occur join the same legend."""
+    kinds = key == "kind"
+    names = list(KIND_LABELS.values()) if kinds else _in_order(rows["series"])
+    first = 3 if kinds else 0  # a kind never has the colour of a scale
+    places = range(first, first + len(names))
+    flags = _in_order(rows.loc[rows["flag"] != "", "flag"])
+    colors = [_COLORS[i % 6] for i in places] + [_GREY] * len(flags)
+    shapes = [_SHAPES[(i + i // 6) % 6] for i in places]
+    shapes += [_FLAG_SHAPES.get(flag) or _FLAG_SHAPES[flag[:5]] for flag in flags]
+    legend = alt.Legend(orient="bottom", columns=3, title=key, symbolOpacity=1)
+    domain = names + flags
+    color = alt.Scale(domain=domain, range=colors)
+    shape = alt.Scale(domain=domain, range=shapes)
+    return {
+        "color": alt.Color("series:N", scale=color, legend=legend),
+        "shape": alt.Shape("series:N", scale=shape, legend=legend),
+    }
+
+
+def _rules(
+    decades: _Decades, reference: tuple[float, str] | None
+) -> Iterable[alt.Chart]:
+    """Thin lines: where a band begins, and a level to compare with."""
+    edges = decades.edges()
+    if len(edges):
+        yield alt.Chart(edges).mark_rule(color=_GREY, opacity=0.6).encode(y="y:Q")
+    if reference is not None:
+        level = alt.Chart(pd.DataFrame({"y": [reference[0]], "label": [reference[1]]}))
+        yield level.mark_rule(color=_GREY, strokeWidth=1.5).encode(y="y:Q")
+        yield level.mark_text(color=_GREY, align="left", dx=4, dy=-6).encode(
+            alt.X(value=0), y="y:Q", text="label:N"
+        )
+
+
+def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
+    """Cells on the colour scale, and flagged cells in colours outside of it."""
+    fields = ["step", "step_end", "bottom", "top", "layer", "log10", "flag", "value"]
+    on, off = cells["flag"] == "", cells["flag"] != ""
+    bottom, top = cells["bottom"].min(), cells["top"].max()
+    steps = alt.Axis(values=sorted(cells["step"].unique().tolist()), labelOverlap=True)
+    numbers = cells[fields].assign(log10=cells["log10"].where(on))
+    base = alt.Chart(numbers).encode(
+        alt.X("step:Q").title("training step").scale(nice=False).axis(steps),
+        alt.Y("bottom:Q").title("layer (1 = next to the input)"),
+        x2="step_end:Q",
+        y2="top:Q",
+        tooltip=["step:Q", "layer:Q", "value:N"],
+    )
+    base.encoding.y.scale = alt.Scale(domain=[bottom, top], nice=False, zero=False)
+    layers = []
+    if on.any():
+        layers.append(_colored(base, cells[on]))
+    if off.any():
+        layers.append(_colored_apart(base, cells[off]))
+    return alt.layer(*layers).resolve_scale(color="independent")
+
+
+def _colored(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
+    """A legend of at least a decade: rounding noise must not look like change."""
+    low, high = float(cells["log10"].min()), float(cells["log10"].max())
+    slack = max(1.0 - (high - low), 0.0) / 2
+    low, high = math.floor(10 * (low - slack)) / 10, math.ceil(10 * (high + slack)) / 10
+    width = next((w for w in (1, 2, 5, 10, 20) if (high - low) / w <= 5), 50)
+    ticks: list[float] = [
+        *range(math.ceil(low / width) * width, math.floor(high) + 1, width)
+    ]
+    ticks = ticks if len(ticks) > 1 else [low, high]
+    legend = alt.Legend(
+        orient="bottom",
+        title="norm (log scale)",
+        gradientLength=220,
+        values=ticks,
+        labelExpr=_labels({tick: _number(tick) for tick in ticks}),
+    )
+    color = alt.Color("log10:Q", legend=legend)
+    color = color.scale(scheme="viridis", domain=[low, high])
+    return base.mark_rect().encode(color=color).transform_filter("datum.flag == ''")
+
+
+def _colored_apart(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
+    """Colours that viridis does not contain."""
+    known = {_ZERO: "#9E9E9E", _NONFINITE: "#D55E00"}
+    flags = _in_order(cells["flag"])
+    scale = alt.Scale(domain=flags, range=[known.get(f, "#CC79A7") for f in flags])
+    legend = alt.Legend(orient="bottom", title="not on the scale")
+    color = alt.Color("flag:N", scale=scale, legend=legend)
+    return base.mark_rect().encode(color=color).transform_filter("datum.flag != ''")
+
+
+def _labels(names: dict[Any, str]) -> str:
+    """A Vega expression that looks a tick's label up."""
+    listed = ", ".join(f"'{tick:g}': '{name}'" for tick, name in names.items())
+    return f"{{{listed}}}[datum.value]"
+
+
+def _told(
+    chart: alt.LayerChart, title: str, subtitle: str, said: str
+) -> alt.LayerChart:
+    """Adds the title, wrapped for a phone, and the sentence that says what is seen."""
+    words = alt.TitleParams(
+        textwrap.wrap(title, 44), subtitle=textwrap.wrap(subtitle, 56), anchor="start"
+    )
+    chart = chart.properties(title=words, description=said)
+    return chart.properties(width=560, height=320)
+
+
+# --- Words ---------------------------------------------------------------------------
+
+
+def _legend_line(rows: pd.DataFrame, extra: str) -> str:
+    origins = set(rows["origin"])
+    told = {
+        "measured": "Points: measured.",
+        "theory": "Dashed lines: theory.",
+    }
+    return " ".join([*(told[o] for o in told if o in origins), extra]).strip()
+
+
+def _by_verdict(runs: pd.DataFrame) -> str:
+    """`scale 0.9 trains; 0.5 stalls; 1.5 diverges`."""
+    told = []
+    for verdict in ("trains", "stalls", "diverges"):
+        names = _in_order(_series(runs[runs["verdict"] == verdict]))
+        if names:
+            told.append(
+                f"{_listed(names)} {verdict if len(names) == 1 else verdict[:-1]}"
+            )
+    return "; ".join(told) or "loss by step"
+
+
+def _deepest_trained(runs: pd.DataFrame) -> str:
+    trained = runs[runs["verdict"] == "trains"]
+    deepest = trained.groupby(_series(trained))["depth"].max() if len(trained) else {}
+    told = [f"{n} → {deepest.get(n, 'none')}" for n in _in_order(_series(runs))]
+    return ", ".join(told)
+
+
+def _loss_sentence(rows: pd.DataFrame, depth: int) -> str:
+    told = []
+    for name, run in _one_origin(rows):
+        run = run.sort_values("step")
+        first, last = _number(run["log10"].iloc[0]), _number(run["log10"].iloc[-1])
+        told.append(f"{name} from {first} to {last}")
+    steps = int(rows["step"].max())
+    return f"Loss of stacks of depth {depth} over {steps} steps: {'; '.join(told)}."
+
+
+def _final_loss_sentence(rows: pd.DataFrame) -> str:
+    told = []
+    for name, part in _one_origin(rows):
+        part = part.sort_values("depth")
+        ends = [f"{_number(r.log10)} at depth {r.depth}" for r in part.itertuples()]
+        told.append(f"{name}: {ends[0]}" + (f", {ends[-1]}" if len(ends) > 1 else ""))
+    return f"Loss after the last step, by scale. {'; '.join(told)}."
+
+
+def _gradient_sentence(first: pd.DataFrame, rows: pd.DataFrame, step: int) -> str:
+    told = []
+    for name, part in _one_origin(first):
+        part = part.sort_values("depth")
+        ends = [f"{_number(r.log10)} at depth {r.depth}" for r in part.itertuples()]
+        told.append(f"{name}: {ends[0]}" + (f", {ends[-1]}" if len(ends) > 1 else ""))
+    return (
+        f"Norm of the weight gradient of layer 1 at step {step}, by scale. "
+        f"{'; '.join(told)}. In each stack {_layer_spread(rows)}."
+    )
+
+
+def _gradient_title(first: pd.DataFrame, step: int) -> str:
+    if step or first["depth"].nunique() == 1:
+        return f"Weight gradient of layer 1 at step {step}, by depth"
+    found: dict[str, list[str]] = {}
+    for name, part in _one_origin(first):
+        part = part.sort_values("depth")["log10"].fillna(np.inf)
+        found.setdefault(_change(part.iloc[0], part.iloc[-1]), []).append(name)
+    told = [f"{change} at {_listed(names)}" for change, names in found.items()]
+    return f"With depth the weight gradient {'; '.join(told)}"
+
+
+def _change(first: float, last: float) -> str:
+    if first == last or abs(last - first) < math.log10(2):
+        return "keeps its size"
+    return "vanishes" if last < first else "explodes"
+
+
+def _layer_spread(rows: pd.DataFrame) -> str:
+    """Says whether the layers of a stack have equal weight gradients, as found."""
+    norms = rows.groupby(["origin", "run"])["log10_norm"]
+    low, high = norms.min(), norms.max()
+    differ = (high - low).where(high != low, 0.0).abs().max()
+    if differ < 1e-3:
+        return "it is equal in all layers"
+    size = "Inf" if not math.isfinite(differ) else f"{differ:.2g}"
+    return f"layers differ by up to {size} decades"
+
+
+def _kinds_title(run: Any, rows: pd.DataFrame) -> str:
+    weights = rows[rows["kind"] == "weight_gradient"]
+    others = rows[rows["kind"] != "weight_gradient"]
+    if _slope(weights) < 1e-3 and _slope(others) > 0.1:
+        return f"{_run_label(run)}: weight gradients are flat, the others slope"
+    return f"{_run_label(run)}: three kinds of norm, layer by layer"
+
+
+def _slope(rows: pd.DataFrame) -> float:
+    """Largest change over the layers of a kind, in decades, among finite values."""
+    finite = rows[np.isfinite(rows["log10"])]
+    norms = finite.groupby(["origin", "series"])["log10"]
+    return float((norms.max() - norms.min()).max()) if len(finite) else 0.0
+
+
+def _kinds_sentence(run: Any, rows: pd.DataFrame, step: int) -> str:
+    told = []
+    for name, part in _one_origin(rows):
+        part = part.sort_values("layer")["log10"]
+        told.append(f"{name} from {_number(part.iloc[0])} to {_number(part.iloc[-1])}")
+    return (
+        f"{_run_label(run)}, step {step}, from layer 1 to layer {run.depth}: "
+        f"{'; '.join(told)}."
+    )
+
+
+def _heat_sentence(rows: pd.DataFrame, label: str, run: Any) -> str:
+    steps = rows["step"]
+    parts = []
+    for step in dict.fromkeys([steps.min(), steps.max()]):
+        found = rows.loc[rows["step"] == step, "log10"].fillna(np.inf)
+        low, high = _number(found.min()), _number(found.max())
+        over = (
+            f"{low} in every layer" if low == high else f"{low} to {high} over layers"
+        )
+        parts.append(f"at step {step}: {over}")
+    return f"{_run_label(run)}, norm of the {label}, {'; '.join(parts)}."
+
+
+def _one_origin(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
+    """Each series by name: measured where there is measurement, else theory."""
+    rows = rows[rows["origin"] == rows["origin"].iloc[0]]
+    return [(name, rows[rows["series"] == name]) for name in _in_order(rows["series"])]
+
+
+def _run_label(run: Any) -> str:
+    named = f"{run.scale:g}" if not pd.isna(run.scale) else str(run.initializer)
+    return f"{named}, depth {run.depth}"
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Unique, numbers by size and before words."""
+
+    def rank(name: str) -> tuple[int, float, str]:
+        try:
+            return (0, float(name), name)
+        except ValueError:
+            return (1, 0.0, name)
+
+    return sorted(set(names), key=rank)
+
+
+def _listed(values: Iterable[Any]) -> str:
+    *most, last = [str(value) for value in values] or [""]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def _ordinal(number: int) -> str:
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
+
+
+def _power(exponent: float) -> str:
+    """`10⁻²⁰`."""
+    digits = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return "10" + str(round(exponent)).translate(digits)
+
+
+def _number(log10: float) -> str:
+    """A number fit to read, from its base-10 logarithm: `3.2e-20`."""
+    if log10 == -np.inf:
+        return _ZERO
+    if not math.isfinite(log10):
+        return _NONFINITE
+    if -2 <= log10 < 2.9:
+        return f"{10**log10:.3g}"
+    exponent = math.floor(log10 + 0.02)  # 9.6 and more is written as 1.0 of the next
+    return f"{10 ** (log10 - exponent):.1f}e{exponent:+03d}"
