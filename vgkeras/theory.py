@@ -387,11 +387,12 @@ def divergence_learning_rate(
     """Returns the learning rate beyond which gradient descent runs away.
 
     From above the target, the first step must throw the mode further out than it
-    was: `rate * scale**(depth - 2) * (scale**depth - target) > 2` (for odd depths a
-    hair less, since the way back is steeper). Between the Hessian's limit and this
-    one a run is thrown, but lands inside. From anywhere, a step that leaps over the
-    valley's bottom may land beyond that same edge; such a run diverges sooner or
-    later, not at once.
+    was: `rate * scale**(depth - 2) * (scale**depth - target) > 2`. (For odd depths
+    the far side is steeper, and two steps must; the limit is a hair lower.) Between
+    the Hessian's limit and this one a run is thrown, but lands inside.
+
+    From anywhere, a step that leaps over the valley's bottom may land beyond that
+    same edge; such a run diverges sooner or later, not at once.
 
     Args:
         scale: The factor of every kernel, positive.
@@ -525,35 +526,31 @@ def _mode_verdict(
         return _simulated(scale, depth, rate, steps, target)
     s, m = _mirrored(scale, depth, float(np.real(target)))
     first = abs(_gap(s, depth, m))
-    allowed = math.sqrt(LEARNED) * min(first, abs(m))
     if depth == 1:
-        return _judged(first, first * abs(1 - rate) ** min(steps, 1e300), m)
-    left = steps
-    while left and math.isfinite(s) and not _settled(s, depth, rate, m):
-        s, left = _next(s, depth, rate, m), left - 1
+        return _judged(first, first * abs(1 - rate) ** steps, m)
+    s, left = _settle(s, depth, rate, steps, m)
     if not left or not math.isfinite(s):
         return _judged(first, abs(_gap(s, depth, m)), m)
-    if _sinks(s, depth, rate, m):
+    allowed = math.sqrt(LEARNED) * min(first, abs(m))
+    if _sinks(s, depth, rate, m) or (
+        _steps_until(abs(s), depth, rate, m, allowed) > left
+    ):
         return "stalls"
-    if _steps_until(abs(s), depth, rate, m, allowed) > left:
-        return "stalls"
-    return _at_the_bottom(s, depth, rate, left, m, first)
-
-
-def _at_the_bottom(
-    s: float, depth: int, rate: float, left: int, m: float, first: float
-) -> str:
-    """The verdict of a mode that reaches the target in time, if it can stay there."""
     sharpness = rate * depth * m ** (2 - 2 / depth)
-    if sharpness < 1:
-        return "trains"
-    if left <= _LONG:
-        for _ in range(left):
-            s = _next(s, depth, rate, m)
-        return _judged(first, abs(_gap(s, depth, m)), m)
+    if sharpness >= 1 and steps <= _LONG:
+        return _simulated(scale, depth, rate, steps, target)
     if sharpness < 2:
         return "trains"
     return "diverges" if rate > _escape_rate(depth, m) else "stalls"
+
+
+def _settle(
+    s: float, depth: int, rate: float, steps: int, m: float
+) -> tuple[float, int]:
+    """Follows the jumps; returns the value they end in and the steps left then."""
+    while steps and math.isfinite(s) and not _settled(s, depth, rate, m):
+        s, steps = _next(s, depth, rate, m), steps - 1
+    return s, steps
 
 
 def _simulated(
@@ -633,9 +630,10 @@ def _slides(s: float, depth: int, rate: float, m: float) -> bool:
 def _thrown_out(s: float, depth: int, rate: float, m: float) -> bool:
     """Whether a mode above its target is thrown further out than it was."""
     pull = _pull(s, depth, rate, m)
-    if pull > 2 or depth % 2 == 0 or pull <= 1:
+    if depth % 2 == 0 or pull <= 1:
         return pull > 2
-    return _pull(s * (1 - pull), depth, rate, m) > 2
+    # Odd depths: the far side is steeper. There and back it must come out further.
+    return (pull - 1) * (_pull(s * (1 - pull), depth, rate, m) - 1) > 1
 
 
 def _escape_rate(depth: int, m: float) -> float:
