@@ -7,7 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from vgkeras._checks import DTYPES, check_finite, check_option, check_positive_int
+from vgkeras._checks import (
+    DTYPES,
+    check_finite,
+    check_non_negative_int,
+    check_option,
+    check_positive_int,
+)
 
 _DEEPEST_GRAPH = 500  # Keras raises RecursionError near 1,000 layers after an `Input`
 
@@ -40,8 +46,8 @@ def build_stack(
         output_units: Width of the last layer. Default: `units`.
         dtype: `"float16"`, `"bfloat16"`, `"float32"` or `"float64"`; weights and
             arithmetic.
-        seed: Seed of the first layer; layer `l` draws with `seed + l - 1`. With
-            `None` each layer draws a fresh seed from Keras' global generator.
+        seed: Non-negative seed, from which each layer gets one of its own. With
+            `None` each layer draws one from Keras' global generator.
 
     Returns:
         A built `keras.Sequential`, its layers named `dense_1` ... `dense_L`.
@@ -96,7 +102,7 @@ def initial_kernels(
         kernel_initializer: Any Keras initializer instead of `scale`.
         output_units: Width of the last layer.
         dtype: Format of the kernels.
-        seed: Seed of the first layer.
+        seed: Seed of the stack.
 
     Returns:
         `depth` arrays of shape `(units, units)`; the last is
@@ -162,8 +168,14 @@ def _reseeded(
     config = initializer.get_config()
     if "seed" not in config:  # draws nothing; Identity's config even lacks its gain
         return initializer
-    config["seed"] = None if seed is None else seed + index
+    config["seed"] = None if seed is None else _layer_seed(seed, index)
     return type(initializer).from_config(config)
+
+
+def _layer_seed(seed: int, index: int) -> int:
+    """Mixes both numbers: layers of neighbouring seeds must not be equal."""
+    entropy = [check_non_negative_int("seed", seed), index]
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
 
 def _draw(

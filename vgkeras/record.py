@@ -1,0 +1,81 @@
+"""Records the default lesson on real Keras models: `python -m vgkeras.record PATH`.
+
+The page shows this recording before it has trained anything itself. It is made by
+`train`, one `keras.Sequential` after the other, not by the compiled sweep.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from vgkeras.data import make_data
+from vgkeras.logs import GradientLog, concat, versions
+from vgkeras.stacks import build_stack
+from vgkeras.training import train
+
+SCALES = (0.5, 0.9, 1.5)
+DEPTHS = (2, 5, 10, 20, 50, 100, 152)
+
+
+def record_lesson(
+    scales: Sequence[float] = SCALES,
+    depths: Sequence[int] = DEPTHS,
+    *,
+    steps: int = 200,
+    learning_rate: float = 0.01,
+    every: int = 10,
+) -> GradientLog:
+    """Trains a real `keras.Sequential` for each scale and depth, one by one.
+
+    Args:
+        scales: Factors of the identity.
+        depths: Numbers of `Dense` layers.
+        steps: Number of updates of each run.
+        learning_rate: Learning rate of plain gradient descent.
+        every: Log the layers every so many steps.
+
+    Returns:
+        A `GradientLog` with the runs in the order of `vgkeras.sweep`. Its metadata
+        says when it was recorded, with which versions and by which command.
+    """
+    x, y = make_data("identity", units=2, samples=64, seed=0)
+    logs = [
+        train(
+            build_stack(depth, units=2, scale=scale),
+            x,
+            y,
+            steps=steps,
+            learning_rate=learning_rate,
+            every=every,
+        )
+        for scale in scales
+        for depth in depths
+    ]
+    log = concat(logs)
+    metadata = {
+        "origin": "recorded from vgkeras.train on keras.Sequential models",
+        "recorded": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": "python -m vgkeras.record assets/lesson.parquet",
+        "versions": {"python": platform.python_version(), **versions()},
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+    runs = log.runs.assign(target="identity", seed=0)
+    return replace(log, runs=runs, metadata=metadata)
+
+
+def main() -> None:
+    """Writes the recording to the path named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", help="Parquet file to write")
+    path = parser.parse_args().path
+    log = record_lesson()
+    log.save(path)
+    print(log)
+
+
+if __name__ == "__main__":
+    main()

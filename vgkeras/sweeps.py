@@ -1,0 +1,281 @@
+"""sweep(): a grid of runs, trained side by side, as one log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vgkeras import health
+from vgkeras._checks import (
+    DTYPES,
+    check_finite,
+    check_non_empty,
+    check_non_negative_int,
+    check_option,
+    check_positive,
+    check_positive_int,
+    check_unique,
+)
+from vgkeras.batch import Stack, Trace, run_stacks
+from vgkeras.data import make_data
+from vgkeras.logs import KINDS, LAYER_COLUMNS, RUN_COLUMNS, GradientLog, versions
+from vgkeras.predictions import predict
+from vgkeras.stacks import initial_kernels
+from vgkeras.tape import STATISTICS
+
+
+def sweep(
+    scales: Sequence[float] = (0.5, 0.9, 1.5),
+    depths: Sequence[int] = (2, 5, 10, 20, 50, 100, 152),
+    *,
+    units: int = 2,
+    steps: int = 200,
+    learning_rate: float = 0.01,
+    every: int | None = 1,
+    target: str = "identity",
+    samples: int = 64,
+    output_units: int | None = None,
+    noise: float = 0.0,
+    dtype: str = "float32",
+    seed: int | Sequence[int] = 0,
+    initializers: Sequence[Any] | None = None,
+    progress: Callable[[int, int], Any] | None = None,
+) -> GradientLog:
+    """Trains a linear stack for every scale, depth and seed, and logs them all.
+
+    The runs are those of `build_stack` and `train` on `make_data`, by plain gradient
+    descent, but in one compiled program that is differentiated by
+    `tf.GradientTape` and is hundreds of times faster. The first call of a shape
+    compiles for about a second.
+
+    Args:
+        scales: Factors of the identity, one set of runs each. May be empty if
+            `initializers` is given.
+        depths: Numbers of `Dense` layers.
+        units: Width of the input and of every layer but the last.
+        steps: Number of updates of each run.
+        learning_rate: Learning rate of plain gradient descent.
+        every: Log the layers at steps 0, `every`, 2 `every`, ... and the last.
+            `None` logs losses only.
+        target: A target of `make_data`.
+        samples: Number of samples, all in one batch.
+        output_units: Width of the last layer. Default: `units`.
+        noise: Standard deviation of the noise on the targets.
+        dtype: `"float16"`, `"bfloat16"`, `"float32"` or `"float64"`.
+        seed: Seed of the data and of the initial kernels, or a list of seeds.
+        initializers: Keras initializers, or their names, for further runs.
+        progress: Called as `progress(done, total)`, in passes, a few times a second.
+            An exception raised in it, for instance by a stop button, ends the sweep.
+
+    Returns:
+        A `GradientLog`: for each seed, each scale and each depth a run, and then the
+        same for `initializers`. `log.theory` holds the prediction of each run that
+        starts at a scaled identity.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> log = vg.sweep(depths=[2, 50], steps=100)  # doctest: +SKIP
+        >>> log.runs[["scale", "depth", "verdict"]]  # doctest: +SKIP
+    """
+    grid = _Grid(
+        scales=[
+            check_finite("scales", scale) for scale in _scales(scales, initializers)
+        ],
+        depths=[
+            check_positive_int("depths", depth)
+            for depth in check_non_empty("depths", depths)
+        ],
+        seeds=_seeds(seed),
+        initializers=[] if initializers is None else list(initializers),
+        common={
+            "units": check_positive_int("units", units),
+            "output_units": _outputs(output_units, units),
+            "steps": check_positive_int("steps", steps),
+            "learning_rate": check_positive("learning_rate", learning_rate),
+            "dtype": check_option("dtype", dtype, DTYPES),
+            "target": target,
+            "samples": samples,
+        },
+    )
+    check_unique("scales", grid.scales)
+    check_unique("depths", grid.depths)
+    data = {
+        s: make_data(
+            target, units, samples, output_units=output_units, noise=noise, seed=s
+        )
+        for s in grid.seeds
+    }
+    runs = _runs(grid, data)
+    logged = _logged_steps(steps, every)
+    traces = run_stacks(
+        _stacks(grid, data),
+        steps=steps,
+        logged_steps=logged,
+        dtype=dtype,
+        progress=progress,
+    )
+    theory = None
+    if grid.scales:
+        theory = predict(
+            grid.scales,
+            grid.depths,
+            units=units,
+            steps=steps,
+            learning_rate=learning_rate,
+            every=every,
+            target=target,
+            samples=samples,
+            output_units=output_units,
+            noise=noise,
+            dtype=dtype,
+            seed=seed,
+        )
+    log = GradientLog(
+        runs=runs,
+        losses=_losses(traces, steps),
+        layers=_layers(traces, runs["depth"].tolist(), logged),
+        metadata={"origin": "measured by vgkeras.sweep", "versions": versions()},
+        theory=theory,
+    )
+    return health.judged(log)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """What is swept, and what all runs share."""
+
+    scales: list[float]
+    depths: list[int]
+    seeds: list[int]
+    initializers: list[Any]
+    common: dict[str, Any]
+
+
+def _scales(scales: Any, initializers: Any) -> list[Any]:
+    if initializers is not None and not isinstance(scales, str) and not list(scales):
+        return []
+    return check_non_empty("scales", scales)
+
+
+def _seeds(seed: Any) -> list[int]:
+    seeds = list(seed) if isinstance(seed, list | tuple | range) else [seed]
+    checked = [
+        check_non_negative_int("seed", s) for s in check_non_empty("seed", seeds)
+    ]
+    check_unique("seed", checked)
+    return checked
+
+
+def _outputs(output_units: Any, units: int) -> int:
+    if output_units is None:
+        return units
+    return check_positive_int("output_units", output_units)
+
+
+def _logged_steps(steps: int, every: Any) -> list[int]:
+    """Steps 0, `every`, 2 `every`, ... and the last."""
+    if every is None:
+        return []
+    every = check_positive_int("every", every)
+    return sorted({*range(0, steps + 1, every), steps})
+
+
+def _runs(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """A row per run; scaled identities first, as in `predict`."""
+    starts = [(s, scale, "") for s in grid.seeds for scale in grid.scales]
+    starts += [(s, np.nan, i) for s in grid.seeds for i in grid.initializers]
+    rows = [
+        {
+            "depth": depth,
+            "scale": scale,
+            "initializer": _name(initializer),
+            "optimizer": "sgd",
+            "seed": s,
+            "loss_zero": float(np.mean(data[s][1] ** 2)),
+            "verdict": "",
+            **grid.common,
+        }
+        for s, scale, initializer in starts
+        for depth in grid.depths
+    ]
+    return pd.DataFrame(rows).assign(run=range(len(rows)))[list(RUN_COLUMNS)]
+
+
+def _name(initializer: Any) -> str:
+    return initializer if isinstance(initializer, str) else type(initializer).__name__
+
+
+def _stacks(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> list[Stack]:
+    """The stack of each run, in the order of `_runs`."""
+    starts: list[dict[str, Any]] = [
+        {"scale": scale, "seed": s} for s in grid.seeds for scale in grid.scales
+    ]
+    starts += [
+        {"kernel_initializer": initializer, "seed": s}
+        for s in grid.seeds
+        for initializer in grid.initializers
+    ]
+    shapes = {key: grid.common[key] for key in ("units", "output_units", "dtype")}
+    rate = grid.common["learning_rate"]
+    return [
+        Stack(initial_kernels(depth, **start, **shapes), *data[start["seed"]], rate)
+        for start in starts
+        for depth in grid.depths
+    ]
+
+
+def _losses(traces: list[Trace], steps: int) -> pd.DataFrame:
+    count = len(traces)
+    return pd.DataFrame(
+        {
+            "run": np.repeat(np.arange(count), steps + 1),
+            "step": np.tile(np.arange(steps + 1), count),
+            "loss": np.concatenate([trace.losses for trace in traces]),
+        }
+    )
+
+
+def _layers(traces: list[Trace], depths: list[int], logged: list[int]) -> pd.DataFrame:
+    """All statistics as one tidy frame: by run, step, kind, layer."""
+    parts: dict[str, list[np.ndarray]] = {c: [] for c in LAYER_COLUMNS}
+    deepest = max(depths)
+    for run, (trace, depth) in enumerate(zip(traces, depths, strict=True)):
+        block = (len(logged), len(KINDS), depth)
+        layer = np.arange(1, depth + 1)
+        kind = np.arange(len(KINDS))[:, None]
+        measured = np.stack([trace.statistics[k] for k in KINDS], axis=1)
+        columns: dict[str, Any] = {
+            "run": run,
+            "step": np.asarray(logged)[:, None, None],
+            "layer": layer,
+            "name": np.where(kind == 0, layer - 1, deepest + layer - 1),
+            "kind": kind,
+            "frozen_fraction": _for_weights(trace.frozen_fraction, block),
+            "update_ratio": _for_weights(trace.update_ratio, block),
+        }
+        for number, column in enumerate(STATISTICS):
+            columns[column] = measured[..., number]
+        for column, values in columns.items():
+            parts[column].append(np.broadcast_to(values, block).ravel())
+    table = {column: np.concatenate(values) for column, values in parts.items()}
+    weights = [f"dense_{i}/kernel" for i in range(1, deepest + 1)]
+    outputs = [f"dense_{i}" for i in range(1, deepest + 1)]
+    names = pd.CategoricalDtype([*weights, *outputs])
+    kinds = pd.CategoricalDtype(list(KINDS))
+    table["name"] = pd.Categorical.from_codes(table["name"], dtype=names)
+    table["kind"] = pd.Categorical.from_codes(table["kind"], dtype=kinds)
+    return pd.DataFrame(table, copy=False)
+
+
+def _for_weights(values: np.ndarray, block: tuple[int, int, int]) -> np.ndarray:
+    """`values` for the weight gradients, NaN for the activations."""
+    padded = np.full(block, np.nan)
+    padded[:, KINDS.index("weight_gradient")] = values
+    return padded

@@ -1,0 +1,374 @@
+"""train(): a short training run of any Keras model, every gradient logged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from vgkeras import health, predictions
+from vgkeras._checks import check_positive, check_positive_int
+from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog, versions
+from vgkeras.tape import STATISTICS, check_loss, check_model, statistics, tape_pass
+
+
+class Step(NamedTuple):
+    """A finished step of a run: `step` updates were made, the loss is `loss`."""
+
+    step: int
+    loss: float
+
+
+def train(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    *,
+    steps: int = 200,
+    learning_rate: float = 0.05,
+    optimizer: str | keras.optimizers.Optimizer = "sgd",
+    loss: Any = "mse",
+    every: int | None = 1,
+) -> GradientLog:
+    """Trains a model on one batch and logs every gradient on the way.
+
+    Each step is one `tf.GradientTape` over the model, measured before the update.
+    The default is plain gradient descent. The model holds the final weights.
+    `Training` is the same run as an iterator, for a progress bar or an early stop.
+
+    Args:
+        model: Any Keras model. It is trained in place.
+        x: Inputs, shape `(samples, ...)`.
+        y: Targets, shape `(samples, ...)`.
+        steps: Number of updates.
+        learning_rate: Learning rate; ignored if `optimizer` is an object.
+        optimizer: A Keras optimizer or its name.
+        loss: A Keras loss, its name, or any callable `(y, y_pred)`.
+        every: Log the layers at steps 0, `every`, 2 `every`, ... and the last.
+            `None` logs losses only. The run is the same, whatever is logged.
+
+    Returns:
+        A `GradientLog` of one run: losses of steps 0 to `steps`, statistics of
+        every weight gradient, activation and activation gradient. For a stack of
+        scaled identities `log.theory` holds the closed form.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> model = vg.build_stack(depth=10, scale=0.9)  # doctest: +SKIP
+        >>> vg.train(model, x, y, steps=50).losses  # doctest: +SKIP
+    """
+    training = Training(
+        model,
+        x,
+        y,
+        steps=steps,
+        learning_rate=learning_rate,
+        optimizer=optimizer,
+        loss=loss,
+        every=every,
+    )
+    for _ in training:
+        pass
+    return training.log()
+
+
+class Training:
+    """A training run as an iterator of its steps.
+
+    Iterating trains: step 0 is the loss before the first update, each further
+    step one update. Leave the loop at any time; `log()` holds what was run, and
+    a second loop goes on from there.
+
+    Args:
+        model: See `train`, as for every other argument.
+        x: Inputs.
+        y: Targets.
+        steps: Number of updates.
+        learning_rate: Learning rate.
+        optimizer: A Keras optimizer or its name.
+        loss: A Keras loss, its name, or a callable.
+        every: Log the layers every so many steps, or never (`None`).
+
+    Example:
+        >>> training = vg.Training(model, x, y, steps=500)  # doctest: +SKIP
+        >>> for step, loss in training:  # doctest: +SKIP
+        ...     if loss < 1e-3:
+        ...         break
+        >>> log = training.log()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        x: Any,
+        y: Any,
+        *,
+        steps: int = 200,
+        learning_rate: float = 0.05,
+        optimizer: str | keras.optimizers.Optimizer = "sgd",
+        loss: Any = "mse",
+        every: int | None = 1,
+    ) -> None:
+        self._model = check_model(model)
+        self._steps = check_positive_int("steps", steps)
+        self._every = None if every is None else check_positive_int("every", every)
+        self._optimizer = _optimizer(optimizer, learning_rate)
+        self._loss = check_loss(loss)
+        self._loss_name = loss if isinstance(loss, str) else type(loss).__name__
+        self._x, self._y = _data(x, y, model)
+        self._losses: list[float] = []
+        self._measured: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._labels: list[tuple[int, str, str]] = []
+        self._pass = tf.function(self._traced_pass, autograph=False)
+        self._update = tf.function(self._traced_update, autograph=False)
+        self._build()
+        self._kernels = _linear_kernels(model)
+
+    def __iter__(self) -> Iterator[Step]:
+        while len(self._losses) <= self._steps:
+            step = len(self._losses)
+            logged = self._is_logged(step)
+            loss, gradients, table, planned = self._pass(tf.constant(logged))
+            made = None
+            if step < self._steps:
+                made = self._update(gradients, tf.constant(logged))
+            if logged:
+                change = self._change(planned, made)
+                self._measured[step] = (table.numpy(), change)
+            self._losses.append(float(loss))
+            yield Step(step, self._losses[-1])
+
+    def log(self) -> GradientLog:
+        """Returns the log of the steps run so far.
+
+        Raises:
+            RuntimeError: If no step was run yet.
+        """
+        if not self._losses:
+            raise RuntimeError("No step was run yet. Iterate over the training first.")
+        losses = pd.DataFrame(
+            {"run": 0, "step": np.arange(len(self._losses)), "loss": self._losses}
+        )
+        log = GradientLog(
+            runs=self._run_row(),
+            losses=losses,
+            layers=self._layer_rows(),
+            metadata={"origin": "measured by vgkeras.train", "versions": versions()},
+            theory=self._theory(),
+        )
+        return health.judged(log)
+
+    def _build(self) -> None:
+        """Creates all variables now: a traced function may not create any."""
+        if not self._model.built:
+            self._model(self._x)
+        if not self._optimizer.built:
+            self._optimizer.build(self._model.trainable_variables)
+
+    def _change(self, planned: tf.Tensor, made: tf.Tensor | None) -> np.ndarray:
+        """Frozen share and update ratio of each variable, `(variables, 2)`.
+
+        Plain descent plans its update, so that its true size is known even where
+        it rounds away. Other optimizers are read off what they did.
+        """
+        if _is_plain_descent(self._optimizer):
+            return planned.numpy()
+        if made is None:
+            return np.full(planned.shape, np.nan)
+        return made.numpy()
+
+    def _is_logged(self, step: int) -> bool:
+        if self._every is None:
+            return False
+        return step % self._every == 0 or step == self._steps
+
+    def _traced_pass(self, logged: tf.Tensor) -> tuple[Any, ...]:
+        """One graph for logged and unlogged steps: the gradients cannot differ."""
+        taped = tape_pass(self._model, self._x, self._y, self._loss)
+        self._labels = taped.labels
+        weights = [v.value for v in self._model.trainable_variables]
+        gradients = [
+            tf.zeros_like(w) if g is None else g
+            for g, w in zip(taped.gradients, weights, strict=True)
+        ]
+        table = _if(logged, lambda: statistics(taped.tensors))
+        planned = _if(logged, lambda: self._planned(weights, gradients))
+        return taped.loss, gradients, table, planned
+
+    def _traced_update(self, gradients: list[Any], logged: tf.Tensor) -> tf.Tensor:
+        variables = self._model.trainable_variables
+        before = [tf.identity(v.value) for v in variables]
+        self._optimizer.apply(gradients, variables)
+        after = [v.value for v in variables]
+        made = [b - a for b, a in zip(before, after, strict=True)]
+        return _if(logged, lambda: _changes(before, made, statistics(made)))
+
+    def _planned(self, weights: list[Any], gradients: list[Any]) -> tf.Tensor:
+        """The change that plain descent makes; its norm is `rate * ||gradient||`."""
+        rate = self._optimizer.learning_rate
+        updates = [tf.cast(rate, g.dtype) * g for g in gradients]
+        norms = statistics(gradients) + tf.math.log(tf.cast(rate, tf.float64)) / np.log(
+            10.0
+        )
+        return _changes(weights, updates, norms)
+
+    def _run_row(self) -> pd.DataFrame:
+        scale = _identity_scale(self._kernels)
+        row = {
+            "run": 0,
+            "depth": max(layer for layer, _, _ in self._labels),
+            "units": int(self._x.shape[-1]),
+            "output_units": int(self._y.shape[-1]),
+            "scale": np.nan if scale is None else scale,
+            "initializer": "",
+            "optimizer": self._optimizer.name.lower(),
+            "learning_rate": float(self._optimizer.learning_rate),
+            "steps": len(self._losses) - 1,
+            "dtype": self._model.trainable_variables[0].dtype,
+            "target": "",
+            "samples": int(self._x.shape[0]),
+            "seed": -1,
+            "loss_zero": float(self._loss(self._y, tf.zeros_like(self._y))),
+            "verdict": "",
+        }
+        return pd.DataFrame([row])[list(RUN_COLUMNS)]
+
+    def _layer_rows(self) -> pd.DataFrame:
+        frames = [
+            _layer_frame(self._labels, step, table, change)
+            for step, (table, change) in sorted(self._measured.items())
+        ]
+        if not frames:
+            return pd.DataFrame(columns=list(LAYER_COLUMNS))
+        frame = pd.concat(frames, ignore_index=True)
+        return frame.astype({"name": "category", "kind": "category"})
+
+    def _theory(self) -> GradientLog | None:
+        """The closed form, where the model started as a stack of scaled identities."""
+        scale = _identity_scale(self._kernels)
+        plain = _is_plain_descent(self._optimizer) and _is_mean_square(self._loss_name)
+        if scale is None or not plain or self._x.shape.rank != 2:
+            return None
+        runs = self._run_row()
+        losses, layers = predictions.predict_run(
+            scale,
+            len(self._kernels),
+            self._x.numpy().astype(np.float64),
+            self._y.numpy().astype(np.float64),
+            steps=self._steps,
+            learning_rate=float(runs["learning_rate"].iloc[0]),
+            every=self._every,
+            last_kernel=self._kernels[-1].astype(np.float64),
+        )
+        log = GradientLog(runs, losses, layers, {"origin": "theory"})
+        return health.judged(log) if len(losses) > 1 else log
+
+
+def _optimizer(optimizer: Any, learning_rate: Any) -> keras.optimizers.Optimizer:
+    rate = check_positive("learning_rate", learning_rate)
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        return optimizer
+    try:
+        fresh = keras.optimizers.get(optimizer)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "`optimizer` must be a Keras optimizer or its name. "
+            f"Received: optimizer={optimizer!r}."
+        ) from error
+    fresh.learning_rate = rate
+    return fresh
+
+
+def _is_mean_square(name: str) -> bool:
+    return name in ("mse", "mean_squared_error", "MeanSquaredError")
+
+
+def _linear_kernels(model: keras.Model) -> list[np.ndarray]:
+    """The kernels of a stack of linear Dense layers without bias; else nothing."""
+    layers = model.layers
+    for layer in layers:
+        if type(layer) is not keras.layers.Dense or layer.use_bias:
+            return []
+        if layer.activation is not keras.activations.linear:
+            return []
+    return [keras.ops.convert_to_numpy(layer.kernel) for layer in layers]
+
+
+def _identity_scale(kernels: list[np.ndarray]) -> float | None:
+    """The `c` of kernels that are all `c * I` but for the last; else `None`."""
+    if not kernels:
+        return None
+    scale = kernels[0].astype(np.float64)[0, 0]
+    for kernel in kernels[:-1] or kernels:
+        if not np.array_equal(kernel, scale * np.eye(*kernel.shape)):
+            return None
+    return float(scale)
+
+
+def _is_plain_descent(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether the update is exactly `learning_rate * gradient`."""
+    altered = ("weight_decay", "clipnorm", "global_clipnorm", "clipvalue")
+    return (
+        type(optimizer) is keras.optimizers.SGD
+        and optimizer.momentum == 0
+        and all(getattr(optimizer, name, None) is None for name in altered)
+    )
+
+
+def _data(x: Any, y: Any, model: keras.Model) -> tuple[tf.Tensor, tf.Tensor]:
+    """Inputs and targets as tensors in the model's format."""
+    dtype = model.trainable_variables[0].dtype if model.trainable_variables else None
+    tensors = [keras.ops.convert_to_tensor(values, dtype=dtype) for values in (x, y)]
+    if tensors[0].shape[0] != tensors[1].shape[0]:
+        raise ValueError(
+            "`x` and `y` must have the same number of samples. "
+            f"Received: x.shape={tuple(tensors[0].shape)}, "
+            f"y.shape={tuple(tensors[1].shape)}."
+        )
+    return tensors[0], tensors[1]
+
+
+def _if(logged: tf.Tensor, measure: Callable[[], tf.Tensor]) -> tf.Tensor:
+    """`measure()` on logged steps; on the others nothing is computed."""
+    return tf.cond(logged, measure, lambda: tf.zeros([0, 0], tf.float64))
+
+
+def _changes(
+    weights: list[tf.Tensor], updates: list[tf.Tensor], norms: tf.Tensor
+) -> tf.Tensor:
+    """Per variable: the share of frozen weights and `||update|| / ||w||`."""
+    frozen = [
+        tf.reduce_mean(tf.cast(tf.equal(w - u, w), tf.float64))
+        for w, u in zip(weights, updates, strict=True)
+    ]
+    ten = tf.constant(10.0, tf.float64)
+    ratios = tf.pow(ten, norms[:, 0] - statistics(weights)[:, 0])
+    return tf.stack([tf.stack(frozen), ratios], axis=1)
+
+
+def _layer_frame(
+    labels: list[tuple[int, str, str]], step: int, table: np.ndarray, change: np.ndarray
+) -> pd.DataFrame:
+    """The rows of one step; only weight gradients have an update."""
+    layer, name, kind = zip(*labels, strict=True)
+    columns: dict[str, Any] = {
+        "run": 0,
+        "step": step,
+        "layer": layer,
+        "name": name,
+        "kind": kind,
+        **dict(zip(STATISTICS, table.T, strict=True)),
+    }
+    changed = ("frozen_fraction", "update_ratio")
+    for column, values in zip(changed, change.T, strict=True):
+        padded = np.full(len(labels), np.nan)
+        padded[: len(values)] = values
+        columns[column] = padded
+    return pd.DataFrame(columns)[list(LAYER_COLUMNS)]
