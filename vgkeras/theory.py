@@ -120,7 +120,7 @@ def _closed_form(
     last_weight = _times(depth - 1, log_scale) + moment_norm + log_moment
     rate = math.log(2 / y.size)
     return ClosedForm(
-        loss=float(_exp(log_loss)),
+        loss=float(_exp(2 * log_error) * np.mean(error**2)),
         log10_loss=float(log_loss / math.log(10)),
         outputs=_scaled(scale, power, seen),
         log10_activation=_base10(forward, _times(power, log_scale) + _log_norm(seen)),
@@ -527,7 +527,7 @@ def _mode_verdict(
     s, m = _mirrored(scale, depth, float(np.real(target)))
     first = abs(_gap(s, depth, m))
     if depth == 1:
-        return _judged(first, first * abs(1 - rate) ** steps, m)
+        return _judged(first, first * _power(abs(1 - rate), steps), m)
     s, left = _settle(s, depth, rate, steps, m)
     if not left or not math.isfinite(s):
         return _judged(first, abs(_gap(s, depth, m)), m)
@@ -669,8 +669,10 @@ def _steps_until(s: float, depth: int, rate: float, m: float, allowed: float) ->
         return math.inf
     with np.errstate(over="ignore"):
         flow = _flow_time(s, depth, m, allowed / m) / rate
-    lag = _log_speed(_root(s, depth, m, allowed), depth, m) - _log_speed(s, depth, m)
-    return float(max(flow + lag / 2, 0.0))
+    side = 1 if _gap(s, depth, m) > 0 else -1
+    log_end = (math.log(m) + math.log1p(side * allowed / m)) / depth
+    slowed = (depth - 1) * (log_end - math.log(s)) + math.log(allowed / gap)
+    return float(max(flow + slowed / 2, 0.0))
 
 
 def _steps_of_one_layer(gap: float, allowed: float, rate: float) -> float:
@@ -678,16 +680,6 @@ def _steps_of_one_layer(gap: float, allowed: float, rate: float) -> float:
     if allowed == 0 or rate >= 2:
         return math.inf
     return math.log(gap / allowed) / -math.log(abs(1 - rate)) if rate != 1 else 1.0
-
-
-def _root(s: float, depth: int, m: float, allowed: float) -> float:
-    """The value on `s`'s side of the target that leaves the gap `allowed`."""
-    side = 1 if _gap(s, depth, m) > 0 else -1
-    return math.exp((math.log(m) + math.log1p(side * allowed / m)) / depth)
-
-
-def _log_speed(s: float, depth: int, m: float) -> float:
-    return (depth - 1) * math.log(s) + math.log(abs(_gap(s, depth, m)))
 
 
 def _flow_time(s: float, depth: int, m: float, left: float) -> float:
@@ -759,7 +751,8 @@ def _residual(
     top = max(np.max(log_factor), 0.0 if rest.any() else -np.inf)
     if top == -np.inf:
         return np.zeros_like(rest), 0.0
-    return sign * _exp(log_factor - top) * gain - math.exp(-top) * rest, float(top)
+    rest = math.exp(-top) * rest if rest.any() else rest
+    return sign * _exp(log_factor - top) * gain - rest, float(top)
 
 
 def _power_minus(
