@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from vgkeras import _checks, theory
+from vgkeras import theory
 from vgkeras.logs import LOSS_COLUMNS, GradientLog
 
 VERDICTS = theory.VERDICTS
@@ -30,14 +30,16 @@ def run_verdict(first_loss: float, last_loss: float, loss_zero: float) -> str:
         collapsing to 0 has not learned; `"stalls"` otherwise.
 
     Raises:
-        TypeError: If `loss_zero` is not a number.
-        ValueError: If `loss_zero` is negative or not finite.
+        ValueError: If `loss_zero` is negative.
 
     Example:
         >>> run_verdict(0.5, 0.001, 1.0), run_verdict(0.5, 0.49, 1.0)
         ('trains', 'stalls')
     """
-    _checks.check_non_negative("loss_zero", loss_zero)
+    if loss_zero < 0:
+        raise ValueError(
+            f"`loss_zero` must not be negative. Received: loss_zero={loss_zero!r}."
+        )
     return str(theory.judge(first_loss, last_loss, loss_zero))
 
 
@@ -145,7 +147,7 @@ def _loss_told(ends: pd.Series, steps: int) -> str:
         )
     return (
         f"The loss went from {_number(ends['first'])} to {_number(ends['last'])} "
-        f"in {steps} steps"
+        f"in {steps} {'step' if steps == 1 else 'steps'}"
     )
 
 

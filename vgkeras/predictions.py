@@ -232,8 +232,8 @@ def _modes_of(x: np.ndarray, y: np.ndarray) -> _Modes | None:
     basis, eigenvalues, gains = joint
     with np.errstate(divide="ignore", invalid="ignore"):
         targets = np.where(eigenvalues > 0, gains / eigenvalues, 0)
-    rotated = y[:, :rank] @ basis.conj()
-    rest = rotated - (x[:, :rank] @ basis.conj()) * targets
+    rotated = y[:, :rank] @ basis
+    rest = rotated - (x[:, :rank] @ basis) * targets
     rest = np.where(np.abs(rest) > _TOLERANCE * np.abs(rotated).max(), rest, 0)
     return _Modes(
         eigenvalues=eigenvalues,
