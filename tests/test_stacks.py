@@ -1,0 +1,146 @@
+import keras
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from vgkeras import stacks
+
+
+@pytest.mark.parametrize("depth", [1, 2, 150, 152])
+@pytest.mark.parametrize("scale", [0.5, 1.5])
+def test_a_stack_is_linear_dense_layers_with_scaled_identities(depth, scale):
+    model = stacks.build_stack(depth, scale=scale)
+
+    assert isinstance(model, keras.Sequential)
+    assert len(model.layers) == depth
+    for layer in model.layers:
+        assert type(layer) is keras.layers.Dense
+        assert not layer.use_bias
+        assert layer.activation is keras.activations.linear
+        assert_array_equal(layer.kernel.numpy(), scale * np.eye(2, dtype="float32"))
+
+
+def test_a_stack_multiplies_by_the_power_of_its_scale(rng):
+    x = rng.normal(size=(5, 3))
+
+    model = stacks.build_stack(7, units=3, scale=0.5, dtype="float64")
+
+    assert_array_equal(model(x).numpy(), x * 2.0**-7)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_weights_and_arithmetic_have_the_dtype(dtype):
+    model = stacks.build_stack(2, scale=0.5, dtype=dtype)
+
+    assert {weight.dtype for weight in model.weights} == {dtype}
+    assert model(np.ones((1, 2))).dtype == dtype
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_last_layer_may_have_another_width(outputs):
+    model = stacks.build_stack(3, units=2, scale=0.5, output_units=outputs)
+
+    assert_array_equal(model.layers[-1].kernel.numpy(), 0.5 * np.eye(2, outputs))
+    assert_array_equal(model.layers[0].kernel.numpy(), 0.5 * np.eye(2))
+
+
+@pytest.mark.parametrize(
+    "initializer",
+    ["glorot_uniform", "orthogonal", keras.initializers.HeNormal(seed=3)],
+)
+@pytest.mark.parametrize("seed", [None, 0])
+def test_every_layer_draws_a_kernel_of_its_own(initializer, seed):
+    model = stacks.build_stack(4, kernel_initializer=initializer, seed=seed)
+
+    drawn = {layer.kernel.numpy().tobytes() for layer in model.layers}
+    assert len(drawn) == 4
+
+
+def test_neighbouring_seeds_share_no_kernel():
+    drawn = [
+        kernel.tobytes()
+        for seed in (0, 1)
+        for kernel in stacks.initial_kernels(
+            3, kernel_initializer="glorot_normal", seed=seed
+        )
+    ]
+
+    assert len(set(drawn)) == 6
+
+
+def test_the_same_seed_gives_the_same_stack_whatever_came_before():
+    first = stacks.build_stack(3, kernel_initializer="he_normal", seed=5)
+    keras.utils.set_random_seed(99)
+    stacks.build_stack(2, kernel_initializer="he_normal")
+    second = stacks.build_stack(3, kernel_initializer="he_normal", seed=5)
+
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "start", [{"scale": 0.9}, {"kernel_initializer": "glorot_uniform", "seed": 1}]
+)
+def test_initial_kernels_are_those_of_the_built_stack(start):
+    model = stacks.build_stack(3, units=4, output_units=2, **start)
+
+    kernels = stacks.initial_kernels(3, units=4, output_units=2, **start)
+
+    for kernel, weight in zip(kernels, model.get_weights(), strict=True):
+        assert_array_equal(kernel, weight)
+
+
+def test_a_stack_deeper_than_keras_can_walk_still_runs_in_its_dtype(rng):
+    x = rng.normal(size=(3, 2))
+
+    model = stacks.build_stack(1100, scale=1.0, dtype="float64")
+
+    assert_array_equal(model(x).numpy(), x)
+
+
+def test_a_stack_can_be_saved_compiled_and_fitted(rng, tmp_path):
+    x = rng.normal(size=(4, 2)).astype("float32")
+    model = stacks.build_stack(3, scale=0.5)
+
+    model.save(tmp_path / "stack.keras")
+    restored = keras.models.load_model(tmp_path / "stack.keras")
+    assert_array_equal(restored(x).numpy(), model(x).numpy())
+
+    model.compile("sgd", "mse")
+    history = model.fit(x, x, epochs=1, verbose=0)
+    assert history.history["loss"][0] == pytest.approx(np.mean((x / 8 - x) ** 2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"depth": 0}, ValueError, "`depth` must be a positive integer"),
+        ({"depth": 2.0}, TypeError, "`depth` must be a positive integer"),
+        ({"depth": 2, "units": 0}, ValueError, "`units` must be a positive integer"),
+        (
+            {"depth": 2, "output_units": -1},
+            ValueError,
+            "`output_units` must be a positive integer",
+        ),
+        ({"depth": 2, "scale": np.nan}, ValueError, "`scale` must be a finite number"),
+        ({"depth": 2, "dtype": "int8"}, ValueError, "`dtype` must be one of 'float16'"),
+        (
+            {"depth": 2, "scale": 1.0, "kernel_initializer": "zeros"},
+            ValueError,
+            "`scale` and `kernel_initializer` cannot both be given",
+        ),
+        (
+            {"depth": 2, "kernel_initializer": "nonsense"},
+            ValueError,
+            "`kernel_initializer` must be a Keras initializer, its name or its config",
+        ),
+        (
+            {"depth": 2, "kernel_initializer": "he_normal", "seed": -1},
+            ValueError,
+            "`seed` must be a non-negative integer",
+        ),
+    ],
+)
+def test_a_bad_argument_is_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        stacks.build_stack(**arguments)
