@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import altair as alt
@@ -30,7 +30,7 @@ KIND_LABELS = {
 # Okabe & Ito's colour-blind-safe colours that show on white and on black.
 _COLORS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right")
-_GREY = "#8A8A8A"
+_GREY = "#7A8088"
 _ZERO, _NONFINITE = "exactly 0", "Inf or NaN"
 _FLAG_SHAPES = {
     _ZERO: "triangle-down",
@@ -101,12 +101,13 @@ def final_loss_by_depth(log: logs.GradientLog) -> Chart:
     chart = _points_over_lines(
         rows, x, y="loss after the last step", view=_LOSS_VIEW, reference=reference
     )
-    return _told(
+    told = _told(
         chart,
         f"Deepest stack that trains: {_deepest_trained(log.runs)}",
         _legend_line(rows, f"After {_listed(rows['step'].unique())} steps."),
         _final_loss_sentence(rows),
     )
+    return _alone(told)
 
 
 def gradient_by_depth(log: logs.GradientLog, step: int = 0) -> Chart:
@@ -136,12 +137,13 @@ def gradient_by_depth(log: logs.GradientLog, step: int = 0) -> Chart:
     )
     x = alt.X("depth:Q").title("depth (number of layers)").scale(nice=False, padding=14)
     chart = _points_over_lines(first, x, y="norm of ∂L/∂W", view=_NORM_VIEW)
-    return _told(
+    told = _told(
         chart,
         _gradient_title(first, step),
         _legend_line(first, f"Layer 1, step {step}; {_layer_spread(rows)}."),
         _gradient_sentence(first, rows, step),
     )
+    return _alone(told)
 
 
 def kinds_by_layer(log: logs.GradientLog, step: int = 0) -> Chart:
@@ -204,12 +206,13 @@ def gradient_by_layer_and_step(
     rows = _of_kind(rows[rows["origin"] == _origin(log)], kind)
     cells, thinned = _cells(rows)
     run = next(log.runs.itertuples())
-    return _told(
+    told = _told(
         _heat_map(_flagged(cells, _NORM_VIEW)),
         f"{_run_label(run)}: {KIND_LABELS[kind]} by layer and step",
         thinned,
         _heat_sentence(rows, KIND_LABELS[kind], run),
     )
+    return _alone(told)
 
 
 def description(chart: Chart) -> str:
@@ -274,11 +277,17 @@ def _kinds_panel(run: Any, rows: pd.DataFrame, step: int) -> alt.LayerChart:
 def _panels(charts: list[alt.LayerChart]) -> Chart:
     """One chart as it is; several side by side, told in one breath."""
     if len(charts) == 1:
-        return charts[0]
+        return _alone(charts[0])
     told = " ".join(description(chart) for chart in charts)
     sized = [chart.properties(width=260, height=180) for chart in charts]
     chart = alt.concat(*sized, columns=3).properties(description=told)
     return chart.resolve_scale(color="independent", shape="independent")
+
+
+def _alone(chart: alt.LayerChart) -> alt.LayerChart:
+    """Lets the width adapt to the page; the marks keep their height."""
+    fit = alt.AutoSizeParams(type="fit-x", contains="padding")
+    return chart.properties(width=560, height=300, autosize=fit)
 
 
 # --- Rows to draw ------------------------------------------------------------------
@@ -469,31 +478,39 @@ def _points_over_lines(
     encoding = {
         "x": x,
         "y": alt.Y("y:Q").title(f"{y} (log scale)").scale(scale).axis(decades.axis()),
-        "tooltip": [alt.Tooltip("series:N").title(key), across, "value", "origin"],
+        "tooltip": [
+            alt.Tooltip("series:N", title=key),
+            alt.Tooltip(f"{across}:Q"),
+            alt.Tooltip("value:N"),
+            alt.Tooltip("origin:N"),
+        ],
         **_appearance(rows, key),
     }
     layers: list[Any] = [*_rules(decades, reference), *_marks(rows, encoding)]
     return alt.LayerChart(layer=layers)
 
 
-def _marks(rows: pd.DataFrame, encoding: dict[str, Any]) -> list[alt.Chart]:
-    theory, off = rows["origin"] == "theory", rows["flag"] != ""
+def _marks(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
+    theory, on = rows["origin"] == "theory", rows["flag"] == ""
+    plain = {name: encoding[name] for name in ("x", "y", "color", "tooltip")}
     # A null breaks the line where a value is off the axis, instead of bridging it.
-    lines = rows[theory].assign(y=rows.loc[theory, "y"].where(~off[theory]))
-    along = {name: encoding[name] for name in ("x", "y", "color", "tooltip")}
+    lines = rows[theory].assign(y=rows.loc[theory, "y"].where(on[theory]))
     line = alt.Chart(lines).mark_line(strokeDash=[6, 4], strokeWidth=1.8)
+    yield line.encode(**plain, detail=alt.Detail("line:N"))
     # Open shapes of different outline stay visible where they coincide.
-    points = alt.Chart(rows[~theory & ~off]).mark_point(size=50, strokeWidth=1.8)
-    measured = alt.Chart(rows[~theory & off]).mark_point(filled=True, size=70)
-    predicted = alt.Chart(rows[theory & off]).mark_point(size=110, opacity=0.7)
-    flagged = {**encoding, "shape": encoding["shape"].copy()}
-    flagged["shape"].shorthand = "flag:N"
-    return [
-        line.encode(**along, detail="line:N"),
-        points.encode(**encoding),
-        measured.encode(**flagged),
-        predicted.encode(**flagged),
-    ]
+    points = alt.Chart(rows[~theory & on]).mark_point(size=50, strokeWidth=1.8)
+    yield points.encode(**encoding)
+    for (flag, origin), flagged in rows[~on].groupby(["flag", "origin"]):
+        shape = _flag_shape(flag)
+        measured = origin == "measured"
+        marks = alt.Chart(flagged).mark_point(
+            shape=shape, filled=measured, size=70 if measured else 110, opacity=0.8
+        )
+        yield marks.encode(**plain)
+
+
+def _flag_shape(flag: str) -> str:
+    return _FLAG_SHAPES.get(flag) or _FLAG_SHAPES[flag.split()[0]]
 
 
 def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
@@ -505,7 +522,7 @@ def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
     flags = _in_order(rows.loc[rows["flag"] != "", "flag"])
     colors = [_COLORS[i % 6] for i in places] + [_GREY] * len(flags)
     shapes = [_SHAPES[(i + i // 6) % 6] for i in places]
-    shapes += [_FLAG_SHAPES.get(flag) or _FLAG_SHAPES[flag[:5]] for flag in flags]
+    shapes += [_flag_shape(flag) for flag in flags]
     legend = alt.Legend(orient="bottom", columns=3, title=key, symbolOpacity=1)
     domain = names + flags
     color = alt.Scale(domain=domain, range=colors)
@@ -597,10 +614,12 @@ def _told(
 ) -> alt.LayerChart:
     """Adds the title, wrapped for a phone, and the sentence that says what is seen."""
     words = alt.TitleParams(
-        textwrap.wrap(title, 44), subtitle=textwrap.wrap(subtitle, 56), anchor="start"
+        textwrap.wrap(title, 44),
+        subtitle=textwrap.wrap(subtitle, 56),
+        subtitleColor=_GREY,
+        anchor="start",
     )
-    chart = chart.properties(title=words, description=said)
-    return chart.properties(width=560, height=320)
+    return chart.properties(title=words, description=said)
 
 
 # --- Words ---------------------------------------------------------------------------
