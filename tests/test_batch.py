@@ -1,0 +1,141 @@
+import numpy as np
+import pytest
+from hand_backprop import descend, log10_norm
+from numpy.testing import assert_allclose, assert_array_equal
+
+from vgkeras import batch, data
+from vgkeras.logs import KINDS
+
+
+def random_stacks(rng, depths, units, outputs, samples=6):
+    """Stacks of random kernels near the identity, two by two on the same data."""
+    stacks = []
+    for index, depth in enumerate(depths):
+        if index % 2 == 0:
+            x = rng.normal(size=(samples, units))
+            y = rng.normal(size=(samples, outputs))
+        shapes = [(units, units)] * (depth - 1) + [(units, outputs)]
+        kernels = [np.eye(*s) + 0.2 * rng.normal(size=s) for s in shapes]
+        stacks.append(batch.Stack(kernels, x, y, 0.01 * (1 + index)))
+    return stacks
+
+
+@pytest.mark.parametrize(("units", "outputs"), [(2, 2), (3, 1), (1, 4), (17, 17)])
+def test_every_stack_matches_gradient_descent_by_hand(units, outputs, rng):
+    stacks = random_stacks(rng, [1, 3, 8, 2, 5], units, outputs)
+
+    traces = batch.run_stacks(stacks, steps=4, logged_steps=range(5), dtype="float64")
+
+    for stack, trace in zip(stacks, traces, strict=True):
+        rate = float(np.float32(stack.learning_rate))
+        history = descend(stack.kernels, stack.x, stack.y, steps=4, learning_rate=rate)
+        assert_allclose(trace.losses, [taped["loss"] for taped in history], rtol=1e-10)
+        for step, taped in enumerate(history):
+            for kind in KINDS:
+                norms, largest, zeros, broken = trace.statistics[kind][step].T
+                assert_allclose(norms, [log10_norm(a) for a in taped[kind]], atol=1e-9)
+                peaks = [np.log10(np.abs(a).max()) for a in taped[kind]]
+                assert_allclose(largest, peaks, atol=1e-9)
+                assert_array_equal(zeros, 0)
+                assert_array_equal(broken, 0)
+
+
+def test_the_final_kernels_are_those_of_the_last_update(rng):
+    stack = random_stacks(rng, [3], 2, 2)[0]
+
+    kernels = batch.run_stacks([stack], steps=1, logged_steps=[], dtype="float64")
+    kernels = kernels[0].kernels
+
+    taped = descend(stack.kernels, stack.x, stack.y, steps=0, learning_rate=0.0)[0]
+    for after, before, gradient in zip(
+        kernels, stack.kernels, taped["weight_gradient"], strict=True
+    ):
+        assert_allclose(after, before - np.float32(0.01) * gradient, rtol=1e-12)
+
+
+def test_a_stack_does_not_depend_on_its_company(rng):
+    stacks = random_stacks(rng, [2, 30, 7, 11, 152, 3], 2, 2)
+
+    together = batch.run_stacks(stacks, steps=3, logged_steps=[3])
+
+    for stack, trace in zip(stacks, together, strict=True):
+        alone = batch.run_stacks([stack], steps=3, logged_steps=[3])[0]
+        assert_array_equal(alone.losses, trace.losses)
+        for kind in KINDS:
+            assert_array_equal(alone.statistics[kind], trace.statistics[kind])
+
+
+def test_chunks_of_steps_do_not_change_the_numbers(rng, monkeypatch):
+    stacks = random_stacks(rng, [3, 5], 2, 2)
+    whole = batch.run_stacks(stacks, steps=20, logged_steps=[0, 7, 20])
+
+    monkeypatch.setattr(batch, "_MOST_STEPS", 6)
+    chunked = batch.run_stacks(stacks, steps=20, logged_steps=[0, 7, 20])
+
+    for a, b in zip(whole, chunked, strict=True):
+        assert_array_equal(a.losses, b.losses)
+        assert_array_equal(a.update_ratio, b.update_ratio)
+        assert a.update_ratio.shape == (3, len(a.kernels))
+
+
+def test_one_compilation_serves_other_scales_rates_data_depths_and_steps(rng):
+    x, y = data.make_data()
+    batch._program.cache_clear()
+
+    for scale, rate, depth, steps in [(0.5, 0.1, 20, 3), (1.5, 0.01, 30, 90)]:
+        stack = batch.Stack([scale * np.eye(2)] * depth, x + scale, y, rate)
+        batch.run_stacks([stack], steps=steps, logged_steps=[0])
+
+    assert batch._program.cache_info().misses == 1
+
+
+def test_progress_is_told_and_an_exception_in_it_stops_the_run(rng, monkeypatch):
+    monkeypatch.setattr(batch, "_MOST_STEPS", 5)
+    told = []
+
+    def stop_after_ten(done, total):
+        told.append((done, total))
+        if done >= 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        batch.run_stacks(
+            random_stacks(rng, [2], 2, 2),
+            steps=99,
+            logged_steps=[],
+            progress=stop_after_ten,
+        )
+
+    assert told == [(5, 100), (10, 100)]
+
+
+def test_zero_frozen_and_overflow_are_counted_without_the_padding():
+    x, y = np.ones((4, 2)), np.ones((4, 1))
+    dead = batch.Stack([np.zeros((2, 2)), np.zeros((2, 1))], x, y, 0.1)
+    wild = batch.Stack([np.full((2, 2), 1e30), np.full((2, 1), 1e30)], x, y, 0.1)
+
+    dead, wild = batch.run_stacks([dead, wild], steps=1, logged_steps=[0])
+
+    assert_array_equal(dead.statistics["activation"][0, :, 2], [1, 1])
+    assert_array_equal(dead.statistics["weight_gradient"][0, :, 0], [-np.inf] * 2)
+    assert_array_equal(dead.frozen_fraction, 1)
+    assert_array_equal(wild.statistics["activation"][0, :, 3], [0, 1])
+    assert wild.statistics["activation"][0, 1, 0] == np.inf
+    assert wild.losses[0] == np.inf
+
+
+def test_lanes_are_packed_without_overlap(rng):
+    x, y = data.make_data()
+    depths = rng.integers(1, 152, size=60)
+    stacks = [batch.Stack([np.eye(2)] * depth, x, y, 0.1) for depth in depths]
+
+    lanes = batch._packed(stacks)
+
+    taken = np.zeros((lanes.count, lanes.length), int)
+    for (lane, first), depth in zip(lanes.places, depths, strict=True):
+        assert first + depth <= lanes.length
+        taken[lane, first : first + depth] += 1
+    assert taken.max() == 1
+    assert taken.sum() == depths.sum()
+    used = taken.any(axis=1).sum()
+    assert used <= 1.3 * np.ceil(depths.sum() / lanes.length)
