@@ -282,7 +282,9 @@ def test_the_title_of_losses_says_which_scales_train():
 
     chart = charts.loss_by_step(log)
 
-    assert " ".join(chart.title.text) == "Depth 2: 0.5 and 0.9 stall; 1.5 diverges"
+    assert (
+        " ".join(chart.title.text) == "Depth 2: c = 0.5 and 0.9 stall; c = 1.5 diverges"
+    )
 
 
 def test_final_loss_is_the_last_of_each_run():
@@ -312,7 +314,8 @@ def test_the_title_of_final_losses_names_the_deepest_stack_that_trains():
 
     title = charts.final_loss_by_depth(log).title.text
 
-    assert " ".join(title) == "Deepest stack that trains: 0.5 → 3, 0.9 → none"
+    told = "Deepest stack that trains: L = 3 at c = 0.5, none at c = 0.9"
+    assert " ".join(title) == told
 
 
 def test_gradient_by_depth_draws_layer_1_of_each_run():
@@ -344,8 +347,8 @@ def test_the_title_of_gradients_says_what_depth_does_to_them():
     title = " ".join(charts.gradient_by_depth(log).title.text)
 
     assert title == (
-        "With depth the weight gradient vanishes at 0.5; keeps its size at 1; "
-        "explodes at 1.5"
+        "With depth the weight gradient vanishes at c = 0.5; "
+        "keeps its size at c = 1; explodes at c = 1.5"
     )
 
 

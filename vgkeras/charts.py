@@ -523,7 +523,10 @@ def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
     colors = [_COLORS[i % 6] for i in places] + [_GREY] * len(flags)
     shapes = [_SHAPES[(i + i // 6) % 6] for i in places]
     shapes += [_flag_shape(flag) for flag in flags]
-    legend = alt.Legend(orient="bottom", columns=3, title=key, symbolOpacity=1)
+    # The names of kinds are long: side by side they would be cut off on a phone.
+    columns = 1 if kinds else 3
+    title = "kind" if kinds else "scale c"
+    legend = alt.Legend(orient="bottom", columns=columns, title=title, symbolOpacity=1)
     domain = names + flags
     color = alt.Scale(domain=domain, range=colors)
     shape = alt.Scale(domain=domain, range=shapes)
@@ -580,13 +583,15 @@ def _colored(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
     ticks: list[float] = [
         *range(math.ceil(low / width) * width, math.floor(high) + 1, width)
     ]
-    ticks = ticks if len(ticks) > 1 else [low, high]
+    names = {tick: _power(tick) for tick in ticks}
+    if len(ticks) < 2:
+        names = {low: _number(low), high: _number(high)}
     legend = alt.Legend(
         orient="bottom",
         title="norm (log scale)",
         gradientLength=220,
-        values=ticks,
-        labelExpr=_labels({tick: _number(tick) for tick in ticks}),
+        values=list(names),
+        labelExpr=_labels(names),
     )
     color = alt.Color("log10:Q", legend=legend)
     color = color.scale(scheme="viridis", domain=[low, high])
@@ -615,7 +620,7 @@ def _told(
     """Adds the title, wrapped for a phone, and the sentence that says what is seen."""
     words = alt.TitleParams(
         textwrap.wrap(title, 44),
-        subtitle=textwrap.wrap(subtitle, 56),
+        subtitle=textwrap.wrap(subtitle, 62),
         subtitleColor=_GREY,
         anchor="start",
     )
@@ -635,22 +640,23 @@ def _legend_line(rows: pd.DataFrame, extra: str) -> str:
 
 
 def _by_verdict(runs: pd.DataFrame) -> str:
-    """`scale 0.9 trains; 0.5 stalls; 1.5 diverges`."""
+    """`c = 0.9 trains; c = 0.5 and 1.5 stall`."""
     told = []
     for verdict in ("trains", "stalls", "diverges"):
         names = _in_order(_series(runs[runs["verdict"] == verdict]))
         if names:
-            told.append(
-                f"{_listed(names)} {verdict if len(names) == 1 else verdict[:-1]}"
-            )
+            verb = verdict if len(names) == 1 else verdict[:-1]
+            told.append(f"{_spoken(names)} {verb}")
     return "; ".join(told) or "loss by step"
 
 
 def _deepest_trained(runs: pd.DataFrame) -> str:
     trained = runs[runs["verdict"] == "trains"]
     deepest = trained.groupby(_series(trained))["depth"].max() if len(trained) else {}
-    told = [f"{n} → {deepest.get(n, 'none')}" for n in _in_order(_series(runs))]
-    return ", ".join(told)
+    return ", ".join(
+        f"{f'L = {deepest[name]}' if name in deepest else 'none'} at {_spoken([name])}"
+        for name in _in_order(_series(runs))
+    )
 
 
 def _loss_sentence(rows: pd.DataFrame, depth: int) -> str:
@@ -658,30 +664,31 @@ def _loss_sentence(rows: pd.DataFrame, depth: int) -> str:
     for name, run in _one_origin(rows):
         run = run.sort_values("step")
         first, last = _number(run["log10"].iloc[0]), _number(run["log10"].iloc[-1])
-        told.append(f"{name} from {first} to {last}")
+        told.append(f"{_spoken([name])} from {first} to {last}")
     steps = int(rows["step"].max())
     return f"Loss of stacks of depth {depth} over {steps} steps: {'; '.join(told)}."
 
 
 def _final_loss_sentence(rows: pd.DataFrame) -> str:
+    return f"Loss after the last step: {_shallowest_and_deepest(rows)}."
+
+
+def _gradient_sentence(first: pd.DataFrame, rows: pd.DataFrame, step: int) -> str:
+    return (
+        f"Norm of the weight gradient of layer 1 at step {step}: "
+        f"{_shallowest_and_deepest(first)}. In each stack {_layer_spread(rows)}."
+    )
+
+
+def _shallowest_and_deepest(rows: pd.DataFrame) -> str:
     told = []
     for name, part in _one_origin(rows):
         part = part.sort_values("depth")
         ends = [f"{_number(r.log10)} at depth {r.depth}" for r in part.itertuples()]
-        told.append(f"{name}: {ends[0]}" + (f", {ends[-1]}" if len(ends) > 1 else ""))
-    return f"Loss after the last step, by scale. {'; '.join(told)}."
-
-
-def _gradient_sentence(first: pd.DataFrame, rows: pd.DataFrame, step: int) -> str:
-    told = []
-    for name, part in _one_origin(first):
-        part = part.sort_values("depth")
-        ends = [f"{_number(r.log10)} at depth {r.depth}" for r in part.itertuples()]
-        told.append(f"{name}: {ends[0]}" + (f", {ends[-1]}" if len(ends) > 1 else ""))
-    return (
-        f"Norm of the weight gradient of layer 1 at step {step}, by scale. "
-        f"{'; '.join(told)}. In each stack {_layer_spread(rows)}."
-    )
+        told.append(
+            f"with {_spoken([name])} " + " and ".join(ends[:: len(ends) - 1 or 1])
+        )
+    return "; ".join(told)
 
 
 def _gradient_title(first: pd.DataFrame, step: int) -> str:
@@ -691,7 +698,7 @@ def _gradient_title(first: pd.DataFrame, step: int) -> str:
     for name, part in _one_origin(first):
         part = part.sort_values("depth")["log10"].fillna(np.inf)
         found.setdefault(_change(part.iloc[0], part.iloc[-1]), []).append(name)
-    told = [f"{change} at {_listed(names)}" for change, names in found.items()]
+    told = [f"{change} at {_spoken(names)}" for change, names in found.items()]
     return f"With depth the weight gradient {'; '.join(told)}"
 
 
@@ -758,20 +765,28 @@ def _one_origin(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
 
 
 def _run_label(run: Any) -> str:
-    named = f"{run.scale:g}" if not pd.isna(run.scale) else str(run.initializer)
+    named = f"c = {run.scale:g}" if not pd.isna(run.scale) else str(run.initializer)
     return f"{named}, depth {run.depth}"
+
+
+def _spoken(names: list[str]) -> str:
+    """`c = 0.5 and 0.9`: a bare number would be taken for a result."""
+    return f"c = {_listed(names)}" if _is_number(names[0]) else _listed(names)
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
     """Unique, numbers by size and before words."""
+    return sorted(
+        set(names), key=lambda n: (0, float(n), n) if _is_number(n) else (1, 0, n)
+    )
 
-    def rank(name: str) -> tuple[int, float, str]:
-        try:
-            return (0, float(name), name)
-        except ValueError:
-            return (1, 0.0, name)
 
-    return sorted(set(names), key=rank)
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _listed(values: Iterable[Any]) -> str:

@@ -1,0 +1,468 @@
+"""The lesson "Vanishing/Exploding Gradients" as a page: `streamlit run dashboard.py`.
+
+Read top to bottom: words, controls, the server's one trainer, the sections, the page.
+Widget keys are the argument names of `vgkeras.sweep`, so the address of the page reads
+like a call of it. TensorFlow is loaded only when a setting has to be run live.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+import vgkeras as vg
+
+RECORDED = Path(__file__).parent / "assets" / "lesson.parquet"
+SCALES = [round(0.05 * k, 2) for k in range(6, 41)]
+RATES = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
+DEFAULTS: dict[str, Any] = {
+    "scales": [0.5, 0.9, 1.5],
+    "depths": [2, 5, 10, 20, 50, 100, 152],
+    "units": 2,
+    "learning_rate": 0.01,
+    "steps": 200,
+    "target": "identity",
+    "dtype": "float32",
+    "seed": 0,
+    "samples": 64,
+}
+MOST_WORK = 3e10  # multiplications: some tens of seconds on two cores
+TARGETS = {
+    "identity": "y = x",
+    "scaled": "y = x / 2",
+    "negative": "y = x, last sign flipped",
+    "rotation": "y = x turned by 45°",
+    "teacher": "y = x M, M random",
+}
+SIGNS = {
+    "trains": ":green[:material/check_circle:]",
+    "stalls": ":blue[:material/pause_circle:]",
+    "diverges": ":red[:material/error:]",
+}
+KINDS = {
+    "weight_gradient": "weight gradient",
+    "activation": "activation",
+    "activation_gradient": "activation gradient",
+}
+
+
+# --- Controls ----------------------------------------------------------------------
+
+
+def controls() -> dict[str, Any]:
+    """The settings, as arguments of `vg.sweep`."""
+    with st.sidebar:
+        st.header("Build the stacks")
+        shape = {**stack_controls(), **training_controls()}
+        st.button("Back to the lecture's setting", on_click=reset, width="stretch")
+    if not shape["scales"] or not shape["depths"]:
+        st.info("Choose at least one scale and one depth in the sidebar.")
+        st.stop()
+    # About nine logged steps keep charts light; losses are kept at every step.
+    return {**shape, "every": -(-shape["steps"] // 8)}
+
+
+def stack_controls() -> dict[str, Any]:
+    bound: dict[str, Any] = {"bind": "query-params"}
+    return {
+        "scales": sorted(
+            st.multiselect(
+                "Scale c of every weight matrix, W = c·I",
+                SCALES,
+                DEFAULTS["scales"],
+                key="scales",
+                max_selections=6,
+                select_all=False,
+                **bound,
+            )
+        ),
+        "depths": sorted(
+            st.multiselect(
+                "Depth L: number of layers, 1 to 152",
+                range(1, 153),
+                DEFAULTS["depths"],
+                key="depths",
+                max_selections=8,
+                select_all=False,
+                help="The lecture's L = 150; ResNet-152 has 152. Type a number.",
+                **bound,
+            )
+        ),
+        "units": st.select_slider(
+            "Units in a layer", [2, 4, 8, 16], DEFAULTS["units"], key="units", **bound
+        ),
+    }
+
+
+def training_controls() -> dict[str, Any]:
+    bound: dict[str, Any] = {"bind": "query-params"}
+    return {
+        "learning_rate": st.select_slider(
+            "Learning rate",
+            RATES,
+            DEFAULTS["learning_rate"],
+            key="learning_rate",
+            format_func="{:g}".format,
+            **bound,
+        ),
+        "steps": st.slider(
+            "Training steps", 50, 1000, DEFAULTS["steps"], 50, key="steps", **bound
+        ),
+        "target": st.selectbox(
+            "What to learn",
+            list(TARGETS),
+            key="target",
+            format_func=TARGETS.__getitem__,
+            **bound,
+        ),
+        "dtype": st.selectbox(
+            "Number format",
+            ["float16", "bfloat16", "float32", "float64"],
+            2,
+            key="dtype",
+            **bound,
+        ),
+        "samples": st.select_slider(
+            "Samples", [16, 64, 256], DEFAULTS["samples"], key="samples", **bound
+        ),
+        "seed": st.number_input(
+            "Seed of the data", 0, 9999, DEFAULTS["seed"], key="seed", **bound
+        ),
+    }
+
+
+def reset() -> None:
+    st.session_state.update(DEFAULTS)
+
+
+def is_default(settings: dict[str, Any]) -> bool:
+    return all(settings[name] == value for name, value in DEFAULTS.items())
+
+
+def work(settings: dict[str, Any]) -> float:
+    """Multiplications of the matrix products, forward and backward."""
+    layers = len(settings["scales"]) * sum(settings["depths"])
+    per_layer = 3 * settings["samples"] * settings["units"] ** 2
+    return settings["steps"] * layers * per_layer
+
+
+# --- Numbers -----------------------------------------------------------------------
+
+
+class Trainer:
+    """The server's one trainer: a run at a time for all visitors, the last logs kept.
+
+    A visitor who leaves or moves a control is noticed at the next progress report:
+    that is a Streamlit call, and Streamlit ends the script there.
+    """
+
+    def __init__(self) -> None:
+        self._slot = threading.Semaphore(1)
+        self._logs: OrderedDict[str, vg.GradientLog] = OrderedDict()
+
+    def log(self, settings: dict[str, Any], bar: Any) -> vg.GradientLog:
+        name = repr(sorted(settings.items()))
+        if name not in self._logs:
+            while not self._slot.acquire(timeout=0.3):
+                bar.progress(0.0, "Another run is under way; yours is next.")
+            try:
+                self._logs[name] = run(settings, bar)
+            finally:
+                self._slot.release()
+            while len(self._logs) > 8:
+                self._logs.popitem(last=False)
+        return self._logs[name]
+
+
+def run(settings: dict[str, Any], bar: Any) -> vg.GradientLog:
+    """One live run under a progress bar."""
+    bar.progress(0.0, "Starting TensorFlow and compiling…")
+
+    def progress(done: int, total: int) -> None:
+        bar.progress(done / total, f"Training: {done / total:.0%}")
+
+    return vg.sweep(**settings, progress=progress)
+
+
+@st.cache_resource(show_spinner=False)
+def trainer() -> Trainer:
+    return Trainer()
+
+
+@st.cache_resource(show_spinner=False)
+def recorded() -> vg.GradientLog:
+    log = vg.load(RECORDED)
+    # The kernels are float32, and so are the scales read off them: 0.9 is 0.89999998.
+    return replace(log, runs=log.runs.round({"scale": 6}))
+
+
+@st.cache_resource(show_spinner=False)
+def warm_up() -> None:
+    """Loads TensorFlow and compiles the program once, when the page is drawn."""
+    vg.sweep(**{**DEFAULTS, "steps": 1})
+
+
+def measured(settings: dict[str, Any], slot: Any) -> vg.GradientLog:
+    """The recorded lesson if that is what is asked for, else a live run."""
+    if is_default(settings) and RECORDED.exists():
+        log = recorded()
+        told = log.metadata
+        slot.markdown(
+            f":material/history: **Recorded** on {told['recorded']} from real Keras "
+            f"`Sequential` models: `{told['command']}`, "
+            f"{', '.join(f'{k} {v}' for k, v in told['versions'].items())}. "
+            "Move any control to run it live."
+        )
+        return log
+    log = trainer().log(settings, slot)
+    slot.markdown(
+        ":material/bolt: **Run live** on this server by `vgkeras.sweep`, "
+        "differentiated by `tf.GradientTape`."
+    )
+    return log
+
+
+# --- Sections ----------------------------------------------------------------------
+
+
+def figure(name: str, chart: Any, *, read: str, misread: str) -> None:
+    """A chart, what it shows in numbers, how to read it, how people misread it."""
+    with st.container(key=name):
+        picture, words = st.columns([3, 2], gap="medium", vertical_alignment="center")
+        picture.altair_chart(chart)  # its description is its text alternative
+        words.markdown(vg.charts.description(chart))
+        words.caption(f"**How to read it.** {read}")
+        words.caption(f"**How people misread it.** {misread}")
+
+
+def problem(theory: vg.GradientLog) -> None:
+    st.title("Vanishing and exploding gradients")
+    st.markdown(
+        "In a very deep network the derivatives can become exponentially small or "
+        "exponentially large, and training gets hard. The simplest network that shows "
+        "it has $L$ layers, no bias, linear activation $g(z) = z$, and every weight "
+        "matrix $c$ times the identity:"
+    )
+    st.latex(r"\hat y = W^{[L]}\, W^{[L-1]} \cdots W^{[2]}\, W^{[1]}\, x")
+    st.latex(r"W^{[l]} = c\,I \quad\Rightarrow\quad \hat y = c^{L} x")
+    figure(
+        "theory",
+        vg.charts.gradient_by_depth(theory),
+        read="Every step up the axis is a factor, so a straight line is exponential "
+        "growth or decay: $1.5^L$ explodes, $0.5^L$ vanishes, and $0.9^L$, from "
+        "weights just a little smaller than the identity, vanishes too, only later.",
+        misread="The axis below is the depth of the whole network, not a layer in "
+        "it: within one stack all layers have the same weight gradient.",
+    )
+
+
+def formulas() -> None:
+    with st.expander("The formulas, step by step", icon=":material/function:"):
+        st.markdown("With $x = (1, 1)$ and $c = 0.5$ the activations halve each layer:")
+        st.latex(
+            r"a^{[1]} = \left(\tfrac12,\tfrac12\right),\quad"
+            r"a^{[2]} = \left(\tfrac14,\tfrac14\right),\quad\ldots,\quad"
+            r"a^{[L]} = \left(2^{-L}, 2^{-L}\right)"
+        )
+        st.markdown(
+            "The last matrix may have another shape, so the lecture raises the other "
+            "$L-1$ to a power:"
+        )
+        st.latex(r"\hat y = W^{[L]}\,(1.5\,I)^{L-1}\,x")
+        st.markdown(
+            "Backwards, with the error $D = \\partial \\mathcal L/\\partial\\hat y$:"
+        )
+        st.latex(
+            r"\frac{\partial \mathcal L}{\partial a^{[l]}} = c^{\,L-l} D,\qquad"
+            r"\frac{\partial \mathcal L}{\partial W^{[l]}}"
+            r"= \underbrace{c^{\,l-1}}_{\text{forward}}"
+            r"\underbrace{c^{\,L-l}}_{\text{backward}} D^{\top} x"
+            r"= c^{\,L-1} D^{\top} x"
+        )
+        st.markdown(
+            "The right-hand side has no $l$: **in this network the weight gradient is "
+            "equal in all layers. It vanishes with depth.** What slopes from layer to "
+            "layer are the activations and their gradients."
+        )
+
+
+def training(log: vg.GradientLog, settings: dict[str, Any]) -> None:
+    figure(
+        "final_loss_by_depth",
+        vg.charts.final_loss_by_depth(log),
+        read="Low points have learned. Points on the grey line do no better than a "
+        "network that always answers 0. Marks above the axis have diverged.",
+        misread="A stalled stack is not at its optimum: it takes such tiny steps that "
+        f"nothing happens in {settings['steps']} of them.",
+    )
+    depth = choice("Depth", settings["depths"], "depth_shown")
+    figure(
+        "loss_by_step",
+        vg.charts.loss_by_step(log.select(depth=depth)),
+        read="A falling curve trains, a flat one stalls, one that leaves the top "
+        "diverges.",
+        misread="Flat does not mean finished. Look at the height: a loss of 1 is the "
+        "loss of answering 0.",
+    )
+    figure(
+        "gradient_by_depth",
+        vg.charts.gradient_by_depth(log),
+        read="Points are measured by `tf.GradientTape`, dashed lines are computed "
+        "from the formula. They should agree until the number format gives out.",
+        misread="A mark in the band at the edge is no missing value: the gradient is "
+        "exactly 0, or no number any more.",
+    )
+
+
+def inside(log: vg.GradientLog, settings: dict[str, Any]) -> None:
+    left, right = st.columns(2)
+    with left:
+        depth = choice("Depth of the stack", settings["depths"], "stack_depth")
+    with right:
+        scale = choice("Its scale", settings["scales"], "stack_scale")
+    stack = log.select(depth=depth, scale=scale)
+    figure(
+        "kinds_by_layer",
+        vg.charts.kinds_by_layer(stack),
+        read="Follow one colour from the input (left) to the output (right). "
+        "Activations carry the factor $c$ forward, their gradients carry it backward; "
+        "the weight gradient is the product of the two and stays level.",
+        misread="“Early layers get smaller weight gradients” is not true here: that "
+        "is the slope of the activation *gradients*, or of the activations.",
+    )
+    kind = choice("Colour shows", list(KINDS), "kind", KINDS.__getitem__)
+    figure(
+        "gradient_by_layer_and_step",
+        vg.charts.gradient_by_layer_and_step(stack, kind=kind),
+        read="A column of one colour: all layers agree. A change from left to right: "
+        "training.",
+        misread="Small changes of colour can be large factors; see the scale below.",
+    )
+
+
+def choice(label: str, options: list, key: str, name: Any = "{:g}".format) -> Any:
+    """A row of buttons; the middle one unless the visitor has chosen."""
+    return st.segmented_control(
+        label,
+        options,
+        default=options[len(options) // 2] if name != KINDS.__getitem__ else options[0],
+        format_func=name,
+        key=key,
+        required=True,
+        bind="query-params",
+    )
+
+
+def verdicts(log: vg.GradientLog, settings: dict[str, Any]) -> None:
+    with st.container(key="verdicts"):
+        columns = st.columns(min(len(settings["scales"]), 3), gap="medium")
+        for place, scale in enumerate(settings["scales"]):
+            runs = log.select(scale=scale)
+            told = zip(runs.runs["verdict"], vg.health.sentences(runs), strict=True)
+            with columns[place % len(columns)].container(border=True):
+                st.subheader(f"Scale {scale:g}")
+                st.markdown("\n\n".join(f"{SIGNS[word]} {said}" for word, said in told))
+
+
+def misconceptions() -> None:
+    for question, answer in ANSWERS.items():
+        with st.expander(question, icon=":material/help:"):
+            st.markdown(answer)
+
+
+ANSWERS = {
+    "“The gradients of early layers are smaller.”": (
+        "Not the weight gradients of this network: the forward factor $c^{l-1}$ and "
+        "the backward factor $c^{L-l}$ multiply to $c^{L-1}$ in every layer. Look at "
+        "the level line in *three kinds by layer*. They vanish with the **depth** of "
+        "the whole stack. What does get smaller towards the input is the gradient "
+        "with respect to the **activations**."
+    ),
+    "“Activations vanish, so gradients vanish.”": (
+        "They are three different things. For $c < 1$ the activation $c^l x$ shrinks "
+        "towards the *output*, its gradient $c^{L-l} D$ shrinks towards the *input*, "
+        "and the weight gradient is $c^{L-1} D^\\top x$ everywhere."
+    ),
+    "“Without linear activations there is no problem.”": (
+        "ReLU passes positive numbers unchanged. With $x = (1, 1)$ and $W = c\\,I$, "
+        "$c > 0$, every $z$ is positive, so a ReLU network computes exactly the same "
+        "$\\frac12, \\frac14, \\frac18, \\ldots$ as this one."
+    ),
+    "“Which dW is large when a[1] is not yet large?”": (
+        "All of them. $\\partial\\mathcal L/\\partial W^{[1]}$ needs only the input "
+        "$x$ and the gradient that has come back through the other $L-1$ layers: that "
+        "one is already large. In layer $L$ it is the other way round."
+    ),
+    "“A larger learning rate cures vanishing.”": (
+        "A little, for shallow stacks. The gradient falls by a constant *factor* with "
+        "each layer, so the learning rate would have to grow by it too, and near the "
+        "solution the same rate is then far too large. Raise the learning rate in the "
+        "sidebar: some stacks that stalled train, and deep ones begin to diverge or "
+        "never settle. Clipping only ever shortens gradients, so it cannot help one "
+        "that has vanished."
+    ),
+    "“My framework prints the gradient as 0.0000.”": (
+        "Then it hides the difference between $10^{-5}$, which trains slowly, "
+        "$10^{-30}$, which is rounded away in the update, and a true 0. All numbers "
+        "here are written as powers of ten, and values that really are 0, Inf or NaN "
+        "are marked as such."
+    ),
+    "“So very deep networks cannot be trained?”": (
+        "For a long time this was a huge barrier. A careful choice of the random "
+        "initial weights (variance $1/n$; $2/n$ for ReLU; Glorot) keeps $c$ near 1. It "
+        "does not solve the problem completely but helps a lot. Try the scales 0.95, "
+        "1 and 1.05 here."
+    ),
+}
+
+SOURCES = """
+- The lecture: *Vanishing/Exploding Gradients*, C2W1L10, Deep Learning Specialization.
+- [Glorot & Bengio, 2010](https://proceedings.mlr.press/v9/glorot10a.html):
+  understanding the difficulty of training deep feedforward networks.
+- [He et al., 2015](https://arxiv.org/abs/1512.03385): residual networks of 152 layers.
+- [Saxe, McClelland & Ganguli, 2013](https://arxiv.org/abs/1312.6120): exact learning
+  dynamics of deep linear networks.
+- [Shamir, 2018](https://arxiv.org/abs/1809.08587): exponential time to converge for
+  deep linear networks.
+"""
+
+
+# --- The page ----------------------------------------------------------------------
+
+
+def page() -> None:
+    settings = controls()
+    theory = vg.predict(**settings)
+    problem(theory)
+    formulas()
+    st.header("Measured: loss stalls or diverges with depth")
+    slot = st.empty()
+    if work(settings) > MOST_WORK:
+        slot.warning(
+            "These stacks are too much work for this server. Take fewer or shallower "
+            "stacks, fewer steps, fewer units or fewer samples."
+        )
+        st.stop()
+    log = measured(settings, slot)
+    training(log, settings)
+    st.header("Inside one stack: what is flat and what slopes")
+    inside(log, settings)
+    st.header("The verdict on every stack")
+    verdicts(log, settings)
+    st.header("What people ask, and get wrong")
+    misconceptions()
+    st.header("Sources")
+    st.markdown(SOURCES)
+    warm_up()
+
+
+st.set_page_config(
+    page_title="Vanishing and exploding gradients",
+    layout="wide",
+)
+page()
