@@ -286,8 +286,9 @@ def _panels(charts: list[alt.LayerChart]) -> Chart:
 
 def _alone(chart: alt.LayerChart) -> alt.LayerChart:
     """Lets the width adapt to the page; the marks keep their height."""
-    fit = alt.AutoSizeParams(type="fit-x", contains="padding")
-    return chart.properties(width=560, height=300, autosize=fit)
+    chart.width, chart.height = 560, 300
+    chart.autosize = alt.AutoSizeParams(type="fit-x", contains="padding")
+    return chart
 
 
 # --- Rows to draw ------------------------------------------------------------------
@@ -540,14 +541,14 @@ def _rules(
     decades: _Decades, reference: tuple[float, str] | None
 ) -> Iterable[alt.Chart]:
     """Thin lines: where a band begins, and a level to compare with."""
-    edges = decades.edges()
+    edges, y = decades.edges(), alt.Y("y:Q")
     if len(edges):
-        yield alt.Chart(edges).mark_rule(color=_GREY, opacity=0.6).encode(y="y:Q")
+        yield alt.Chart(edges).mark_rule(color=_GREY, opacity=0.6).encode(y=y)
     if reference is not None:
         level = alt.Chart(pd.DataFrame({"y": [reference[0]], "label": [reference[1]]}))
-        yield level.mark_rule(color=_GREY, strokeWidth=1.5).encode(y="y:Q")
+        yield level.mark_rule(color=_GREY, strokeWidth=1.5).encode(y=y)
         yield level.mark_text(color=_GREY, align="left", dx=4, dy=-6).encode(
-            alt.X(value=0), y="y:Q", text="label:N"
+            x=alt.XValue(0), y=y, text=alt.Text("label:N")
         )
 
 
@@ -561,9 +562,9 @@ def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
     base = alt.Chart(numbers).encode(
         alt.X("step:Q").title("training step").scale(nice=False).axis(steps),
         alt.Y("bottom:Q").title("layer (1 = next to the input)"),
-        x2="step_end:Q",
-        y2="top:Q",
-        tooltip=["step:Q", "layer:Q", "value:N"],
+        x2=alt.X2("step_end:Q"),
+        y2=alt.Y2("top:Q"),
+        tooltip=[alt.Tooltip(f) for f in ("step:Q", "layer:Q", "value:N")],
     )
     base.encoding.y.scale = alt.Scale(domain=[bottom, top], nice=False, zero=False)
     layers = []
@@ -618,13 +619,15 @@ def _told(
     chart: alt.LayerChart, title: str, subtitle: str, said: str
 ) -> alt.LayerChart:
     """Adds the title, wrapped for a phone, and the sentence that says what is seen."""
-    words = alt.TitleParams(
+    # Attributes, not `properties()`: that would copy the whole chart each time.
+    chart.title = alt.TitleParams(
         textwrap.wrap(title, 44),
         subtitle=textwrap.wrap(subtitle, 62),
         subtitleColor=_GREY,
         anchor="start",
     )
-    return chart.properties(title=words, description=said)
+    chart.description = said
+    return chart
 
 
 # --- Words ---------------------------------------------------------------------------
