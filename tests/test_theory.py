@@ -259,6 +259,12 @@ def test_gaps_match_forty_digits(s, target):
     assert_allclose(found, float(expected), rtol=1e-12)
 
 
+def test_gaps_to_a_target_of_zero_are_the_powers_themselves():
+    found = theory.log_gap([0.0, 0.5, -2.0], 3, 0.0)
+
+    assert_allclose(found, [-np.inf, 3 * np.log(0.5), 3 * np.log(2)])
+
+
 # Time to learn
 
 TABLE = {  # rate 0.01, from a 40-digit evaluation of the hypergeometric integral
