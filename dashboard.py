@@ -234,7 +234,9 @@ def figure(name: str, chart: Any, *, read: str, misread: str) -> None:
     """A chart, what it shows in numbers, how to read it, how people misread it."""
     with st.container(key=name):
         picture, words = st.columns([3, 2], gap="medium", vertical_alignment="center")
-        picture.altair_chart(chart)  # its description is its text alternative
+        # The room is kept before the chart is there: nothing below it jumps.
+        with picture.container(height=vg.charts.HEIGHT + 10, border=False):
+            st.altair_chart(chart)  # its description is its text alternative
         words.markdown(vg.charts.description(chart))
         words.caption(f"**How to read it.** {read}")
         words.caption(f"**How people misread it.** {misread}")
@@ -441,7 +443,7 @@ def page() -> None:
     problem(theory)
     formulas()
     st.header("Measured: loss stalls or diverges with depth")
-    slot = st.empty()
+    slot = st.container(key="source").empty()
     if work(settings) > MOST_WORK:
         slot.warning(
             "These stacks are too much work for this server. Take fewer or shallower "

@@ -87,6 +87,10 @@ def points(chart):
     return pd.concat([rows for mark, rows in marks(chart) if mark == "point"])
 
 
+def title(chart):
+    return " ".join(chart.title.text).replace("\u00a0", " ")
+
+
 def lines(chart):
     return next(rows for mark, rows in marks(chart) if mark == "line")
 
@@ -282,9 +286,7 @@ def test_the_title_of_losses_says_which_scales_train():
 
     chart = charts.loss_by_step(log)
 
-    assert (
-        " ".join(chart.title.text) == "Depth 2: c = 0.5 and 0.9 stall; c = 1.5 diverges"
-    )
+    assert title(chart) == "Depth 2: c = 0.5 and 0.9 stall; c = 1.5 diverges"
 
 
 def test_final_loss_is_the_last_of_each_run():
@@ -312,10 +314,9 @@ def test_the_title_of_final_losses_names_the_deepest_stack_that_trains():
     log = make_log([[1.0]] * 3, scales=[0.5, 0.5, 0.9], depths=[2, 3, 2])
     log.runs["verdict"] = ["trains", "trains", "stalls"]
 
-    title = charts.final_loss_by_depth(log).title.text
+    told = title(charts.final_loss_by_depth(log))
 
-    told = "Deepest stack that trains: L = 3 at c = 0.5, none at c = 0.9"
-    assert " ".join(title) == told
+    assert told == "Deepest stack that trains: L = 3 at c = 0.5, none at c = 0.9"
 
 
 def test_gradient_by_depth_draws_layer_1_of_each_run():
@@ -344,9 +345,9 @@ def test_the_title_of_gradients_says_what_depth_does_to_them():
         depths=[2, 9, 2, 9, 2, 9],
     )
 
-    title = " ".join(charts.gradient_by_depth(log).title.text)
+    told = title(charts.gradient_by_depth(log))
 
-    assert title == (
+    assert told == (
         "With depth the weight gradient vanishes at c = 0.5; "
         "keeps its size at c = 1; explodes at c = 1.5"
     )
@@ -383,8 +384,8 @@ def test_kinds_by_layer_says_flat_only_where_it_is_flat():
 
     sloped = charts.kinds_by_layer(log)
 
-    assert "three kinds of norm" in " ".join(flat.title.text)
-    assert "weight gradients are flat" in " ".join(sloped.title.text)
+    assert "three kinds of norm" in title(flat)
+    assert "weight gradients are flat" in title(sloped)
 
 
 def test_deep_stacks_are_thinned_but_keep_the_last_layer():

@@ -22,6 +22,7 @@ from vgkeras._checks import check_option
 
 Chart = alt.LayerChart | alt.ConcatChart
 
+HEIGHT = 470  # pixels of a chart with its title, axes and legend
 KIND_LABELS = {
     "weight_gradient": "weight gradient ∂L/∂W",
     "activation": "activation a",
@@ -285,9 +286,9 @@ def _panels(charts: list[alt.LayerChart]) -> Chart:
 
 
 def _alone(chart: alt.LayerChart) -> alt.LayerChart:
-    """Lets the width adapt to the page; the marks keep their height."""
-    chart.width, chart.height = 560, 300
-    chart.autosize = alt.AutoSizeParams(type="fit-x", contains="padding")
+    """Fixes the outer size, so that a page can keep the room before it is drawn."""
+    chart.width, chart.height = 560, HEIGHT
+    chart.autosize = alt.AutoSizeParams(type="fit", contains="padding")
     return chart
 
 
@@ -620,8 +621,9 @@ def _told(
 ) -> alt.LayerChart:
     """Adds the title, wrapped for a phone, and the sentence that says what is seen."""
     # Attributes, not `properties()`: that would copy the whole chart each time.
+    unbroken = title.replace(" = ", "\u00a0=\u00a0")
     chart.title = alt.TitleParams(
-        textwrap.wrap(title, 44),
+        textwrap.wrap(unbroken, 44),
         subtitle=textwrap.wrap(subtitle, 62),
         subtitleColor=_GREY,
         anchor="start",
@@ -673,12 +675,12 @@ def _loss_sentence(rows: pd.DataFrame, depth: int) -> str:
 
 
 def _final_loss_sentence(rows: pd.DataFrame) -> str:
-    return f"Loss after the last step: {_shallowest_and_deepest(rows)}."
+    return f"Loss after the last step. {_shallowest_and_deepest(rows)}."
 
 
 def _gradient_sentence(first: pd.DataFrame, rows: pd.DataFrame, step: int) -> str:
     return (
-        f"Norm of the weight gradient of layer 1 at step {step}: "
+        f"Norm of the weight gradient of layer 1 at step {step}. "
         f"{_shallowest_and_deepest(first)}. In each stack {_layer_spread(rows)}."
     )
 
@@ -688,9 +690,7 @@ def _shallowest_and_deepest(rows: pd.DataFrame) -> str:
     for name, part in _one_origin(rows):
         part = part.sort_values("depth")
         ends = [f"{_number(r.log10)} at depth {r.depth}" for r in part.itertuples()]
-        told.append(
-            f"with {_spoken([name])} " + " and ".join(ends[:: len(ends) - 1 or 1])
-        )
+        told.append(f"{_spoken([name])}: {' and '.join(ends[:: len(ends) - 1 or 1])}")
     return "; ".join(told)
 
 
