@@ -130,8 +130,9 @@ def training_controls() -> dict[str, Any]:
         "samples": st.select_slider(
             "Samples", [16, 64, 256], DEFAULTS["samples"], key="samples", **bound
         ),
-        "seed": st.number_input(
-            "Seed of the data", 0, 9999, DEFAULTS["seed"], key="seed", **bound
+        # Not a number input: that one raises on `?seed=1e400`.
+        "seed": st.slider(
+            "Seed of the data", 0, 99, DEFAULTS["seed"], key="seed", **bound
         ),
     }
 
@@ -337,7 +338,7 @@ def inside(log: vg.GradientLog, settings: dict[str, Any]) -> None:
         misread="“Early layers get smaller weight gradients” is not true here: that "
         "is the slope of the activation *gradients*, or of the activations.",
     )
-    kind = choice("Colour shows", list(KINDS), "kind", KINDS.__getitem__)
+    kind = choice("Colour shows", list(KINDS), "kind", KINDS)
     figure(
         "gradient_by_layer_and_step",
         vg.charts.gradient_by_layer_and_step(stack, kind=kind),
@@ -347,17 +348,20 @@ def inside(log: vg.GradientLog, settings: dict[str, Any]) -> None:
     )
 
 
-def choice(label: str, options: list, key: str, name: Any = "{:g}".format) -> Any:
-    """A row of buttons; the middle one unless the visitor has chosen."""
-    return st.segmented_control(
+def choice(label: str, options: list, key: str, names: Any = None) -> Any:
+    """A row of buttons; the middle one, or the first that has a name, to begin with."""
+    first = options[0] if names else options[len(options) // 2]
+    chosen = st.segmented_control(
         label,
         options,
-        default=options[len(options) // 2] if name != KINDS.__getitem__ else options[0],
-        format_func=name,
+        default=first,
+        format_func=names.__getitem__ if names else "{:g}".format,
         key=key,
         required=True,
         bind="query-params",
     )
+    # An address such as `?depth_shown=` leaves the row without a choice.
+    return chosen if chosen in options else first
 
 
 def verdicts(log: vg.GradientLog, settings: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from vgkeras._checks import check_option
 
 Chart = alt.LayerChart | alt.ConcatChart
 
-HEIGHT = 470  # pixels of a chart with its title, axes and legend
+HEIGHT = 520  # pixels of a chart with its title, axes and legend
 KIND_LABELS = {
     "weight_gradient": "weight gradient ∂L/∂W",
     "activation": "activation a",
