@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -199,7 +198,7 @@ def trainer() -> Trainer:
 def recorded() -> vg.GradientLog:
     log = vg.load(RECORDED)
     # The kernels are float32, and so are the scales read off them: 0.9 is 0.89999998.
-    return replace(log, runs=log.runs.round({"scale": 6}))
+    return log.replace(runs=log.runs.round({"scale": 6}))
 
 
 @st.cache_resource(show_spinner=False)

@@ -35,7 +35,7 @@ def test_a_number_is_asked_for_by_type(value):
 
 
 def test_options_are_listed_in_their_order():
-    with pytest.raises(ValueError, match="`dtype` must be one of 'b', 'a'. Received"):
+    with pytest.raises(ValueError, match="`dtype` must be one of 'b', 'a'"):
         _checks.check_option("dtype", "c", ("b", "a"))
 
 

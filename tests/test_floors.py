@@ -67,7 +67,9 @@ def test_imports_go_down_only(module):
 
 @pytest.mark.parametrize("module", ["", *LIGHT])
 def test_the_lower_floors_do_not_load_tensorflow(module):
-    statement = f"import vgkeras.{module}" if module else "import vgkeras as vg; dir(vg)"
+    statement = (
+        f"import vgkeras.{module}" if module else "import vgkeras as vg; dir(vg)"
+    )
 
     assert not {"tensorflow", "keras"} & loaded_by(statement)
 

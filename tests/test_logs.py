@@ -164,5 +164,29 @@ def test_select_names_an_unknown_column():
         small_log().select(scales=0.9)
 
 
+def test_theory_is_worked_out_when_it_is_first_used():
+    asked = []
+
+    def predict():
+        asked.append(1)
+        return small_log(0.9)
+
+    log = small_log().replace(theory=predict)
+    assert not asked
+
+    assert log.theory.runs["scale"].item() == log.theory.runs["scale"].item() == 0.9
+    assert asked == [1]
+
+
+def test_replace_leaves_the_log_itself_alone():
+    log = small_log()
+
+    other = log.replace(runs=log.runs.assign(verdict="trains"))
+
+    assert log.runs["verdict"].item() == "stalls"
+    assert other.runs["verdict"].item() == "trains"
+    assert other.losses is log.losses
+
+
 def test_a_log_shows_how_many_runs_did_what():
     assert repr(small_log()) == "<GradientLog: 1 runs (1 stalls)>"

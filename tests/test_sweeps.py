@@ -51,10 +51,10 @@ def test_sweep_and_train_log_the_same_losses(pair):
         return
     # The residual of a converged run is a difference of nearly equal numbers: its
     # rounding, `depth * eps`, is the floor below which no two programs can agree.
-    depth = swept.losses["run"].map(swept.runs.set_index("run")["depth"])
-    finite = np.isfinite(b)
-    floor = 2 * np.sqrt(b) * depth.to_numpy() * EPSILON
-    assert (np.abs(a - b) <= 1e-5 * b + floor)[finite].all()
+    depth = swept.losses["run"].map(swept.runs.set_index("run")["depth"]).to_numpy()
+    a, b, depth = (values[np.isfinite(b)] for values in (a, b, depth))
+    floor = 2 * np.sqrt(b) * depth * EPSILON
+    assert (np.abs(a - b) <= 1e-5 * b + floor).all()
 
 
 def test_sweep_and_train_log_the_same_norms_where_values_are_normal(pair):

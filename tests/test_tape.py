@@ -70,7 +70,9 @@ def test_the_tape_meets_the_closed_form_in_float64(scale, depth, outputs):
 
     frame = tape.gradient_norms(model, x, y)
 
-    form = theory.closed_form(scale, depth, x, y, last_kernel=scale * np.eye(2, outputs))
+    form = theory.closed_form(
+        scale, depth, x, y, last_kernel=scale * np.eye(2, outputs)
+    )
     for kind in KINDS:
         measured = frame.loc[frame["kind"] == kind, "log10_norm"]
         assert_allclose(measured, getattr(form, f"log10_{kind}"), atol=1e-9)

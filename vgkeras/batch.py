@@ -3,9 +3,10 @@
 The stacks lie end to end in *lanes* of equal length, so that a sweep over depths
 wastes little work: three scales of depths 2 to 152 fill seven lanes of 152 layers.
 A lane is a tensor axis. One XLA program walks all lanes at once, forward and then
-backward; each layer, and the loss at the end of each stack, is differentiated by
-`tf.GradientTape`. Scales, learning rates, data and the number of steps are inputs
-of the program, so one compilation serves every sweep of the same padded shape.
+backward. In between and afterwards it treats all layers together: the losses, the
+weight gradients, the updates and the statistics. All derivatives are taken by
+`tf.GradientTape`. Scales, learning rates, data and the number of steps are inputs of
+the program, so one compilation serves every sweep of the same padded shape.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import numpy as np
 import tensorflow as tf
 
 _LENGTHS = (8, 32, 152)  # lane lengths that are compiled for; beyond: multiples of 64
+_LANES = (8, 16, 32)  # lanes in one call of the program; more would leave the cache
 _WIDEST_ELEMENTWISE = 16  # up to this width multiply-and-add beats a matrix product
-_LOG_BYTES = 32 * 2**20  # room for the statistics of one call of the program
+_LOG_BYTES = 16 * 2**20  # room for the statistics of one call of the program
 _MOST_STEPS = 64  # steps in one call of the program at most
 _GROUPS = ("activation", "activation_gradient", "weight_gradient")
-_ROWS = 4 * len(_GROUPS) + 4  # statistics of a layer: see `_layer_row`
+_ROWS = 4 * len(_GROUPS) + 4  # statistics of a layer: see `_statistics`
 
 
 class Stack(NamedTuple):
@@ -45,7 +47,7 @@ class Trace(NamedTuple):
 
     Args:
         losses: Shape `(steps + 1,)`.
-        statistics: Per kind a float64 array `(logged steps, depth, 4)` in the
+        statistics: Per kind a float64 array `(4, logged steps, depth)` in the
             order of `vgkeras.tape.STATISTICS`.
         frozen_fraction: Shape `(logged steps, depth)`.
         update_ratio: Shape `(logged steps, depth)`.
@@ -81,83 +83,105 @@ def run_stacks(
     Returns:
         A `Trace` per stack, in the order given.
     """
-    lanes = _packed(stacks)
-    arrays = _lane_arrays(stacks, lanes, dtype)
-    total = steps + 1  # the last pass measures what the last update left
-    capacity = _capacity(lanes)
-    program = _program(capacity, *_shape(lanes, arrays), dtype)
-    keep = np.zeros(total, bool)
+    keep = np.zeros(steps + 1, bool)
     keep[list(logged_steps)] = True
+    blocks = _packed(stacks)
+    total = len(blocks) * (steps + 1)
+    traces: list[Trace | None] = [None] * len(stacks)
+    for number, block in enumerate(blocks):
+
+        def told(done: int, before: int = number * (steps + 1)) -> None:
+            if progress is not None:
+                progress(before + done, total)
+
+        mine = [stacks[index] for index in block.places]
+        found = _run_block(mine, block, steps, keep, dtype, told)
+        for index, trace in zip(block.places, found, strict=True):
+            traces[index] = trace
+    return [trace for trace in traces if trace is not None]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Lanes that run together: `places[stack] = (lane, first layer)`."""
+
+    length: int
+    lanes: int
+    places: dict[int, tuple[int, int]]
+
+
+def _run_block(
+    stacks: Sequence[Stack],
+    block: _Block,
+    steps: int,
+    keep: np.ndarray,
+    dtype: str,
+    told: Callable[[int], None],
+) -> list[Trace]:
+    """Trains the stacks of one block, some steps in each call of the program."""
+    arrays = _lane_arrays(stacks, block, dtype)
+    capacity = _capacity(block)
+    samples, width = arrays.x.shape[1], arrays.x.shape[0]
+    program = _program(capacity, block.length, block.lanes, samples, width, dtype)
+    total = steps + 1  # the last pass measures what the last update left
     kernels, logged, losses = arrays.kernels, [], []
     for first in range(0, total, capacity):
         live = min(capacity, total - first)
         updates = min(live, steps - first)
         kernels, rows = program(
-            kernels,
-            arrays.x,
-            arrays.y,
-            arrays.starts,
-            arrays.ends,
-            arrays.rates,
-            arrays.weight,
-            np.int32(live),
-            np.int32(updates),
+            arrays._replace(kernels=kernels), tf.constant(live), tf.constant(updates)
         )
         rows = rows.numpy()[:live]
-        losses.append(rows[:, :, -1])
+        losses.append(rows[:, -1])
         logged.append(rows[keep[first : first + live]])
-        if progress is not None:
-            progress(first + live, total)
-    return _traces(
-        stacks,
-        lanes,
-        np.concatenate(logged),
-        np.concatenate(losses),
-        np.asarray(kernels),
-    )
-
-
-@dataclass(frozen=True)
-class _Lanes:
-    """Where each stack lies: `places[i] = (lane, first layer)`."""
-
-    length: int
-    count: int
-    places: list[tuple[int, int]]
+        told(first + live)
+    decoded = _decoded(np.concatenate(logged), arrays, stacks[0])
+    return _traces(stacks, block, decoded, np.concatenate(losses), kernels.numpy())
 
 
 class _Arrays(NamedTuple):
-    kernels: Any
-    x: Any
-    y: Any
-    starts: Any
-    ends: Any
-    rates: Any
-    weight: Any
+    """The inputs of the program; the lane is the last, contiguous axis."""
+
+    kernels: tf.Tensor  # (length, width, width, lanes)
+    x: tf.Tensor  # (width, samples, lanes), as `y`
+    y: tf.Tensor
+    starts: tf.Tensor  # (length, 1, 1, lanes), as `ends` and `rates`
+    ends: tf.Tensor
+    rates: tf.Tensor
+    weight: tf.Tensor  # of one squared error in the mean
 
 
-def _packed(stacks: Sequence[Stack]) -> _Lanes:
+def _packed(stacks: Sequence[Stack]) -> list[_Block]:
     """Lays the stacks into lanes, longest first; a lane has one data set."""
     length = _length(max(len(stack.kernels) for stack in stacks))
-    room: list[tuple[tuple[int, int], int]] = []  # per lane: its data, its free end
-    places: list[tuple[int, int]] = [(0, 0)] * len(stacks)
-    order = sorted(range(len(stacks)), key=lambda i: -len(stacks[i].kernels))
-    open_lanes: dict[tuple[int, int], list[int]] = {}
-    for index in order:
+    lanes: list[dict[int, int]] = []  # of each lane: its stacks and their first layer
+    ends: list[int] = []
+    unfilled: dict[tuple[int, int], list[int]] = {}
+    for index in sorted(range(len(stacks)), key=lambda i: -len(stacks[i].kernels)):
         stack, depth = stacks[index], len(stacks[index].kernels)
-        data = (id(stack.x), id(stack.y))
-        mine = open_lanes.setdefault(data, [])
-        lane = next((i for i in mine if room[i][1] + depth <= length), None)
+        mine = unfilled.setdefault((id(stack.x), id(stack.y)), [])
+        lane = next((i for i in mine if ends[i] + depth <= length), None)
         if lane is None:
-            lane = len(room)
-            room.append((data, 0))
+            lane = len(lanes)
+            lanes.append({})
+            ends.append(0)
             mine.append(lane)
-        places[index] = (lane, room[lane][1])
-        room[lane] = (data, room[lane][1] + depth)
-        if room[lane][1] == length:
+        lanes[lane][index] = ends[lane]
+        ends[lane] += depth
+        if ends[lane] == length:
             mine.remove(lane)
-    block = 8 if len(room) <= 64 else 64
-    return _Lanes(length, -(-len(room) // block) * block, places)
+    return _blocks(lanes, length)
+
+
+def _blocks(lanes: list[dict[int, int]], length: int) -> list[_Block]:
+    """Cuts the lanes into blocks, the last one no wider than it must be."""
+    blocks = []
+    for first in range(0, len(lanes), _LANES[-1]):
+        mine = lanes[first : first + _LANES[-1]]
+        places = {i: (k, at) for k, lane in enumerate(mine) for i, at in lane.items()}
+        width = next(width for width in _LANES if len(mine) <= width)
+        blocks.append(_Block(length, width, places))
+    return blocks
 
 
 def _length(deepest: int) -> int:
@@ -167,8 +191,8 @@ def _length(deepest: int) -> int:
     return -(-deepest // 64) * 64
 
 
-def _lane_arrays(stacks: Sequence[Stack], lanes: _Lanes, dtype: str) -> _Arrays:
-    """The inputs of the program; the lane is the last, contiguous axis.
+def _lane_arrays(stacks: Sequence[Stack], block: _Block, dtype: str) -> _Arrays:
+    """Lays kernels and data out.
 
     A Keras optimizer keeps its learning rate in float32, whatever the model's
     format; so do the lanes.
@@ -176,136 +200,130 @@ def _lane_arrays(stacks: Sequence[Stack], lanes: _Lanes, dtype: str) -> _Arrays:
     samples, units = stacks[0].x.shape
     outputs = stacks[0].y.shape[1]
     width = max(units, outputs)
-    kernels = np.zeros((lanes.length, width, width, lanes.count))
-    x = np.zeros((samples, width, lanes.count))
-    y = np.zeros((samples, width, lanes.count))
-    starts = np.ones((lanes.length, 1, 1, lanes.count), bool)
-    ends = np.ones((lanes.length, 1, 1, lanes.count), bool)
-    rates = np.zeros((lanes.length, 1, 1, lanes.count))
-    for stack, (lane, first) in zip(stacks, lanes.places, strict=True):
-        depth = len(stack.kernels)
-        square = slice(first, first + depth - 1)
-        if depth > 1:
-            kernels[square, :units, :units, lane] = stack.kernels[:-1]
-        kernels[first + depth - 1, :units, :outputs, lane] = stack.kernels[-1]
-        x[:, :units, lane], y[:, :outputs, lane] = stack.x, stack.y
-        starts[first + 1 : first + depth, ..., lane] = False
-        ends[square, ..., lane] = False
-        rates[first : first + depth, ..., lane] = np.float32(stack.learning_rate)
-    weight = 1.0 / (samples * outputs)
-    floats = [tf.cast(values, dtype) for values in (kernels, x, y, rates)]
-    kernels, x, y, rates = floats
+    kernels = np.zeros((block.length, width, width, block.lanes))
+    x = np.zeros((width, samples, block.lanes))
+    y = np.zeros((width, samples, block.lanes))
+    starts, ends = np.ones((2, block.length, 1, 1, block.lanes), bool)
+    rates = np.zeros((block.length, 1, 1, block.lanes))
+    for stack, (lane, first) in zip(stacks, block.places.values(), strict=True):
+        last = first + len(stack.kernels) - 1
+        if last > first:
+            kernels[first:last, :units, :units, lane] = stack.kernels[:-1]
+        kernels[last, :units, :outputs, lane] = stack.kernels[-1]
+        x[:units, :, lane], y[:outputs, :, lane] = stack.x.T, stack.y.T
+        starts[first + 1 : last + 1, ..., lane] = False
+        ends[first:last, ..., lane] = False
+        rates[first : last + 1, ..., lane] = np.float32(stack.learning_rate)
     return _Arrays(
-        kernels, x, y, tf.constant(starts), tf.constant(ends), rates, np.float64(weight)
+        kernels=tf.cast(kernels, dtype),
+        x=tf.cast(x, dtype),
+        y=tf.cast(y, dtype),
+        starts=tf.constant(starts),
+        ends=tf.constant(ends),
+        rates=tf.cast(rates, dtype),
+        weight=tf.constant(1.0 / (samples * outputs), tf.float64),
     )
 
 
-def _capacity(lanes: _Lanes) -> int:
+def _capacity(block: _Block) -> int:
     """Steps in one call of the program: as many as the memory bound allows."""
-    step = lanes.length * lanes.count * _ROWS * 4
+    step = block.length * block.lanes * _ROWS * 4
     return int(min(_MOST_STEPS, max(1, _LOG_BYTES // step)))
-
-
-def _shape(lanes: _Lanes, arrays: _Arrays) -> tuple[int, int, int, int]:
-    samples, width = arrays.x.shape[:2]
-    return lanes.length, lanes.count, int(samples), int(width)
 
 
 @functools.lru_cache(maxsize=16)
 def _program(
     capacity: int, length: int, lanes: int, samples: int, width: int, dtype: str
-) -> Callable[..., tuple[tf.Tensor, tf.Tensor]]:
+) -> Callable[[_Arrays, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Compiles the training loop for one padded shape.
 
     The returned function maps the lane arrays, the number of passes and of updates
     (at most `capacity`) to the new kernels and the statistics of every pass,
-    `(capacity, length, _ROWS, lanes)`.
+    `(capacity, _ROWS, length, lanes)`.
     """
-    floating = tf.dtypes.as_dtype(dtype)
     wide = tf.float64 if dtype == "float64" else tf.float32
-    layer = _elementwise if width <= _WIDEST_ELEMENTWISE else _matmul
+    layer = functools.partial(_layer, wide=wide)
+    signals = tf.TensorShape([length, width, samples, lanes])
+    floating = tf.dtypes.as_dtype(dtype)
 
-    def forward(kernels: Any, x: Any, starts: Any) -> tf.Tensor:
-        """The input of every layer, `(length, samples, width, lanes)`."""
+    def inputs_of(arrays: _Arrays) -> tf.Tensor:
+        """Forward: what enters each layer."""
 
         def body(p: Any, signal: Any, inputs: Any) -> tuple[Any, ...]:
-            signal = tf.where(starts[p], x, signal)
-            return p + 1, layer(signal, kernels[p], wide), _put(inputs, p, signal)
+            signal = tf.where(arrays.starts[p], arrays.x, signal)
+            return p + 1, layer(signal, arrays.kernels[p]), _put(inputs, p, signal)
 
-        empty = tf.zeros([length, samples, width, lanes], floating)
-        return tf.while_loop(
-            lambda p, *_: p < length, body, [0, x, empty], maximum_iterations=length
-        )[2]
+        state = [0, arrays.x, tf.zeros(signals, floating)]
+        return _loop(length, body, state)[2]
 
-    def one_pass(arrays: _Arrays, kernels: Any, update: Any) -> tuple[Any, Any]:
-        """Back through all layers, updating each; its statistics on the way."""
-        inputs = forward(kernels, arrays.x, arrays.starts)
+    def output_gradients_of(arrays: _Arrays, inputs: Any, errors: Any) -> tf.Tensor:
+        """Backward: the gradient of the loss by what leaves each layer."""
 
-        def body(i: Any, upstream: Any, kernels: Any, rows: Any) -> tuple[Any, ...]:
+        def body(i: Any, gradient: Any, gradients: Any) -> tuple[Any, ...]:
             p = length - 1 - i
-            signal, kernel, end = inputs[p], kernels[p], arrays.ends[p]
+            gradient = tf.where(arrays.ends[p], errors[p], gradient)
             with tf.GradientTape() as tape:
-                tape.watch([signal, kernel])
-                output = layer(signal, kernel, wide)
-                tape.watch(output)
-                residual = tf.where(end, output - arrays.y, tf.zeros_like(output))
-                squares = tf.cast(tf.square(residual), wide)
-                loss = tf.reduce_sum(squares, [0, 1]) * tf.cast(arrays.weight, wide)
-            downstream, kernel_gradient, output_gradient = tape.gradient(
-                [output, loss],
-                [signal, kernel, output],
-                output_gradients=[
-                    tf.where(end, tf.zeros_like(upstream), upstream),
-                    tf.ones_like(loss),
-                ],
-            )
-            moved = kernel - arrays.rates[p] * kernel_gradient
-            row = _layer_row(
-                output, output_gradient, kernel_gradient, kernel, moved, loss, wide
-            )
-            kernels = _put(kernels, p, tf.where(update, moved, kernel))
-            return i + 1, downstream, kernels, _put(rows, p, row)
+                signal = inputs[p]
+                tape.watch(signal)
+                output = layer(signal, arrays.kernels[p])
+            entering = tape.gradient(output, signal, output_gradients=gradient)
+            return i + 1, entering, _put(gradients, p, gradient)
 
-        state = [
-            0,
-            tf.zeros([samples, width, lanes], floating),
-            kernels,
-            tf.zeros([length, _ROWS, lanes], wide),
-        ]
-        _, _, kernels, rows = tf.while_loop(
-            lambda i, *_: i < length, body, state, maximum_iterations=length
+        state = [0, tf.zeros_like(arrays.x), tf.zeros(signals, floating)]
+        return _loop(length, body, state)[2]
+
+    def one_pass(arrays: _Arrays) -> tuple[tf.Tensor, tf.Tensor]:
+        """The updated kernels, and the statistics of every layer."""
+        inputs = inputs_of(arrays)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(arrays.kernels)
+            outputs = layer(inputs, arrays.kernels)
+            tape.watch(outputs)
+            residuals = tf.where(arrays.ends, outputs - arrays.y, 0)
+            squares = tf.cast(tf.square(residuals), wide)
+            losses = tf.reduce_sum(squares, [1, 2]) * tf.cast(arrays.weight, wide)
+        errors = tape.gradient(losses, outputs)
+        gradients = output_gradients_of(arrays, inputs, errors)
+        updates = tape.gradient(outputs, arrays.kernels, output_gradients=gradients)
+        moved = arrays.kernels - arrays.rates * updates
+        return moved, _statistics(
+            outputs, gradients, updates, arrays.kernels, moved, losses
         )
-        return kernels, rows
 
     @tf.function(jit_compile=True, autograph=False)
-    def program(*inputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        arrays, (live, updates) = _Arrays(*inputs[:7]), inputs[7:]
-
+    def program(arrays: _Arrays, live: Any, updates: Any) -> tuple[Any, Any]:
         def body(t: Any, kernels: Any, rows: Any) -> tuple[Any, ...]:
-            kernels, new = one_pass(arrays, kernels, t < updates)
-            return t + 1, kernels, _put(rows, t, new)
+            moved, new = one_pass(arrays._replace(kernels=kernels))
+            return t + 1, tf.where(t < updates, moved, kernels), _put(rows, t, new)
 
-        empty = tf.zeros([capacity, length, _ROWS, lanes], wide)
-        _, kernels, rows = tf.while_loop(
-            lambda t, *_: t < live,
-            body,
-            [0, arrays.kernels, empty],
-            maximum_iterations=capacity,
-        )
-        return kernels, rows
+        rows = tf.zeros([capacity, _ROWS, length, lanes], wide)
+        return _loop(live, body, [0, arrays.kernels, rows], most=capacity)[1:]
 
     return program
 
 
-def _elementwise(signal: tf.Tensor, kernel: tf.Tensor, wide: tf.DType) -> tf.Tensor:
-    """`signal @ kernel` in every lane, as multiply-and-add; sums in `wide`."""
-    products = tf.cast(signal, wide)[:, :, None, :] * tf.cast(kernel, wide)[None]
-    return tf.cast(tf.reduce_sum(products, axis=1), signal.dtype)
+def _loop(count: Any, body: Callable, state: list[Any], most: Any = None) -> Any:
+    """`body` from index 0 to `count`; XLA wants to know a bound."""
+    most = count if most is None else most
+    return tf.while_loop(lambda i, *_: i < count, body, state, maximum_iterations=most)
 
 
-def _matmul(signal: tf.Tensor, kernel: tf.Tensor, wide: tf.DType) -> tf.Tensor:
-    """`signal @ kernel` in every lane, as a batched matrix product."""
-    product = tf.einsum("bir,ijr->bjr", tf.cast(signal, wide), tf.cast(kernel, wide))
+def _layer(signal: tf.Tensor, kernel: tf.Tensor, wide: tf.DType) -> tf.Tensor:
+    """`signal @ kernel` in every lane, for one layer or for all; sums in `wide`.
+
+    Args:
+        signal: Shape `(..., inputs, samples, lanes)`.
+        kernel: Shape `(..., inputs, outputs, lanes)`.
+        wide: Format of the sums; the format of half-precision sums is float32.
+
+    Returns:
+        Shape `(..., outputs, samples, lanes)`.
+    """
+    a, k = tf.cast(signal, wide), tf.cast(kernel, wide)
+    if kernel.shape[-2] > _WIDEST_ELEMENTWISE:
+        product = tf.einsum("...ibr,...ijr->...jbr", a, k)
+    else:
+        product = tf.reduce_sum(a[..., :, None, :, :] * k[..., :, :, None, :], axis=-4)
     return tf.cast(product, signal.dtype)
 
 
@@ -314,100 +332,105 @@ def _put(buffer: tf.Tensor, index: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
     return tf.tensor_scatter_nd_update(buffer, tf.reshape(index, [1, 1]), value[None])
 
 
-def _layer_row(
-    output: tf.Tensor,
-    output_gradient: tf.Tensor,
-    kernel_gradient: tf.Tensor,
-    kernel: tf.Tensor,
+def _statistics(
+    outputs: tf.Tensor,
+    output_gradients: tf.Tensor,
+    kernel_gradients: tf.Tensor,
+    kernels: tf.Tensor,
     moved: tf.Tensor,
-    loss: tf.Tensor,
-    wide: tf.DType,
+    losses: tf.Tensor,
 ) -> tf.Tensor:
-    """Statistics of one layer in every lane, `(_ROWS, lanes)`; see `_decoded`."""
-    tensors = (output, output_gradient, kernel_gradient)
-    measured = [row for tensor in tensors for row in _raw(tensor, wide)]
-    largest, squares, *_ = _raw(kernel, wide)
-    changed = tf.reduce_sum(tf.cast(tf.not_equal(moved, kernel), wide), [0, 1])
-    return tf.stack([*measured, largest, squares, changed, loss])
+    """Statistics of every layer in every lane, `(_ROWS, length, lanes)`.
 
-
-def _raw(tensor: tf.Tensor, wide: tf.DType) -> list[tf.Tensor]:
-    """Per lane: the largest magnitude, the sum of squares relative to it, counts.
-
-    Zeros of the padding change none of the four.
+    Four of each of `_GROUPS`, two of the kernels, how many weights change, the loss.
     """
-    values = tf.cast(tensor, wide)
-    largest = tf.reduce_max(tf.abs(values), [0, 1])
-    relative = values / tf.where(largest > 0, largest, tf.ones_like(largest))
-    nonzero = tf.cast(tf.not_equal(values, 0), wide)
-    nonfinite = tf.cast(tf.logical_not(tf.math.is_finite(values)), wide)
-    counts = [tf.reduce_sum(flags, [0, 1]) for flags in (nonzero, nonfinite)]
-    return [largest, tf.reduce_sum(tf.square(relative), [0, 1]), *counts]
+    wide = losses.dtype
+    rows = []
+    for tensor in (outputs, output_gradients, kernel_gradients):
+        rows += _raw(tf.cast(tensor, wide))
+    rows += _raw(tf.cast(kernels, wide))[:2]
+    changed = tf.cast(tf.not_equal(moved, kernels), wide)
+    return tf.stack([*rows, tf.reduce_sum(changed, [1, 2]), losses])
+
+
+def _raw(values: tf.Tensor) -> list[tf.Tensor]:
+    """Largest magnitude, sum of squares relative to it, non-zero and non-finite.
+
+    Zeros of the padding change none of the four. Sums go over the samples first: a
+    sum along contiguous lanes is vectorized. Both counts share one integer.
+    """
+    magnitudes = tf.abs(values)
+    largest = tf.reduce_max(tf.reduce_max(magnitudes, 2), 1)
+    divisor = tf.where(largest > 0, largest, 1)[:, None, None]
+    squares = tf.reduce_sum(tf.reduce_sum(tf.square(magnitudes / divisor), 2), 1)
+    bits = (values.shape[1] * values.shape[2]).bit_length()
+    integer = tf.int32 if 2 * bits < 31 else tf.int64
+    one, other = tf.constant(1, integer), tf.constant(1 << bits, integer)
+    flags = tf.where(magnitudes > 0, one, 0) + tf.where(
+        magnitudes <= values.dtype.max, tf.constant(0, integer), other
+    )
+    counts = tf.reduce_sum(tf.reduce_sum(flags, 2), 1)
+    nonzero = tf.cast(counts % other, values.dtype)
+    return [largest, squares, nonzero, tf.cast(counts // other, values.dtype)]
+
+
+def _decoded(rows: np.ndarray, arrays: _Arrays, stack: Stack) -> dict[str, np.ndarray]:
+    """Raw statistics as logarithms and shares, `(..., logged steps, length, lanes)`."""
+    samples, units = stack.x.shape
+    widths = np.where(arrays.ends.numpy()[:, 0, 0], stack.y.shape[1], units)
+    sizes = (samples * widths, samples * widths, units * widths)
+    decoded = {}
+    for number, group in enumerate(_GROUPS):
+        raw = rows[:, 4 * number : 4 * number + 4]
+        decoded[group] = np.stack([*_logarithms(raw), *_shares(raw, sizes[number])])
+    weights, _ = _logarithms(rows[:, 12:14])
+    rates = arrays.rates.numpy()[:, 0, 0].astype(np.float64)
+    with np.errstate(all="ignore"):
+        relative = 10.0 ** (decoded["weight_gradient"][0] - weights)
+        decoded["update_ratio"] = rates * relative
+    decoded["frozen_fraction"] = 1.0 - rows[:, 14] / (units * widths)
+    return decoded
+
+
+def _logarithms(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log10 of the norm and of the largest magnitude; `+inf` if any is not finite."""
+    largest = raw[:, 0].astype(np.float64)
+    with np.errstate(all="ignore"):
+        log10_max = np.log10(largest)
+        log10_norm = log10_max + 0.5 * np.log10(np.maximum(raw[:, 1], 1.0))
+    if raw.shape[1] > 2:
+        broken = raw[:, 3] > 0
+        log10_norm[broken] = log10_max[broken] = np.inf
+    return log10_norm, log10_max
+
+
+def _shares(raw: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The share of exact zeros and of Inf or NaN, of tensors of `sizes`."""
+    return 1.0 - raw[:, 2] / sizes, raw[:, 3] / sizes
 
 
 def _traces(
     stacks: Sequence[Stack],
-    lanes: _Lanes,
-    rows: np.ndarray,
+    block: _Block,
+    decoded: dict[str, np.ndarray],
     losses: np.ndarray,
     kernels: np.ndarray,
 ) -> list[Trace]:
     """Cuts the lanes into the stacks that lie in them."""
-    samples, units = stacks[0].x.shape
-    outputs = stacks[0].y.shape[1]
     traces = []
-    for stack, (lane, first) in zip(stacks, lanes.places, strict=True):
-        depth = len(stack.kernels)
-        place = slice(first, first + depth)
-        widths = np.full(depth, units)
-        widths[-1] = outputs
-        own = rows[:, place, :, lane].astype(np.float64)
+    for stack, (lane, first) in zip(stacks, block.places.values(), strict=True):
+        place = slice(first, first + len(stack.kernels))
+        own = {name: values[..., place, lane] for name, values in decoded.items()}
         traces.append(
             Trace(
-                losses[:, first + depth - 1, lane].astype(np.float64),
-                *_decoded(own, samples * widths, units * widths, stack.learning_rate),
-                _cut(kernels[place, :, :, lane], stack.kernels),
+                losses=losses[:, place.stop - 1, lane].astype(np.float64),
+                statistics={group: own[group] for group in _GROUPS},
+                frozen_fraction=own["frozen_fraction"],
+                update_ratio=own["update_ratio"],
+                kernels=_cut(kernels[place, :, :, lane], stack.kernels),
             )
         )
     return traces
-
-
-def _decoded(
-    rows: np.ndarray, signal_sizes: np.ndarray, kernel_sizes: np.ndarray, rate: float
-) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Raw statistics `(steps, depth, _ROWS)` as logarithms and shares."""
-    sizes = dict(zip(_GROUPS, (signal_sizes, signal_sizes, kernel_sizes), strict=True))
-    measured = {}
-    for number, group in enumerate(_GROUPS):
-        raw = rows[..., 4 * number : 4 * number + 4]
-        measured[group] = _logarithms(raw, sizes[group])
-    weights = _logarithms(rows[..., 12:14], kernel_sizes)
-    frozen = 1.0 - rows[..., 14] / kernel_sizes
-    with np.errstate(all="ignore"):
-        norms = measured["weight_gradient"][..., 0] - weights[..., 0]
-        ratio = rate * 10.0**norms
-    return measured, frozen, ratio
-
-
-def _logarithms(raw: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """`(..., 4)` of log10 norm, log10 max, zero share, non-finite share."""
-    with np.errstate(all="ignore"):
-        log10_max = np.log10(raw[..., 0])
-        log10_norm = log10_max + 0.5 * np.log10(np.maximum(raw[..., 1], 1.0))
-    if raw.shape[-1] == 2:
-        return np.stack([log10_norm, log10_max], axis=-1)
-    zero_share = 1.0 - raw[..., 2] / sizes
-    bad_share = raw[..., 3] / sizes
-    broken = bad_share > 0
-    return np.stack(
-        [
-            np.where(broken, np.inf, log10_norm),
-            np.where(broken, np.inf, log10_max),
-            zero_share,
-            bad_share,
-        ],
-        axis=-1,
-    )
 
 
 def _cut(padded: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -93,7 +92,7 @@ def judged(log: GradientLog) -> GradientLog:
         <GradientLog: 2 runs (1 trains, 1 stalls)>
     """
     verdicts = run_verdicts(log.losses, log.runs)
-    return replace(log, runs=log.runs.assign(verdict=verdicts))
+    return log.replace(runs=log.runs.assign(verdict=verdicts))
 
 
 def sentences(log: GradientLog) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
 from importlib import metadata as package_metadata
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,6 @@ _FORMAT_VERSION = 1
 _PACKAGES = ("vgkeras", "tensorflow", "tensorflow-cpu", "keras", "numpy", "pandas")
 
 
-@dataclass(frozen=True, eq=False)
 class GradientLog:
     """Holds what was measured (or predicted) in one or more short training runs.
 
@@ -74,19 +73,26 @@ class GradientLog:
             `w - update == w` in the model's dtype, `update_ratio` is
             `||update|| / ||w||`; both are NaN for activations.
         metadata: Arguments, package versions and where the numbers come from.
-        theory: The same tables as theory predicts them, where theory exists.
+        theory: The same tables as theory predicts them, where theory exists, or a
+            function without arguments that returns them when they are first used.
 
     Raises:
         ValueError: If a table lacks a column.
     """
 
-    runs: pd.DataFrame
-    losses: pd.DataFrame
-    layers: pd.DataFrame
-    metadata: dict[str, Any] = field(default_factory=dict)
-    theory: GradientLog | None = None
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        runs: pd.DataFrame,
+        losses: pd.DataFrame,
+        layers: pd.DataFrame,
+        metadata: dict[str, Any] | None = None,
+        theory: GradientLog | Callable[[], GradientLog] | None = None,
+    ) -> None:
+        self.runs = runs
+        self.losses = losses
+        self.layers = layers
+        self.metadata = {} if metadata is None else metadata
+        self._theory = theory
         for name, columns in _COLUMNS.items():
             missing = [c for c in columns if c not in getattr(self, name).columns]
             if missing:
@@ -94,6 +100,25 @@ class GradientLog:
                     f"`{name}` must have the columns {', '.join(columns)}. "
                     f"Received: {name} without {', '.join(missing)}."
                 )
+
+    @property
+    def theory(self) -> GradientLog | None:
+        """The same tables as theory predicts them, or `None`."""
+        if self._theory is not None and not isinstance(self._theory, GradientLog):
+            self._theory = self._theory()
+        return self._theory
+
+    def replace(self, **changes: Any) -> GradientLog:
+        """Returns a log with other tables, metadata or theory.
+
+        Args:
+            **changes: Arguments of `GradientLog`; the others stay.
+
+        Returns:
+            A new `GradientLog`; this one is unchanged.
+        """
+        kept = {**_tables(self), "metadata": self.metadata, "theory": self._theory}
+        return GradientLog(**{**kept, **changes})
 
     def __repr__(self) -> str:
         verdicts = self.runs["verdict"].value_counts().to_dict()
@@ -205,18 +230,23 @@ def concat(logs: Iterable[GradientLog]) -> GradientLog:
             theories.append(_renumbered(log.theory, numbers))
         first += len(numbers)
     theory = _stacked(theories) if theories else None
-    return replace(_stacked(parts), metadata=listed[0].metadata, theory=theory)
+    return _stacked(parts).replace(metadata=listed[0].metadata, theory=theory)
 
 
 def versions() -> dict[str, str]:
     """Returns the installed version of each package that shapes the numbers."""
-    found = {}
+    return dict(_installed())
+
+
+@functools.cache
+def _installed() -> tuple[tuple[str, str], ...]:
+    found = []
     for package in _PACKAGES:
         try:
-            found[package] = package_metadata.version(package)
+            found.append((package, package_metadata.version(package)))
         except package_metadata.PackageNotFoundError:
             continue
-    return found
+    return tuple(found)
 
 
 _COLUMNS = {"runs": RUN_COLUMNS, "losses": LOSS_COLUMNS, "layers": LAYER_COLUMNS}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from vgkeras.data import make_data
@@ -64,7 +63,7 @@ def record_lesson(
         "platform": f"{platform.system()} {platform.machine()}",
     }
     runs = log.runs.assign(target="identity", seed=0)
-    return replace(log, runs=runs, metadata=metadata)
+    return log.replace(runs=runs, metadata=metadata)
 
 
 def main() -> None:

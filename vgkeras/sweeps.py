@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vgkeras import health
 from vgkeras._checks import (
     DTYPES,
     check_finite,
@@ -26,6 +26,7 @@ from vgkeras.logs import KINDS, LAYER_COLUMNS, RUN_COLUMNS, GradientLog, version
 from vgkeras.predictions import predict
 from vgkeras.stacks import initial_kernels
 from vgkeras.tape import STATISTICS
+from vgkeras.theory import judge
 
 
 def sweep(
@@ -121,30 +122,14 @@ def sweep(
         dtype=dtype,
         progress=progress,
     )
-    theory = None
-    if grid.scales:
-        theory = predict(
-            grid.scales,
-            grid.depths,
-            units=units,
-            steps=steps,
-            learning_rate=learning_rate,
-            every=every,
-            target=target,
-            samples=samples,
-            output_units=output_units,
-            noise=noise,
-            dtype=dtype,
-            seed=seed,
-        )
     log = GradientLog(
         runs=runs,
         losses=_losses(traces, steps),
         layers=_layers(traces, runs["depth"].tolist(), logged),
         metadata={"origin": "measured by vgkeras.sweep", "versions": versions()},
-        theory=theory,
+        theory=_theory(grid, every=every, noise=noise),
     )
-    return health.judged(log)
+    return _judged(log, traces)
 
 
 @dataclass(frozen=True)
@@ -224,11 +209,32 @@ def _stacks(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> list
     ]
     shapes = {key: grid.common[key] for key in ("units", "output_units", "dtype")}
     rate = grid.common["learning_rate"]
-    return [
-        Stack(initial_kernels(depth, **start, **shapes), *data[start["seed"]], rate)
-        for start in starts
-        for depth in grid.depths
-    ]
+    stacks = []
+    for start in starts:
+        kernels = initial_kernels(max(grid.depths), **start, **shapes)
+        for depth in grid.depths:
+            mine = kernels[:depth]  # layers are seeded one by one
+            if shapes["output_units"] != shapes["units"]:
+                mine = initial_kernels(depth, **start, **shapes)
+            stacks.append(Stack(mine, *data[start["seed"]], rate))
+    return stacks
+
+
+def _theory(
+    grid: _Grid, *, every: int | None, noise: float
+) -> Callable[[], GradientLog] | None:
+    """What predicts the runs that start at a scaled identity, once it is asked for."""
+    if not grid.scales:
+        return None
+    arguments = {**grid.common, "every": every, "noise": noise, "seed": grid.seeds}
+    return functools.partial(predict, grid.scales, grid.depths, **arguments)
+
+
+def _judged(log: GradientLog, traces: list[Trace]) -> GradientLog:
+    """Fills in the verdicts."""
+    first, last = np.array([[t.losses[0], t.losses[-1]] for t in traces]).T
+    words = judge(first, last, log.runs["loss_zero"].to_numpy())
+    return log.replace(runs=log.runs.assign(verdict=words.tolist()))
 
 
 def _losses(traces: list[Trace], steps: int) -> pd.DataFrame:
@@ -244,38 +250,40 @@ def _losses(traces: list[Trace], steps: int) -> pd.DataFrame:
 
 def _layers(traces: list[Trace], depths: list[int], logged: list[int]) -> pd.DataFrame:
     """All statistics as one tidy frame: by run, step, kind, layer."""
-    parts: dict[str, list[np.ndarray]] = {c: [] for c in LAYER_COLUMNS}
-    deepest = max(depths)
+    sizes = [len(logged) * len(KINDS) * depth for depth in depths]
+    ends = np.cumsum(sizes)
+    integers = ("run", "step", "layer", "name", "kind")
+    table: dict[str, Any] = {
+        column: np.empty(sum(sizes), np.int64 if column in integers else np.float64)
+        for column in LAYER_COLUMNS
+    }
     for run, (trace, depth) in enumerate(zip(traces, depths, strict=True)):
         block = (len(logged), len(KINDS), depth)
-        layer = np.arange(1, depth + 1)
-        kind = np.arange(len(KINDS))[:, None]
-        measured = np.stack([trace.statistics[k] for k in KINDS], axis=1)
-        columns: dict[str, Any] = {
-            "run": run,
-            "step": np.asarray(logged)[:, None, None],
-            "layer": layer,
-            "name": np.where(kind == 0, layer - 1, deepest + layer - 1),
-            "kind": kind,
-            "frozen_fraction": _for_weights(trace.frozen_fraction, block),
-            "update_ratio": _for_weights(trace.update_ratio, block),
+        rows = {
+            column: values[ends[run] - sizes[run] : ends[run]].reshape(block)
+            for column, values in table.items()
         }
-        for number, column in enumerate(STATISTICS):
-            columns[column] = measured[..., number]
-        for column, values in columns.items():
-            parts[column].append(np.broadcast_to(values, block).ravel())
-    table = {column: np.concatenate(values) for column, values in parts.items()}
-    weights = [f"dense_{i}/kernel" for i in range(1, deepest + 1)]
-    outputs = [f"dense_{i}" for i in range(1, deepest + 1)]
-    names = pd.CategoricalDtype([*weights, *outputs])
-    kinds = pd.CategoricalDtype(list(KINDS))
-    table["name"] = pd.Categorical.from_codes(table["name"], dtype=names)
-    table["kind"] = pd.Categorical.from_codes(table["kind"], dtype=kinds)
+        rows["run"][...] = run
+        rows["step"][...] = np.asarray(logged, np.int64)[:, None, None]
+        rows["kind"][...] = np.arange(len(KINDS))[:, None]
+        rows["layer"][...] = np.arange(1, depth + 1)
+        _fill(rows, trace)
+    deepest = max(depths)
+    weights = [f"dense_{layer}/kernel" for layer in range(1, deepest + 1)]
+    outputs = [f"dense_{layer}" for layer in range(1, deepest + 1)]
+    table["name"] = table["layer"] - 1 + deepest * (table["kind"] > 0)
+    for column, labels in (("name", weights + outputs), ("kind", list(KINDS))):
+        dtype = pd.CategoricalDtype(labels)
+        table[column] = pd.Categorical.from_codes(table[column], dtype=dtype)
     return pd.DataFrame(table, copy=False)
 
 
-def _for_weights(values: np.ndarray, block: tuple[int, int, int]) -> np.ndarray:
-    """`values` for the weight gradients, NaN for the activations."""
-    padded = np.full(block, np.nan)
-    padded[:, KINDS.index("weight_gradient")] = values
-    return padded
+def _fill(rows: dict[str, np.ndarray], trace: Trace) -> None:
+    """Writes what was measured; only weights have an update."""
+    for number, kind in enumerate(KINDS):
+        for column, values in zip(STATISTICS, trace.statistics[kind], strict=True):
+            rows[column][:, number] = values
+    weight = KINDS.index("weight_gradient")
+    for column in ("frozen_fraction", "update_ratio"):
+        rows[column][...] = np.nan
+        rows[column][:, weight] = getattr(trace, column)

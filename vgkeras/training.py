@@ -226,7 +226,7 @@ class Training:
             "depth": max(layer for layer, _, _ in self._labels),
             "units": int(self._x.shape[-1]),
             "output_units": int(self._y.shape[-1]),
-            "scale": np.nan if scale is None else scale,
+            "scale": np.nan if scale is None else _shortest(scale, self._kernels),
             "initializer": "",
             "optimizer": self._optimizer.name.lower(),
             "learning_rate": float(self._optimizer.learning_rate),
@@ -310,6 +310,11 @@ def _identity_scale(kernels: list[np.ndarray]) -> float | None:
         if not np.array_equal(kernel, scale * np.eye(*kernel.shape)):
             return None
     return float(scale)
+
+
+def _shortest(scale: float, kernels: list[np.ndarray]) -> float:
+    """The scale as it was written: 0.9, not the 0.89999998 that float32 holds."""
+    return float(str(kernels[0].dtype.type(scale)))
 
 
 def _is_plain_descent(optimizer: keras.optimizers.Optimizer) -> bool:
