@@ -1,0 +1,224 @@
+"""The page in a real browser: what it draws, how it answers, what it never does.
+
+Needs Chromium: Debian's package, another one named by `CHROMIUM`, or Playwright's own.
+Without one the tests are skipped, unless `VGKERAS_REQUIRE_BROWSER` is set.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[1]
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+HOW = (
+    "No browser found. Get one with `apt-get install chromium` or "
+    "`playwright install chromium`, or name one: `CHROMIUM=/path/to/chromium`."
+)
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+CHARTS = (
+    "theory",
+    "final_loss_by_depth",
+    "loss_by_step",
+    "gradient_by_depth",
+    "kinds_by_layer",
+    "gradient_by_layer_and_step",
+)
+# A rerun is done when the app says so and nothing on screen is stale.
+SETTLED = """() => {
+  const app = document.querySelector('[data-testid="stApp"]');
+  return app && app.getAttribute('data-test-script-state') === 'notRunning'
+    && app.getAttribute('data-test-connection-state') === 'CONNECTED'
+    && !document.querySelector('[data-stale="true"], [data-testid="stSkeleton"]');
+}"""
+
+
+def browser_path(playwright):
+    """The first browser there is, or `None`."""
+    named = os.environ.get("CHROMIUM")
+    found = named or next(filter(None, map(shutil.which, NAMES)), None)
+    path = Path(found or playwright.chromium.executable_path)
+    return str(path) if path.exists() else None
+
+
+def do_without(reason):
+    if os.environ.get("VGKERAS_REQUIRE_BROWSER"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        do_without("Playwright is missing. Get it with `pip install playwright`.")
+    with sync_playwright() as playwright:
+        path = browser_path(playwright)
+        if path is None:
+            do_without(HOW)
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(chromium, tmp_path_factory):
+    """Where the page is served, on a free port of this machine."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = tmp_path_factory.mktemp("page") / "server.log"
+    command = [sys.executable, "-m", "streamlit", "run", "dashboard.py"]
+    options = [f"--server.port={port}", "--server.address=127.0.0.1"]
+    options += ["--server.headless=true", "--server.fileWatcherType=none"]
+    with told.open("wb") as log:
+        server = subprocess.Popen(
+            [*command, *options],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        wait_until_healthy(server, f"http://127.0.0.1:{port}", told)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
+
+
+def wait_until_healthy(server, address, told):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert server.poll() is None, told.read_text()
+        try:
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"The page did not start:\n{told.read_text()}")
+
+
+@pytest.fixture
+def page(chromium, address):
+    """A fresh visitor; `page.errors` and `page.offsite` should stay empty."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    page.errors, page.offsite, page.home = [], [], address
+    local = (address, address.replace("http", "ws"), "data:", "blob:")
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda m: m.type == "error" and page.errors.append(m.text))
+    page.on(
+        "request",
+        lambda r: r.url.startswith(local) or page.offsite.append(r.url),
+    )
+    yield page
+    context.close()
+
+
+def open_page(page, query=""):
+    page.goto(page.home + "/" + query)
+    drawn(page, "theory").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+    assert page.get_by_test_id("stException").count() == 0
+
+
+def drawn(page, chart):
+    return page.locator(f".st-key-{chart} :is(svg, canvas).marks").first
+
+
+def labels(page, chart):
+    """What the symbols of a chart stand for, as a screen reader hears them."""
+    marks = page.locator(f".st-key-{chart} g.mark-symbol.role-mark path")
+    return marks.evaluate_all("all => all.map(e => e.getAttribute('aria-label'))")
+
+
+def test_page_opens_and_draws_all_its_charts(page):
+    open_page(page)
+
+    for chart in CHARTS:
+        drawn(page, chart).scroll_into_view_if_needed()
+        assert drawn(page, chart).bounding_box()["width"] > 300
+    assert page.locator(".katex-html").count() > 3
+    assert "Recorded" in page.locator(".st-key-source").inner_text()
+
+
+def test_nothing_leaves_the_machine_and_nothing_goes_wrong(page):
+    open_page(page)
+
+    assert page.offsite == []
+    assert page.errors == []
+
+
+def test_every_chart_has_its_numbers_as_text_alternative(page):
+    open_page(page)
+
+    for chart in CHARTS:
+        spoken = page.locator(f".st-key-{chart} [aria-label]").evaluate_all(
+            "all => all.map(e => e.getAttribute('aria-label'))"
+        )
+        shown = page.locator(f".st-key-{chart} p").first.inner_text()
+        assert shown in spoken
+        assert re.search(r"\d", shown)
+
+
+def test_diverged_stacks_are_drawn_as_flagged_marks(page):
+    open_page(page)
+
+    found = " ".join(labels(page, "final_loss_by_depth"))
+    assert "Inf or NaN" in found
+
+
+def test_a_slider_moved_by_keyboard_moves_the_marks(page):
+    open_page(page, "?scales=0.9&depths=2&depths=10")
+    before = labels(page, "loss_by_step")
+    knob = page.get_by_role("slider", name="Training steps")
+
+    knob.focus()
+    page.keyboard.press("ArrowLeft")
+    last = page.locator(".st-key-loss_by_step path[aria-label*='training step: 150']")
+    last.first.wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+
+    after = labels(page, "loss_by_step")
+    assert any("training step: 200" in label for label in before)
+    assert not any("training step: 200" in label for label in after)
+    assert "steps=150" in page.url
+    assert "Run live" in page.locator(".st-key-source").inner_text()
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_everything_without_scrolling_sideways(page, theme):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme=theme)
+    open_page(page)
+
+    widths = page.get_by_test_id("stMain").evaluate("e => [e.scrollWidth, innerWidth]")
+    boxes = [drawn(page, chart).bounding_box() for chart in CHARTS]
+    page.get_by_test_id("stExpandSidebarButton").click()
+    knob = page.get_by_role("slider", name="Learning rate")
+    knob.scroll_into_view_if_needed()
+
+    assert widths[0] <= widths[1]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+    assert knob.is_visible()
