@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import keras
@@ -126,22 +126,24 @@ class Training:
         self._losses: list[float] = []
         self._measured: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._labels: list[tuple[int, str, str]] = []
+        # One graph for logged and unlogged steps: the gradients cannot differ.
         self._pass = tf.function(self._traced_pass, autograph=False)
         self._update = tf.function(self._traced_update, autograph=False)
+        self._statistics = tf.function(statistics, autograph=False)
+        self._changes = tf.function(_changes, autograph=False)
         self._build()
         self._kernels = _linear_kernels(model)
 
     def __iter__(self) -> Iterator[Step]:
         while len(self._losses) <= self._steps:
             step = len(self._losses)
-            logged = self._is_logged(step)
-            loss, gradients, table, planned = self._pass(tf.constant(logged))
-            made = None
-            if step < self._steps:
-                made = self._update(gradients, tf.constant(logged))
-            if logged:
-                change = self._change(planned, made)
-                self._measured[step] = (table.numpy(), change)
+            loss, gradients, tensors = self._pass()
+            if not self._is_logged(step):
+                if step < self._steps:
+                    self._update(gradients)
+            else:
+                table = self._statistics(tensors).numpy()
+                self._measured[step] = (table, self._updated(step, gradients))
             self._losses.append(float(loss))
             yield Step(step, self._losses[-1])
 
@@ -172,52 +174,43 @@ class Training:
         if not self._optimizer.built:
             self._optimizer.build(self._model.trainable_variables)
 
-    def _change(self, planned: tf.Tensor, made: tf.Tensor | None) -> np.ndarray:
-        """Frozen share and update ratio of each variable, `(variables, 2)`.
+    def _updated(self, step: int, gradients: list[tf.Tensor]) -> np.ndarray:
+        """Makes the update; frozen share and update ratio of each variable.
 
-        Plain descent plans its update, so that its true size is known even where
-        it rounds away. Other optimizers are read off what they did.
+        Plain descent tells its update beforehand, so that its true size is known
+        even where it rounds away. Other optimizers are read off what they did, and
+        nothing is known of the update that the last step would have made.
         """
+        variables = self._model.trainable_variables
+        before = [tf.identity(v.value) for v in variables]
+        if step < self._steps:
+            self._update(gradients)
         if _is_plain_descent(self._optimizer):
-            return planned.numpy()
-        if made is None:
-            return np.full(planned.shape, np.nan)
-        return made.numpy()
+            rate = tf.cast(self._optimizer.learning_rate, tf.float64)
+            return self._changes(before, gradients, rate).numpy()
+        if step == self._steps:
+            return np.full((len(variables), 2), np.nan)
+        made = [b - v.value for b, v in zip(before, variables, strict=True)]
+        return self._changes(before, made, tf.constant(1.0, tf.float64)).numpy()
 
     def _is_logged(self, step: int) -> bool:
         if self._every is None:
             return False
         return step % self._every == 0 or step == self._steps
 
-    def _traced_pass(self, logged: tf.Tensor) -> tuple[Any, ...]:
-        """One graph for logged and unlogged steps: the gradients cannot differ."""
+    def _traced_pass(self) -> tuple[tf.Tensor, list[Any], list[Any]]:
         taped = tape_pass(self._model, self._x, self._y, self._loss)
         self._labels = taped.labels
-        weights = [v.value for v in self._model.trainable_variables]
         gradients = [
-            tf.zeros_like(w) if g is None else g
-            for g, w in zip(taped.gradients, weights, strict=True)
+            tf.zeros_like(v.value) if g is None else g
+            for g, v in zip(
+                taped.gradients, self._model.trainable_variables, strict=True
+            )
         ]
-        table = _if(logged, lambda: statistics(taped.tensors))
-        planned = _if(logged, lambda: self._planned(weights, gradients))
-        return taped.loss, gradients, table, planned
+        return taped.loss, gradients, taped.tensors
 
-    def _traced_update(self, gradients: list[Any], logged: tf.Tensor) -> tf.Tensor:
-        variables = self._model.trainable_variables
-        before = [tf.identity(v.value) for v in variables]
-        self._optimizer.apply(gradients, variables)
-        after = [v.value for v in variables]
-        made = [b - a for b, a in zip(before, after, strict=True)]
-        return _if(logged, lambda: _changes(before, made, statistics(made)))
-
-    def _planned(self, weights: list[Any], gradients: list[Any]) -> tf.Tensor:
-        """The change that plain descent makes; its norm is `rate * ||gradient||`."""
-        rate = self._optimizer.learning_rate
-        updates = [tf.cast(rate, g.dtype) * g for g in gradients]
-        norms = statistics(gradients) + tf.math.log(tf.cast(rate, tf.float64)) / np.log(
-            10.0
-        )
-        return _changes(weights, updates, norms)
+    def _traced_update(self, gradients: list[tf.Tensor]) -> None:
+        self._optimizer.apply(gradients, self._model.trainable_variables)
 
     def _run_row(self) -> pd.DataFrame:
         scale = _identity_scale(self._kernels)
@@ -340,22 +333,21 @@ def _data(x: Any, y: Any, model: keras.Model) -> tuple[tf.Tensor, tf.Tensor]:
     return tensors[0], tensors[1]
 
 
-def _if(logged: tf.Tensor, measure: Callable[[], tf.Tensor]) -> tf.Tensor:
-    """`measure()` on logged steps; on the others nothing is computed."""
-    return tf.cond(logged, measure, lambda: tf.zeros([0, 0], tf.float64))
-
-
 def _changes(
-    weights: list[tf.Tensor], updates: list[tf.Tensor], norms: tf.Tensor
+    weights: list[tf.Tensor], directions: list[tf.Tensor], rate: tf.Tensor
 ) -> tf.Tensor:
-    """Per variable: the share of frozen weights and `||update|| / ||w||`."""
-    frozen = [
-        tf.reduce_mean(tf.cast(tf.equal(w - u, w), tf.float64))
-        for w, u in zip(weights, updates, strict=True)
-    ]
+    """Per variable: the share of frozen weights and `||update|| / ||w||`.
+
+    The update is `rate * direction`; its norm is taken before it can underflow.
+    """
+    shares = []
+    for weight, direction in zip(weights, directions, strict=True):
+        update = tf.cast(rate, direction.dtype) * direction
+        unchanged = tf.equal(weight - update, weight)
+        shares.append(tf.reduce_mean(tf.cast(unchanged, tf.float64)))
+    ratios = statistics(directions)[:, 0] - statistics(weights)[:, 0]
     ten = tf.constant(10.0, tf.float64)
-    ratios = tf.pow(ten, norms[:, 0] - statistics(weights)[:, 0])
-    return tf.stack([tf.stack(frozen), ratios], axis=1)
+    return tf.stack([tf.stack(shares), rate * tf.pow(ten, ratios)], axis=1)
 
 
 def _layer_frame(
