@@ -189,4 +189,4 @@ def test_replace_leaves_the_log_itself_alone():
 
 
 def test_a_log_shows_how_many_runs_did_what():
-    assert repr(small_log()) == "<GradientLog: 1 runs (1 stalls)>"
+    assert repr(small_log()) == "<GradientLog: 1 run (1 stalls)>"

@@ -123,7 +123,8 @@ class GradientLog:
     def __repr__(self) -> str:
         verdicts = self.runs["verdict"].value_counts().to_dict()
         told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
-        return f"<GradientLog: {len(self.runs)} runs ({told})>"
+        noun = "run" if len(self.runs) == 1 else "runs"
+        return f"<GradientLog: {len(self.runs)} {noun} ({told})>"
 
     def select(self, **conditions: Any) -> GradientLog:
         """Returns the log of the runs that meet every condition.
