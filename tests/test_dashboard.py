@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+import vgkeras as vg
+
 PAGE = Path(__file__).parents[1] / "dashboard.py"
 
 
@@ -62,6 +64,18 @@ def test_page_says_that_weight_gradients_are_equal_in_all_layers(lesson):
     assert "the weight gradient is equal in all layers" in words(lesson)
 
 
+def test_claims_about_larger_learning_rates_are_what_theory_says():
+    def verdict(scale, depth, rate):
+        log = vg.predict([scale], [depth], learning_rate=rate, every=None)
+        return log.runs["verdict"].iloc[0]
+
+    assert [verdict(0.5, 5, rate) for rate in (0.01, 0.03)] == ["stalls", "trains"]
+    rates = (0.01, 0.03, 0.1)
+    assert [verdict(0.9, 50, r) for r in rates] == ["stalls", "trains", "stalls"]
+    assert [verdict(1.5, 5, r) for r in rates] == ["trains", "trains", "diverges"]
+    assert [verdict(0.95, d, 0.01) for d in (100, 152)] == ["trains", "stalls"]
+
+
 def test_page_imports_nothing_heavy_before_its_first_chart():
     imported = {
         name.name.split(".")[0]
@@ -99,7 +113,7 @@ def test_address_restores_the_controls():
     assert page.multiselect(key="depths").value == [3, 7]
     assert page.select_slider(key="units").value == 4
     assert page.selectbox(key="dtype").value == "float64"
-    assert page.slider(key="seed").value == 5
+    assert page.select_slider(key="seed").value == 5
 
 
 @pytest.mark.parametrize("rubbish", ["nan", "1e400", "-1", "<b>", "__import__", ""])
