@@ -1,4 +1,4 @@
-"""Records the default lesson on real Keras models: `python -m vgkeras.record PATH`.
+"""Records the default lesson on real Keras models: `python -m vgkeras.record --help`.
 
 The page shows this recording before it has trained anything itself. It is made by
 `train`, one `keras.Sequential` after the other, not by the compiled sweep.
@@ -11,6 +11,9 @@ import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import altair as alt
+
+from vgkeras import charts
 from vgkeras.data import make_data
 from vgkeras.logs import GradientLog, concat, versions
 from vgkeras.stacks import build_stack
@@ -66,13 +69,33 @@ def record_lesson(
     return log.replace(runs=runs, metadata=metadata)
 
 
+def draw_lesson(log: GradientLog) -> alt.HConcatChart:
+    """Draws the lesson in two charts: the final loss and the gradient, by depth.
+
+    Args:
+        log: A log of several scales and depths.
+
+    Returns:
+        Both charts side by side, each to be read as in `vgkeras.charts`.
+    """
+    pair = [charts.final_loss_by_depth(log), charts.gradient_by_depth(log)]
+    for chart in pair:
+        chart.autosize = alt.Undefined  # the pair as a whole is sized
+        chart.config = alt.Undefined
+    joined = alt.hconcat(*pair, spacing=40, background="white")
+    return joined.resolve_scale(color="independent", shape="independent")
+
+
 def main() -> None:
-    """Writes the recording to the path named on the command line."""
+    """Writes the recording, and its picture, to the paths on the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", help="Parquet file to write")
-    path = parser.parse_args().path
+    parser.add_argument("--picture", help="PNG or SVG file to draw")
+    arguments = parser.parse_args()
     log = record_lesson()
-    log.save(path)
+    log.save(arguments.path)
+    if arguments.picture:
+        draw_lesson(log).save(arguments.picture, scale_factor=1.5)
     print(log)
 
 
