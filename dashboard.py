@@ -348,7 +348,10 @@ FORMULAS = (
     (
         "With $x = (1, 1)$ and $c = 0.5$ the activations halve in each layer:",
         r"a^{[1]} = \left(\tfrac12,\tfrac12\right),\;"
-        r"a^{[2]} = \left(\tfrac14,\tfrac14\right),\;\ldots,\;"
+        r"a^{[2]} = \left(\tfrac14,\tfrac14\right),\;\ldots",
+    ),
+    (
+        "down to",
         r"a^{[L]} = \left(\tfrac1{2^L},\tfrac1{2^L}\right)",
     ),
     (
@@ -416,7 +419,7 @@ ANSWERS = {
         "For a long time this was a huge barrier. A careful choice of the random "
         "initial weights (variance $1/n$; $2/n$ for ReLU; Glorot) keeps $c$ near 1. It "
         "does not solve the problem completely but helps a lot. Add the scale 0.95 "
-        "here: it trains down to 100 layers in 200 steps, but not at 152."
+        "here: it trains with up to 100 layers in 200 steps, not with 152."
     ),
 }
 

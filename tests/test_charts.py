@@ -339,17 +339,17 @@ def test_gradient_by_depth_draws_one_line_per_scale():
 
 def test_the_title_of_gradients_says_what_depth_does_to_them():
     log = make_log(
-        [[1.0]] * 6,
-        [-1.0, -20.0, 0.0, 50.0, 0.0, 0.1],
-        scales=[0.5, 0.5, 1.5, 1.5, 1.0, 1.0],
-        depths=[2, 9, 2, 9, 2, 9],
+        [[1.0]] * 8,
+        [-1.0, -20.0, 0.0, 50.0, -math.inf, -math.inf, 0.0, 0.1],
+        scales=[0.5, 0.5, 1.5, 1.5, 1.0, 1.0, 1.1, 1.1],
+        depths=[2, 9] * 4,
     )
 
     told = title(charts.gradient_by_depth(log))
 
     assert told == (
         "With depth the weight gradient vanishes at c = 0.5; "
-        "keeps its size at c = 1; explodes at c = 1.5"
+        "is exactly 0 at c = 1; keeps its size at c = 1.1; explodes at c = 1.5"
     )
 
 

@@ -706,6 +706,8 @@ def _gradient_title(first: pd.DataFrame, step: int) -> str:
 
 
 def _change(first: float, last: float) -> str:
+    if first == last == -np.inf:
+        return "is exactly 0"
     if first == last or abs(last - first) < math.log10(2):
         return "keeps its size"
     return "vanishes" if last < first else "explodes"
