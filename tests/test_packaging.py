@@ -26,7 +26,8 @@ def test_the_page_and_the_package_ask_for_the_same_versions():
 
 
 def test_the_tests_ask_for_the_same_versions():
-    page, tests = requirements("requirements.txt"), requirements("tests/requirements.txt")
+    page = requirements("requirements.txt")
+    tests = requirements("tests/requirements.txt")
 
     assert project()["optional-dependencies"]["test"] == [page[-1], *tests]
 

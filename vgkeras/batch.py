@@ -2,11 +2,12 @@
 
 The stacks lie end to end in *lanes* of equal length, so that a sweep over depths
 wastes little work: three scales of depths 2 to 152 fill seven lanes of 152 layers.
-A lane is a tensor axis. One XLA program walks all lanes at once, forward and then
-backward. In between and afterwards it treats all layers together: the losses, the
-weight gradients, the updates and the statistics. All derivatives are taken by
-`tf.GradientTape`. Scales, learning rates, data and the number of steps are inputs of
-the program, so one compilation serves every sweep of the same padded shape.
+A lane is a tensor axis; the samples are the contiguous one. One XLA program walks all
+lanes at once, forward and then backward. In between and afterwards it treats all layers
+together: the losses, the weight gradients, the updates and the statistics. All
+derivatives are taken by `tf.GradientTape`. Scales, learning rates, data and the number
+of steps are inputs of the program, so one compilation serves every sweep of the same
+padded shape.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 _LENGTHS = (8, 32, 152)  # lane lengths that are compiled for; beyond: multiples of 64
-_LANES = (8, 16, 32)  # lanes in one call of the program; more would leave the cache
+_LANES = (7, 14, 28)  # lanes in one call of the program; the default sweep fills 7
 _WIDEST_ELEMENTWISE = 16  # up to this width multiply-and-add beats a matrix product
 _LOG_BYTES = 16 * 2**20  # room for the statistics of one call of the program
 _MOST_STEPS = 64  # steps in one call of the program at most
@@ -47,15 +48,15 @@ class Trace(NamedTuple):
 
     Args:
         losses: Shape `(steps + 1,)`.
-        statistics: Per kind a float64 array `(4, logged steps, depth)` in the
-            order of `vgkeras.tape.STATISTICS`.
+        statistics: Per kind four arrays `(logged steps, depth)` in the order of
+            `vgkeras.tape.STATISTICS`.
         frozen_fraction: Shape `(logged steps, depth)`.
         update_ratio: Shape `(logged steps, depth)`.
         kernels: The kernels after the last step.
     """
 
     losses: np.ndarray
-    statistics: dict[str, np.ndarray]
+    statistics: dict[str, list[np.ndarray]]
     frozen_fraction: np.ndarray
     update_ratio: np.ndarray
     kernels: list[np.ndarray]
@@ -121,8 +122,7 @@ def _run_block(
     """Trains the stacks of one block, some steps in each call of the program."""
     arrays = _lane_arrays(stacks, block, dtype)
     capacity = _capacity(block)
-    samples, width = arrays.x.shape[1], arrays.x.shape[0]
-    program = _program(capacity, block.length, block.lanes, samples, width, dtype)
+    program = _program(capacity, block.length, *arrays.x.shape, dtype)
     total = steps + 1  # the last pass measures what the last update left
     kernels, logged, losses = arrays.kernels, [], []
     for first in range(0, total, capacity):
@@ -133,19 +133,21 @@ def _run_block(
         )
         rows = rows.numpy()[:live]
         losses.append(rows[:, -1])
-        logged.append(rows[keep[first : first + live]])
+        kept = keep[first : first + live]
+        logged.append(rows if kept.all() else rows[kept])
         told(first + live)
-    decoded = _decoded(np.concatenate(logged), arrays, stacks[0])
+    together = logged[0] if len(logged) == 1 else np.concatenate(logged)
+    decoded = _decoded(together, arrays, stacks[0])
     return _traces(stacks, block, decoded, np.concatenate(losses), kernels.numpy())
 
 
 class _Arrays(NamedTuple):
-    """The inputs of the program; the lane is the last, contiguous axis."""
+    """The inputs of the program."""
 
-    kernels: tf.Tensor  # (length, width, width, lanes)
-    x: tf.Tensor  # (width, samples, lanes), as `y`
+    kernels: tf.Tensor  # (length, lanes, width, width)
+    x: tf.Tensor  # (lanes, width, samples), as `y`
     y: tf.Tensor
-    starts: tf.Tensor  # (length, 1, 1, lanes), as `ends` and `rates`
+    starts: tf.Tensor  # (length, lanes, 1, 1), as `ends` and `rates`
     ends: tf.Tensor
     rates: tf.Tensor
     weight: tf.Tensor  # of one squared error in the mean
@@ -200,20 +202,19 @@ def _lane_arrays(stacks: Sequence[Stack], block: _Block, dtype: str) -> _Arrays:
     samples, units = stacks[0].x.shape
     outputs = stacks[0].y.shape[1]
     width = max(units, outputs)
-    kernels = np.zeros((block.length, width, width, block.lanes))
-    x = np.zeros((width, samples, block.lanes))
-    y = np.zeros((width, samples, block.lanes))
-    starts, ends = np.ones((2, block.length, 1, 1, block.lanes), bool)
-    rates = np.zeros((block.length, 1, 1, block.lanes))
+    kernels = np.zeros((block.length, block.lanes, width, width))
+    x, y = np.zeros((2, block.lanes, width, samples))
+    starts, ends = np.ones((2, block.length, block.lanes, 1, 1), bool)
+    rates = np.zeros((block.length, block.lanes, 1, 1))
     for stack, (lane, first) in zip(stacks, block.places.values(), strict=True):
         last = first + len(stack.kernels) - 1
         if last > first:
-            kernels[first:last, :units, :units, lane] = stack.kernels[:-1]
-        kernels[last, :units, :outputs, lane] = stack.kernels[-1]
-        x[:units, :, lane], y[:outputs, :, lane] = stack.x.T, stack.y.T
-        starts[first + 1 : last + 1, ..., lane] = False
-        ends[first:last, ..., lane] = False
-        rates[first : last + 1, ..., lane] = np.float32(stack.learning_rate)
+            kernels[first:last, lane, :units, :units] = stack.kernels[:-1]
+        kernels[last, lane, :units, :outputs] = stack.kernels[-1]
+        x[lane, :units], y[lane, :outputs] = stack.x.T, stack.y.T
+        starts[first + 1 : last + 1, lane] = False
+        ends[first:last, lane] = False
+        rates[first : last + 1, lane] = np.float32(stack.learning_rate)
     return _Arrays(
         kernels=tf.cast(kernels, dtype),
         x=tf.cast(x, dtype),
@@ -233,7 +234,7 @@ def _capacity(block: _Block) -> int:
 
 @functools.lru_cache(maxsize=16)
 def _program(
-    capacity: int, length: int, lanes: int, samples: int, width: int, dtype: str
+    capacity: int, length: int, lanes: int, width: int, samples: int, dtype: str
 ) -> Callable[[_Arrays, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
     """Compiles the training loop for one padded shape.
 
@@ -243,7 +244,7 @@ def _program(
     """
     wide = tf.float64 if dtype == "float64" else tf.float32
     layer = functools.partial(_layer, wide=wide)
-    signals = tf.TensorShape([length, width, samples, lanes])
+    signals = tf.TensorShape([length, lanes, width, samples])
     floating = tf.dtypes.as_dtype(dtype)
 
     def inputs_of(arrays: _Arrays) -> tf.Tensor:
@@ -281,7 +282,7 @@ def _program(
             tape.watch(outputs)
             residuals = tf.where(arrays.ends, outputs - arrays.y, 0)
             squares = tf.cast(tf.square(residuals), wide)
-            losses = tf.reduce_sum(squares, [1, 2]) * tf.cast(arrays.weight, wide)
+            losses = tf.reduce_sum(squares, [2, 3]) * tf.cast(arrays.weight, wide)
         errors = tape.gradient(losses, outputs)
         gradients = output_gradients_of(arrays, inputs, errors)
         updates = tape.gradient(outputs, arrays.kernels, output_gradients=gradients)
@@ -312,18 +313,18 @@ def _layer(signal: tf.Tensor, kernel: tf.Tensor, wide: tf.DType) -> tf.Tensor:
     """`signal @ kernel` in every lane, for one layer or for all; sums in `wide`.
 
     Args:
-        signal: Shape `(..., inputs, samples, lanes)`.
-        kernel: Shape `(..., inputs, outputs, lanes)`.
+        signal: Shape `(..., lanes, inputs, samples)`.
+        kernel: Shape `(..., lanes, inputs, outputs)`.
         wide: Format of the sums; the format of half-precision sums is float32.
 
     Returns:
-        Shape `(..., outputs, samples, lanes)`.
+        Shape `(..., lanes, outputs, samples)`.
     """
     a, k = tf.cast(signal, wide), tf.cast(kernel, wide)
-    if kernel.shape[-2] > _WIDEST_ELEMENTWISE:
-        product = tf.einsum("...ibr,...ijr->...jbr", a, k)
+    if kernel.shape[-1] > _WIDEST_ELEMENTWISE:
+        product = tf.matmul(k, a, transpose_a=True)
     else:
-        product = tf.reduce_sum(a[..., :, None, :, :] * k[..., :, :, None, :], axis=-4)
+        product = tf.reduce_sum(k[..., :, :, None] * a[..., :, None, :], axis=-3)
     return tf.cast(product, signal.dtype)
 
 
@@ -345,61 +346,70 @@ def _statistics(
     Four of each of `_GROUPS`, two of the kernels, how many weights change, the loss.
     """
     wide = losses.dtype
-    rows = []
-    for tensor in (outputs, output_gradients, kernel_gradients):
-        rows += _raw(tf.cast(tensor, wide))
-    rows += _raw(tf.cast(kernels, wide))[:2]
+    weights = _raw(tf.cast(tf.stack([kernel_gradients, kernels]), wide))
+    rows = [
+        *_raw(tf.cast(outputs, wide)),
+        *_raw(tf.cast(output_gradients, wide)),
+        *(both[0] for both in weights),
+        *(both[1] for both in weights[:2]),
+    ]
     changed = tf.cast(tf.not_equal(moved, kernels), wide)
-    return tf.stack([*rows, tf.reduce_sum(changed, [1, 2]), losses])
+    return tf.stack([*rows, tf.reduce_sum(changed, [2, 3]), losses])
 
 
 def _raw(values: tf.Tensor) -> list[tf.Tensor]:
     """Largest magnitude, sum of squares relative to it, non-zero and non-finite.
 
-    Zeros of the padding change none of the four. Sums go over the samples first: a
-    sum along contiguous lanes is vectorized. Both counts share one integer.
+    Each is taken over the last two axes; zeros of the padding change none of them.
+    Both counts share one integer.
     """
     magnitudes = tf.abs(values)
-    largest = tf.reduce_max(tf.reduce_max(magnitudes, 2), 1)
-    divisor = tf.where(largest > 0, largest, 1)[:, None, None]
-    squares = tf.reduce_sum(tf.reduce_sum(tf.square(magnitudes / divisor), 2), 1)
-    bits = (values.shape[1] * values.shape[2]).bit_length()
+    largest = tf.reduce_max(magnitudes, [-2, -1])
+    divisor = tf.where(largest > 0, largest, 1)[..., None, None]
+    squares = tf.reduce_sum(tf.square(magnitudes / divisor), [-2, -1])
+    bits = (values.shape[-2] * values.shape[-1]).bit_length()
     integer = tf.int32 if 2 * bits < 31 else tf.int64
     one, other = tf.constant(1, integer), tf.constant(1 << bits, integer)
-    flags = tf.where(magnitudes > 0, one, 0) + tf.where(
-        magnitudes <= values.dtype.max, tf.constant(0, integer), other
-    )
-    counts = tf.reduce_sum(tf.reduce_sum(flags, 2), 1)
-    nonzero = tf.cast(counts % other, values.dtype)
-    return [largest, squares, nonzero, tf.cast(counts // other, values.dtype)]
+    finite = magnitudes <= values.dtype.max
+    flags = tf.where(magnitudes > 0, one, 0) + tf.where(finite, 0 * one, other)
+    counts = tf.reduce_sum(flags, [-2, -1])
+    nonzero = tf.bitwise.bitwise_and(counts, other - 1)
+    nonfinite = tf.bitwise.right_shift(counts, tf.constant(bits, integer))
+    return [
+        largest,
+        squares,
+        tf.cast(nonzero, values.dtype),
+        tf.cast(nonfinite, values.dtype),
+    ]
 
 
-def _decoded(rows: np.ndarray, arrays: _Arrays, stack: Stack) -> dict[str, np.ndarray]:
-    """Raw statistics as logarithms and shares, `(..., logged steps, length, lanes)`."""
+def _decoded(
+    rows: np.ndarray, arrays: _Arrays, stack: Stack
+) -> dict[str, list[np.ndarray]]:
+    """Raw statistics as logarithms and shares, each `(logged steps, length, lanes)`."""
     samples, units = stack.x.shape
-    widths = np.where(arrays.ends.numpy()[:, 0, 0], stack.y.shape[1], units)
+    widths = np.where(arrays.ends.numpy()[..., 0, 0], stack.y.shape[1], units)
     sizes = (samples * widths, samples * widths, units * widths)
     decoded = {}
     for number, group in enumerate(_GROUPS):
         raw = rows[:, 4 * number : 4 * number + 4]
-        decoded[group] = np.stack([*_logarithms(raw), *_shares(raw, sizes[number])])
-    weights, _ = _logarithms(rows[:, 12:14])
-    rates = arrays.rates.numpy()[:, 0, 0].astype(np.float64)
+        decoded[group] = [*_logarithms(raw), *_shares(raw, sizes[number])]
+    gradient, weight = rows[:, 8:10], rows[:, 12:14]
     with np.errstate(all="ignore"):
-        relative = 10.0 ** (decoded["weight_gradient"][0] - weights)
-        decoded["update_ratio"] = rates * relative
-    decoded["frozen_fraction"] = 1.0 - rows[:, 14] / (units * widths)
+        ratio = gradient[:, 0].astype(np.float64) / weight[:, 0]
+        ratio *= np.sqrt(gradient[:, 1] / weight[:, 1])
+        decoded["update_ratio"] = [ratio * arrays.rates.numpy()[..., 0, 0]]
+    decoded["frozen_fraction"] = [1.0 - rows[:, 14] / (units * widths)]
     return decoded
 
 
 def _logarithms(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """log10 of the norm and of the largest magnitude; `+inf` if any is not finite."""
-    largest = raw[:, 0].astype(np.float64)
     with np.errstate(all="ignore"):
-        log10_max = np.log10(largest)
-        log10_norm = log10_max + 0.5 * np.log10(np.maximum(raw[:, 1], 1.0))
-    if raw.shape[1] > 2:
-        broken = raw[:, 3] > 0
+        log10_max = np.log10(raw[:, 0].astype(np.float64))
+        log10_norm = log10_max + 0.5 * np.log10(np.maximum(raw[:, 1], 1))
+    broken = raw[:, 3] > 0
+    if broken.any():
         log10_norm[broken] = log10_max[broken] = np.inf
     return log10_norm, log10_max
 
@@ -412,7 +422,7 @@ def _shares(raw: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def _traces(
     stacks: Sequence[Stack],
     block: _Block,
-    decoded: dict[str, np.ndarray],
+    decoded: dict[str, list[np.ndarray]],
     losses: np.ndarray,
     kernels: np.ndarray,
 ) -> list[Trace]:
@@ -420,14 +430,17 @@ def _traces(
     traces = []
     for stack, (lane, first) in zip(stacks, block.places.values(), strict=True):
         place = slice(first, first + len(stack.kernels))
-        own = {name: values[..., place, lane] for name, values in decoded.items()}
+        own = {
+            name: [values[:, place, lane] for values in columns]
+            for name, columns in decoded.items()
+        }
         traces.append(
             Trace(
                 losses=losses[:, place.stop - 1, lane].astype(np.float64),
                 statistics={group: own[group] for group in _GROUPS},
-                frozen_fraction=own["frozen_fraction"],
-                update_ratio=own["update_ratio"],
-                kernels=_cut(kernels[place, :, :, lane], stack.kernels),
+                frozen_fraction=own["frozen_fraction"][0],
+                update_ratio=own["update_ratio"][0],
+                kernels=_cut(kernels[place, lane], stack.kernels),
             )
         )
     return traces

@@ -252,10 +252,11 @@ def _layers(traces: list[Trace], depths: list[int], logged: list[int]) -> pd.Dat
     """All statistics as one tidy frame: by run, step, kind, layer."""
     sizes = [len(logged) * len(KINDS) * depth for depth in depths]
     ends = np.cumsum(sizes)
-    integers = ("run", "step", "layer", "name", "kind")
+    formats = {"run": np.int32, "step": np.int32, "layer": np.int32, "kind": np.int8}
     table: dict[str, Any] = {
-        column: np.empty(sum(sizes), np.int64 if column in integers else np.float64)
+        column: np.empty(sum(sizes), formats.get(column, np.float64))
         for column in LAYER_COLUMNS
+        if column != "name"
     }
     for run, (trace, depth) in enumerate(zip(traces, depths, strict=True)):
         block = (len(logged), len(KINDS), depth)
@@ -264,7 +265,7 @@ def _layers(traces: list[Trace], depths: list[int], logged: list[int]) -> pd.Dat
             for column, values in table.items()
         }
         rows["run"][...] = run
-        rows["step"][...] = np.asarray(logged, np.int64)[:, None, None]
+        rows["step"][...] = np.asarray(logged, np.int32)[:, None, None]
         rows["kind"][...] = np.arange(len(KINDS))[:, None]
         rows["layer"][...] = np.arange(1, depth + 1)
         _fill(rows, trace)
@@ -275,7 +276,7 @@ def _layers(traces: list[Trace], depths: list[int], logged: list[int]) -> pd.Dat
     for column, labels in (("name", weights + outputs), ("kind", list(KINDS))):
         dtype = pd.CategoricalDtype(labels)
         table[column] = pd.Categorical.from_codes(table[column], dtype=dtype)
-    return pd.DataFrame(table, copy=False)
+    return pd.DataFrame(table, columns=list(LAYER_COLUMNS), copy=False)
 
 
 def _fill(rows: dict[str, np.ndarray], trace: Trace) -> None:

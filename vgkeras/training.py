@@ -221,7 +221,7 @@ class Training:
             "output_units": int(self._y.shape[-1]),
             "scale": np.nan if scale is None else _shortest(scale, self._kernels),
             "initializer": "",
-            "optimizer": self._optimizer.name.lower(),
+            "optimizer": type(self._optimizer).__name__.lower(),
             "learning_rate": float(self._optimizer.learning_rate),
             "steps": len(self._losses) - 1,
             "dtype": self._model.trainable_variables[0].dtype,
