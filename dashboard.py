@@ -154,16 +154,18 @@ class Trainer:
 
     def log(self, settings: dict[str, Any], bar: Any) -> vg.GradientLog:
         name = repr(sorted(settings.items()))
-        if name not in self._logs:
-            while not self._slot.acquire(timeout=0.3):
-                bar.progress(0.0, "Another run is under way; yours is next.")
-            try:
-                self._logs[name] = run(settings, bar)
-            finally:
-                self._slot.release()
+        log = self._logs.get(name)
+        if log is not None:
+            return log
+        while not self._slot.acquire(timeout=0.3):
+            bar.progress(0.0, "Another run is under way; yours is next.")
+        try:
+            log = self._logs[name] = run(settings, bar)
             while len(self._logs) > 8:
                 self._logs.popitem(last=False)
-        return self._logs[name]
+        finally:
+            self._slot.release()
+        return log
 
 
 def run(settings: dict[str, Any], bar: Any) -> vg.GradientLog:
