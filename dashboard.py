@@ -273,7 +273,8 @@ def training(log: vg.GradientLog, settings: dict[str, Any]) -> None:
         "loss_by_step",
         vg.charts.loss_by_step(log.select(depth=depth)),
         read="A falling curve trains, a flat one stalls, one that leaves the top "
-        "diverges.",
+        "diverges. Points that leave their dashed line far below, and go on level, "
+        "have reached the rounding of the number format.",
         misread="Flat does not mean finished. Look at the height: a loss of 1 is the "
         "loss of answering 0.",
     )
@@ -288,6 +289,11 @@ def training(log: vg.GradientLog, settings: dict[str, Any]) -> None:
 
 
 def inside(log: vg.GradientLog, settings: dict[str, Any]) -> None:
+    st.markdown(
+        "In this network **the weight gradients are equal in all layers, and they "
+        "vanish or explode with the depth of the stack**. What slopes from layer to "
+        "layer are the activations and the gradients with respect to them."
+    )
     left, right = st.columns(2)
     with left:
         depth = choice("Depth of the stack", settings["depths"], "stack_depth")

@@ -240,6 +240,19 @@ def test_a_line_breaks_where_theory_is_off_the_axis():
     assert points(chart)["flag"].tolist() == ["Inf or NaN"]
 
 
+def test_a_single_depth_of_theory_is_drawn_as_a_dash():
+    one = make_log([[1.0]], [-3.0], depths=[9], origin="theory")
+    two = make_log([[1.0]] * 2, [-3.0, -4.0], depths=[9, 12], origin="theory")
+
+    drawn = [
+        [rows for mark, rows in marks(charts.gradient_by_depth(log)) if mark == "tick"]
+        for log in (one, two)
+    ]
+
+    assert drawn[0][0]["y"].tolist() == [-3.0]
+    assert drawn[1] == []
+
+
 def test_no_value_that_is_not_finite_reaches_the_drawing():
     log = make_log([[0.0, math.inf, math.nan, 1.0]], [-math.inf])
 

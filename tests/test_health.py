@@ -120,6 +120,11 @@ def test_a_sentence_finds_words_for_every_gradient(gradients, words):
         ([1.0, math.inf, math.nan], "overflowed at step 1."),
         ([math.nan, math.nan], "The loss overflowed before the first step."),
         ([1.0, 0.0], "The loss went from 1.0e+00 to exactly zero in 1 step."),
+        ([2.0, 2.0], "The loss stayed at 2.0e+00 for 1 step, to the last digit."),
+        (
+            [1.0, 0.999],
+            "stayed at 1.0e+00 for 1 step: it changed by 1.0e-03 of itself.",
+        ),
     ],
 )
 def test_a_sentence_finds_words_for_every_loss(losses, words):

@@ -43,6 +43,7 @@ _FLAG_SHAPES = {
 # Decades that are drawn; one diverging run at 1e150 must not flatten the others.
 _LOSS_VIEW = (-12.0, 12.0)
 _NORM_VIEW = (-60.0, 60.0)
+_COUNTS = alt.Axis(format="d", tickMinStep=1)
 _MOST_POINTS, _MOST_CELLS, _MOST_PANELS = 50, 4000, 12
 
 
@@ -136,7 +137,8 @@ def gradient_by_depth(log: logs.GradientLog, step: int = 0) -> Chart:
         log10=lambda table: table["log10_norm"],
         line=lambda table: table["series"] + " " + table["seed"].astype(str),
     )
-    x = alt.X("depth:Q").title("depth (number of layers)").scale(nice=False, padding=14)
+    x = alt.X("depth:Q").title("depth (number of layers)").axis(_COUNTS)
+    x = x.scale(nice=False, padding=14)
     chart = _points_over_lines(first, x, y="norm of ∂L/∂W", view=_NORM_VIEW)
     told = _told(
         chart,
@@ -245,7 +247,8 @@ def description(chart: Chart) -> str:
 def _loss_panel(log: logs.GradientLog, rows: pd.DataFrame) -> alt.LayerChart:
     rows = rows[rows["run"].isin(log.runs["run"])]
     drawn = _thinned_steps(rows)
-    x = alt.X("step:Q").title("training step").scale(nice=False, padding=8)
+    x = alt.X("step:Q").title("training step").axis(_COUNTS)
+    x = x.scale(nice=False, padding=8)
     chart = _points_over_lines(drawn, x, y="loss", view=_LOSS_VIEW)
     depth = int(log.runs["depth"].iloc[0])
     every = int(drawn["stride"].max())
@@ -263,8 +266,8 @@ def _kinds_panel(run: Any, rows: pd.DataFrame, step: int) -> alt.LayerChart:
     stride = math.ceil(run.depth / _MOST_POINTS)
     kept = (rows["layer"] - 1) % stride == 0
     kept |= (rows["origin"] == "theory") | (rows["layer"] == run.depth)
-    x = alt.X("layer:Q").title("layer (1 = next to the input)")
-    x = x.scale(nice=False, padding=8).axis(format="d", tickMinStep=1)
+    x = alt.X("layer:Q").title("layer (1 = next to the input)").axis(_COUNTS)
+    x = x.scale(nice=False, padding=8)
     chart = _points_over_lines(rows[kept], x, y="norm", view=_NORM_VIEW, key="kind")
     thinned = f"Points: every {_ordinal(stride)} layer." if stride > 1 else ""
     return _told(
@@ -476,6 +479,7 @@ def _points_over_lines(
     rows = rows.assign(y=[decades.place(row) for row in rows.itertuples()])
     across = x.shorthand.split(":")[0]
     rows = rows[[across, "y", "series", "line", "origin", "flag", "value"]]
+    rows = rows.sort_values(across, kind="stable")
     scale = alt.Scale(domain=decades.domain(), nice=False, zero=False)
     encoding = {
         "x": x,
@@ -499,6 +503,10 @@ def _marks(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
     lines = rows[theory].assign(y=rows.loc[theory, "y"].where(on[theory]))
     line = alt.Chart(lines).mark_line(strokeDash=[6, 4], strokeWidth=1.8)
     yield line.encode(**plain, detail=alt.Detail("line:N"))
+    alone = lines[_isolated(lines)]
+    if len(alone):
+        dash = alt.Chart(alone).mark_tick(orient="horizontal", size=16, thickness=1.8)
+        yield dash.encode(**plain)
     # Open shapes of different outline stay visible where they coincide.
     points = alt.Chart(rows[~theory & on]).mark_point(size=50, strokeWidth=1.8)
     yield points.encode(**encoding)
@@ -509,6 +517,14 @@ def _marks(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
             shape=shape, filled=measured, size=70 if measured else 110, opacity=0.8
         )
         yield marks.encode(**plain)
+
+
+def _isolated(lines: pd.DataFrame) -> pd.Series:
+    """Values without a neighbour on their line, which draws nothing of them."""
+    on = lines["y"].notna()
+    by_line = on.groupby(lines["line"])
+    before, after = (by_line.shift(n, fill_value=False) for n in (1, -1))
+    return on & ~before & ~after
 
 
 def _flag_shape(flag: str) -> str:

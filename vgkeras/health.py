@@ -109,8 +109,8 @@ def sentences(log: GradientLog) -> list[str]:
         >>> from vgkeras import predict
         >>> log = predict(scales=[0.5], depths=[50], units=2, steps=200)
         >>> print(sentences(log)[0])  # doctest: +NORMALIZE_WHITESPACE
-        c = 0.5, L = 50: stalls. The loss went from 1.0e+00 to 1.0e+00 in 200 steps;
-        the weight gradient at the start was 2.5e-15.
+        c = 0.5, L = 50: stalls. The loss stayed at 1.0e+00 for 200 steps, to the last
+        digit; the weight gradient at the start was 2.5e-15.
     """
     ends = _ends(log.losses)
     gradients = _first_gradients(log.layers)
@@ -144,10 +144,14 @@ def _loss_told(ends: pd.Series, steps: int) -> str:
             f"The loss was {_number(ends['first'])} at first and overflowed at step "
             f"{int(ends['overflow'])}"
         )
-    return (
-        f"The loss went from {_number(ends['first'])} to {_number(ends['last'])} "
-        f"in {steps} {'step' if steps == 1 else 'steps'}"
-    )
+    first, last = _number(ends["first"]), _number(ends["last"])
+    span = f"{steps} {'step' if steps == 1 else 'steps'}"
+    if first != last:
+        return f"The loss went from {first} to {last} in {span}"
+    if ends["first"] == ends["last"]:
+        return f"The loss stayed at {first} for {span}, to the last digit"
+    change = _number(abs(ends["last"] / ends["first"] - 1))
+    return f"The loss stayed at {first} for {span}: it changed by {change} of itself"
 
 
 def _gradient_told(gradients: pd.DataFrame) -> str:
