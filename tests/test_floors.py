@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "vgkeras"
 FLOORS = {
     "_checks": 0,
+    "_garbage": 0,
     "logs": 0,
     "theory": 1,
     "data": 1,

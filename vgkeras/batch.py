@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from vgkeras import _garbage
+
 _LENGTHS = (8, 32, 152)  # lane lengths that are compiled for; beyond: multiples of 64
 _LANES = (7, 14, 28)  # lanes in one call of the program; the default sweep fills 7
 _WIDEST_ELEMENTWISE = 16  # up to this width multiply-and-add beats a matrix product
@@ -128,9 +130,9 @@ def _run_block(
     for first in range(0, total, capacity):
         live = min(capacity, total - first)
         updates = min(live, steps - first)
-        kernels, rows = program(
-            arrays._replace(kernels=kernels), tf.constant(live), tf.constant(updates)
-        )
+        now = arrays._replace(kernels=kernels)
+        with _garbage.paused():  # the first call builds the graph
+            kernels, rows = program(now, tf.constant(live), tf.constant(updates))
         rows = rows.numpy()[:live]
         losses.append(rows[:, -1])
         kept = keep[first : first + live]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from vgkeras import health, predictions
+from vgkeras import _garbage, health, predictions
 from vgkeras._checks import check_positive, check_positive_int
 from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog, versions
 from vgkeras.tape import STATISTICS, check_loss, check_model, statistics, tape_pass
@@ -136,16 +136,9 @@ class Training:
 
     def __iter__(self) -> Iterator[Step]:
         while len(self._losses) <= self._steps:
-            step = len(self._losses)
-            loss, gradients, tensors = self._pass()
-            if not self._is_logged(step):
-                if step < self._steps:
-                    self._update(gradients)
-            else:
-                table = self._statistics(tensors).numpy()
-                self._measured[step] = (table, self._updated(step, gradients))
-            self._losses.append(float(loss))
-            yield Step(step, self._losses[-1])
+            with _garbage.paused():  # the first step builds the graphs
+                step = self._take_step(len(self._losses))
+            yield step
 
     def log(self) -> GradientLog:
         """Returns the log of the steps run so far.
@@ -173,6 +166,16 @@ class Training:
             self._model(self._x)
         if not self._optimizer.built:
             self._optimizer.build(self._model.trainable_variables)
+
+    def _take_step(self, step: int) -> Step:
+        loss, gradients, tensors = self._pass()
+        if self._is_logged(step):
+            table = self._statistics(tensors).numpy()
+            self._measured[step] = (table, self._updated(step, gradients))
+        elif step < self._steps:
+            self._update(gradients)
+        self._losses.append(float(loss))
+        return Step(step, self._losses[-1])
 
     def _updated(self, step: int, gradients: list[tf.Tensor]) -> np.ndarray:
         """Makes the update; frozen share and update ratio of each variable.
