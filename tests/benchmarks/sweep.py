@@ -142,7 +142,7 @@ def time_repeats(
             started.run()  # the second call still fills caches
     for turn in range(repeats):
         say(f"repeats, turn {turn + 1} of {repeats}")
-        for peer, started in workers.items():
+        for peer, started in rotated(list(workers.items()), turn):
             if turn < affordable(found[peer], "repeat"):
                 found[peer]["repeat"].append(started.run())
 
@@ -150,10 +150,16 @@ def time_repeats(
 def time_firsts(found: dict[str, Any], problem: Problem, repeats: int) -> None:
     for turn in range(1, min(repeats, 5)):
         say(f"first calls, turn {turn + 1} of {min(repeats, 5)}")
-        for peer, times in found.items():
+        for peer, times in rotated(list(found.items()), 2 * turn):
             if "missing" not in times and turn < affordable(times, "first"):
                 with worker(peer, problem) as fresh:
                     times["first"].append(fresh.run())
+
+
+def rotated(peers: list[Any], turn: int) -> list[Any]:
+    """Another peer begins each turn: none always follows the same other one."""
+    first = turn % len(peers)
+    return peers[first:] + peers[:first]
 
 
 def affordable(times: dict[str, Any], what: str) -> int:
