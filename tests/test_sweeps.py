@@ -132,16 +132,26 @@ def test_seeds_and_initializers_make_further_runs():
     assert firsts[4:].nunique() == 8  # every random start is another one
 
 
-def test_a_random_start_is_that_of_the_built_stack():
-    x, y = data.make_data(seed=3)
-    model = stacks.build_stack(5, kernel_initializer="glorot_uniform", seed=3)
+@pytest.mark.parametrize("outputs", [2, 1])
+def test_a_random_start_is_that_of_the_built_stack(outputs):
+    x, y = data.make_data(seed=3, output_units=outputs)
+    start = {"kernel_initializer": "glorot_uniform", "output_units": outputs}
 
     log = sweeps.sweep(
-        [], [5], steps=10, seed=3, initializers=["glorot_uniform"], learning_rate=0.05
+        [],
+        [3, 5],
+        steps=10,
+        seed=3,
+        initializers=["glorot_uniform"],
+        learning_rate=0.05,
+        output_units=outputs,
     )
 
-    reference = training.train(model, x, y, steps=10, learning_rate=0.05)
-    assert_allclose(log.losses["loss"], reference.losses["loss"], rtol=1e-5)
+    for run, depth in enumerate([3, 5]):
+        model = stacks.build_stack(depth, seed=3, **start)
+        reference = training.train(model, x, y, steps=10, learning_rate=0.05)
+        mine = log.losses.loc[log.losses["run"] == run, "loss"]
+        assert_allclose(mine, reference.losses["loss"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

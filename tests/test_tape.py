@@ -78,7 +78,7 @@ def test_the_tape_meets_the_closed_form_in_float64(scale, depth, outputs):
         assert_allclose(measured, getattr(form, f"log10_{kind}"), atol=1e-9)
 
 
-@pytest.mark.parametrize("scale", [0.3, 0.5, 0.9, 1.1, 1.5, 1.8])
+@pytest.mark.parametrize("scale", [0.5, 0.9, 1.5])
 @pytest.mark.parametrize("depth", [2, 20, 152])
 def test_the_tape_meets_the_closed_form_in_float32_where_values_are_normal(
     scale, depth

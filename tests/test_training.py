@@ -177,6 +177,16 @@ def test_no_theory_is_claimed_where_there_is_none(options):
     assert training.train(model, x, y, steps=1, **options).theory is None
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_scale_is_logged_as_it_was_written(dtype):
+    x, y = data.make_data()
+
+    log = training.train(stacks.build_stack(2, scale=0.9, dtype=dtype), x, y, steps=1)
+
+    assert log.runs["scale"].item() == 0.9
+    assert log.runs["optimizer"].item() == "sgd"
+
+
 def test_any_keras_model_can_be_trained(rng):
     x = rng.normal(size=(16, 5)).astype("float32")
     model = keras.Sequential(
