@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, TypeVar
 
+_Checked = TypeVar("_Checked")
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -58,6 +59,26 @@ def check_unique(name: str, values: Collection[Any]) -> None:
     """Raises if `values` holds the same value twice."""
     if len(set(values)) != len(values):
         raise ValueError(_message(name, values, "free of repeated values"))
+
+
+def check_each(
+    name: str, values: Any, check: Callable[[str, Any], _Checked]
+) -> list[_Checked]:
+    """Returns what `check` makes of each value; refuses an empty or repeating list."""
+    listed = [check(name, value) for value in check_non_empty(name, values)]
+    check_unique(name, listed)
+    return listed
+
+
+def check_seeds(name: str, value: Any) -> list[int]:
+    """Returns one seed, or a list of seeds, as a list of non-negative integers."""
+    several = isinstance(value, list | tuple | range)
+    return check_each(name, value if several else [value], check_non_negative_int)
+
+
+def check_every(value: Any) -> int | None:
+    """Returns the steps between logged layers; `None` means that none are logged."""
+    return None if value is None else check_positive_int("every", value)
 
 
 def _check_int(name: str, value: Any, *, lowest: int, rule: str) -> int:

@@ -234,6 +234,25 @@ def concat(logs: Iterable[GradientLog]) -> GradientLog:
     return _stacked(parts).replace(metadata=listed[0].metadata, theory=theory)
 
 
+def logged_steps(steps: int, every: int | None) -> list[int]:
+    """Returns the steps whose layers a log holds: every so many, and the last.
+
+    Args:
+        steps: Number of updates.
+        every: Steps between rows; `None` for no rows.
+
+    Returns:
+        0, `every`, 2 `every`, ... and `steps`, in order.
+
+    Example:
+        >>> logged_steps(steps=5, every=2)
+        [0, 2, 4, 5]
+    """
+    if every is None:
+        return []
+    return sorted({*range(0, steps + 1, every), steps})
+
+
 def versions() -> dict[str, str]:
     """Returns the installed version of each package that shapes the numbers."""
     return dict(_installed())

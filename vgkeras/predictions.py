@@ -14,7 +14,13 @@ from numpy.typing import ArrayLike
 
 from vgkeras import _checks, theory
 from vgkeras.data import TARGETS, make_data, target_modes
-from vgkeras.logs import KINDS, LAYER_COLUMNS, RUN_COLUMNS, GradientLog
+from vgkeras.logs import (
+    KINDS,
+    LAYER_COLUMNS,
+    RUN_COLUMNS,
+    GradientLog,
+    logged_steps,
+)
 
 _TOLERANCE = 1e-6  # of moments that should vanish: the rounding of float32 data
 
@@ -70,17 +76,17 @@ def predict(
         <GradientLog: 2 runs (1 trains, 1 stalls)>
     """
     arguments = _Arguments(
-        scales=_check_list("scales", scales, _checks.check_finite),
-        depths=_check_list("depths", depths, _checks.check_positive_int),
+        scales=_checks.check_each("scales", scales, _checks.check_finite),
+        depths=_checks.check_each("depths", depths, _checks.check_positive_int),
         units=_checks.check_positive_int("units", units),
         steps=_checks.check_non_negative_int("steps", steps),
         learning_rate=_checks.check_positive("learning_rate", learning_rate),
-        every=_check_every(every),
+        every=_checks.check_every(every),
         target=_checks.check_option("target", target, TARGETS),
         samples=_checks.check_positive_int("samples", samples),
         output_units=units if output_units is None else output_units,
         dtype=_checks.check_option("dtype", dtype, _checks.DTYPES),
-        seeds=_check_seeds(seed),
+        seeds=_checks.check_seeds("seed", seed),
         noise=_checks.check_non_negative("noise", noise),
     )
     make_data(target, units, samples, output_units=output_units)  # checks them
@@ -133,7 +139,7 @@ def predict_run(
         [7.5625, 6.7267, 5.5481]
     """
     steps = _checks.check_non_negative_int("steps", steps)
-    every = _check_every(every)
+    every = _checks.check_every(every)
     rate = _checks.check_positive("learning_rate", learning_rate)
     first = theory.closed_form(scale, depth, x, y, last_kernel=last_kernel)
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
@@ -342,17 +348,11 @@ def _paths(
     lost = ~np.isfinite(path).all(-1)
     losses = _losses(gaps, modes)
     losses[lost] = np.inf
-    logged = _logged_steps(steps, every)
+    logged = np.array(logged_steps(steps, every), int)
     norms = _log_norms(path[:, logged], gaps[:, logged], start, depth, modes)
     norms[lost[:, logged]] = np.inf
     for loss, norm in zip(losses, norms, strict=True):
         yield _Run(loss, logged, norm)
-
-
-def _logged_steps(steps: int, every: int | None) -> np.ndarray:
-    if every is None:
-        return np.empty(0, int)
-    return np.unique(np.append(np.arange(0, steps + 1, every), steps))
 
 
 def _losses(gaps: np.ndarray, modes: _Modes) -> np.ndarray:
@@ -477,19 +477,3 @@ def _layer_codes(run: _Run, deepest: int) -> tuple[np.ndarray, ...]:
     layer = np.tile(np.arange(1, depth + 1), kinds * steps)
     name = layer - 1 + np.where(kind == KINDS.index("weight_gradient"), deepest, 0)
     return step, kind, layer, name
-
-
-def _check_list(name: str, values: Any, check: Any) -> list:
-    listed = [check(name, value) for value in _checks.check_non_empty(name, values)]
-    _checks.check_unique(name, listed)
-    return listed
-
-
-def _check_seeds(seed: Any) -> list[int]:
-    if isinstance(seed, list | tuple | range):
-        return _check_list("seed", seed, _checks.check_non_negative_int)
-    return [_checks.check_non_negative_int("seed", seed)]
-
-
-def _check_every(every: Any) -> int | None:
-    return None if every is None else _checks.check_positive_int("every", every)

@@ -12,17 +12,24 @@ import pandas as pd
 
 from vgkeras._checks import (
     DTYPES,
+    check_each,
+    check_every,
     check_finite,
-    check_non_empty,
-    check_non_negative_int,
     check_option,
     check_positive,
     check_positive_int,
-    check_unique,
+    check_seeds,
 )
 from vgkeras.batch import Stack, Trace, run_stacks
 from vgkeras.data import make_data
-from vgkeras.logs import KINDS, LAYER_COLUMNS, RUN_COLUMNS, GradientLog, versions
+from vgkeras.logs import (
+    KINDS,
+    LAYER_COLUMNS,
+    RUN_COLUMNS,
+    GradientLog,
+    logged_steps,
+    versions,
+)
 from vgkeras.predictions import predict
 from vgkeras.stacks import initial_kernels
 from vgkeras.tape import STATISTICS
@@ -86,14 +93,9 @@ def sweep(
         >>> log.runs[["scale", "depth", "verdict"]]  # doctest: +SKIP
     """
     grid = _Grid(
-        scales=[
-            check_finite("scales", scale) for scale in _scales(scales, initializers)
-        ],
-        depths=[
-            check_positive_int("depths", depth)
-            for depth in check_non_empty("depths", depths)
-        ],
-        seeds=_seeds(seed),
+        scales=_scales(scales, initializers),
+        depths=check_each("depths", depths, check_positive_int),
+        seeds=check_seeds("seed", seed),
         initializers=[] if initializers is None else list(initializers),
         common={
             "units": check_positive_int("units", units),
@@ -105,8 +107,6 @@ def sweep(
             "samples": samples,
         },
     )
-    check_unique("scales", grid.scales)
-    check_unique("depths", grid.depths)
     data = {
         s: make_data(
             target, units, samples, output_units=output_units, noise=noise, seed=s
@@ -114,7 +114,7 @@ def sweep(
         for s in grid.seeds
     }
     runs = _runs(grid, data)
-    logged = _logged_steps(steps, every)
+    logged = logged_steps(steps, check_every(every))
     traces = run_stacks(
         _stacks(grid, data),
         steps=steps,
@@ -143,33 +143,16 @@ class _Grid:
     common: dict[str, Any]
 
 
-def _scales(scales: Any, initializers: Any) -> list[Any]:
+def _scales(scales: Any, initializers: Any) -> list[float]:
     if initializers is not None and not isinstance(scales, str) and not list(scales):
         return []
-    return check_non_empty("scales", scales)
-
-
-def _seeds(seed: Any) -> list[int]:
-    seeds = list(seed) if isinstance(seed, list | tuple | range) else [seed]
-    checked = [
-        check_non_negative_int("seed", s) for s in check_non_empty("seed", seeds)
-    ]
-    check_unique("seed", checked)
-    return checked
+    return check_each("scales", scales, check_finite)
 
 
 def _outputs(output_units: Any, units: int) -> int:
     if output_units is None:
         return units
     return check_positive_int("output_units", output_units)
-
-
-def _logged_steps(steps: int, every: Any) -> list[int]:
-    """Steps 0, `every`, 2 `every`, ... and the last."""
-    if every is None:
-        return []
-    every = check_positive_int("every", every)
-    return sorted({*range(0, steps + 1, every), steps})
 
 
 def _runs(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:

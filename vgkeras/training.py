@@ -11,8 +11,14 @@ import pandas as pd
 import tensorflow as tf
 
 from vgkeras import _garbage, health, predictions
-from vgkeras._checks import check_positive, check_positive_int
-from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog, versions
+from vgkeras._checks import check_every, check_positive, check_positive_int
+from vgkeras.logs import (
+    LAYER_COLUMNS,
+    RUN_COLUMNS,
+    GradientLog,
+    logged_steps,
+    versions,
+)
 from vgkeras.tape import STATISTICS, check_loss, check_model, statistics, tape_pass
 
 
@@ -118,7 +124,8 @@ class Training:
     ) -> None:
         self._model = check_model(model)
         self._steps = check_positive_int("steps", steps)
-        self._every = None if every is None else check_positive_int("every", every)
+        self._every = check_every(every)
+        self._logged = frozenset(logged_steps(self._steps, self._every))
         self._optimizer = _optimizer(optimizer, learning_rate)
         self._loss = check_loss(loss)
         self._loss_name = loss if isinstance(loss, str) else type(loss).__name__
@@ -169,7 +176,7 @@ class Training:
 
     def _take_step(self, step: int) -> Step:
         loss, gradients, tensors = self._pass()
-        if self._is_logged(step):
+        if step in self._logged:
             table = self._statistics(tensors).numpy()
             self._measured[step] = (table, self._updated(step, gradients))
         elif step < self._steps:
@@ -195,11 +202,6 @@ class Training:
             return np.full((len(variables), 2), np.nan)
         made = [b - v.value for b, v in zip(before, variables, strict=True)]
         return self._changes(before, made, tf.constant(1.0, tf.float64)).numpy()
-
-    def _is_logged(self, step: int) -> bool:
-        if self._every is None:
-            return False
-        return step % self._every == 0 or step == self._steps
 
     def _traced_pass(self) -> tuple[tf.Tensor, list[Any], list[Any]]:
         taped = tape_pass(self._model, self._x, self._y, self._loss)
