@@ -32,12 +32,13 @@ def test_every_stack_matches_gradient_descent_by_hand(units, outputs, rng):
         assert_allclose(trace.losses, [taped["loss"] for taped in history], rtol=1e-10)
         for step, taped in enumerate(history):
             for kind in KINDS:
-                norms, largest, zeros, broken = np.array(trace.statistics[kind])[
-                    :, step
-                ]
+                found = np.array(trace.statistics[kind])[:, step]
+                norms, largest, means, zeros, broken = found
                 assert_allclose(norms, [log10_norm(a) for a in taped[kind]], atol=1e-9)
                 peaks = [np.log10(np.abs(a).max()) for a in taped[kind]]
                 assert_allclose(largest, peaks, atol=1e-9)
+                mean = [np.log10(np.abs(a).mean()) for a in taped[kind]]
+                assert_allclose(means, mean, atol=1e-9)
                 assert_array_equal(zeros, 0)
                 assert_array_equal(broken, 0)
 
@@ -118,10 +119,10 @@ def test_zero_frozen_and_overflow_are_counted_without_the_padding():
 
     dead, wild = batch.run_stacks([dead, wild], steps=1, logged_steps=[0])
 
-    assert_array_equal(dead.statistics["activation"][2][0], [1, 1])
+    assert_array_equal(dead.statistics["activation"][3][0], [1, 1])
     assert_array_equal(dead.statistics["weight_gradient"][0][0], [-np.inf] * 2)
     assert_array_equal(dead.frozen_fraction, 1)
-    assert_array_equal(wild.statistics["activation"][3][0], [0, 1])
+    assert_array_equal(wild.statistics["activation"][4][0], [0, 1])
     assert wild.statistics["activation"][0][0, 1] == np.inf
     assert wild.losses[0] == np.inf
 

@@ -53,6 +53,13 @@ def assert_equal_logs(left, right):
     assert left.metadata == right.metadata
 
 
+def test_the_columns_that_came_later_may_be_absent():
+    log = small_log()
+
+    assert not set(logs.OPTIONAL_COLUMNS) & set(log.layers.columns)
+    assert set(logs.OPTIONAL_COLUMNS) < set(logs.LAYER_COLUMNS)
+
+
 def test_a_log_comes_back_from_its_file_exactly(tmp_path):
     log = small_log(theory=small_log())
 

@@ -72,7 +72,8 @@ def test_sweep_and_train_log_the_same_norms_where_values_are_normal(pair):
     losses = trained.losses.set_index(["run", "step"])["loss"]
     start = np.asarray(b.set_index(["run", "step"]).index.map(losses), float)
     converging = (start < 1e-4) & (b["kind"] != "activation").to_numpy()
-    for column in ("log10_norm", "log10_max"):
+    assert_array_equal(a["size"], b["size"])
+    for column in ("log10_norm", "log10_max", "log10_mean"):
         # gradients of a nearly converged run are rounding noise, see above
         assert_allclose(
             a[column][normal & ~converging], b[column][normal & ~converging], atol=1e-4

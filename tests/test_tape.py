@@ -40,6 +40,12 @@ def test_gradient_norms_match_hand_backprop(depth, outputs, rng):
             [np.log10(np.abs(a).max()) for a in expected[kind]],
             atol=1e-12,
         )
+        assert_allclose(
+            rows["log10_mean"],
+            [np.log10(np.abs(a).mean()) for a in expected[kind]],
+            atol=1e-12,
+        )
+        assert rows["size"].tolist() == [a.size for a in expected[kind]]
 
 
 def test_one_weight_gradient_matches_a_finite_difference(rng):
@@ -133,8 +139,10 @@ def test_statistics_are_exact_from_the_smallest_to_the_largest_number(kind, grap
         squares = [mp.mpf(float(value)) ** 2 for value in row]
         assert measured[0] == pytest.approx(float(mp.log10(mp.sqrt(sum(squares)))))
         assert measured[1] == pytest.approx(float(mp.log10(mp.sqrt(max(squares)))))
-    assert_array_equal(table[:, 2], [0, 0, 0, 0, 0.5])
-    assert_array_equal(table[:, 3], 0)
+        mean = mp.fsum(abs(mp.mpf(float(value))) for value in row) / len(row)
+        assert measured[2] == pytest.approx(float(mp.log10(mean)))
+    assert_array_equal(table[:, 3], [0, 0, 0, 0, 0.5])
+    assert_array_equal(table[:, 4], 0)
 
 
 def test_zero_and_overflow_are_told_apart():
@@ -144,8 +152,9 @@ def test_zero_and_overflow_are_told_apart():
 
     assert_array_equal(table[:, 0], [-np.inf, np.inf, np.inf, np.inf])
     assert_array_equal(table[:, 1], [-np.inf, np.inf, np.inf, np.inf])
-    assert_array_equal(table[:, 2], [1, 0, 0.5, 0])
-    assert_array_equal(table[:, 3], [0, 0.5, 0.5, 1])
+    assert_array_equal(table[:, 2], [-np.inf, np.inf, np.inf, np.inf])
+    assert_array_equal(table[:, 3], [1, 0, 0.5, 0])
+    assert_array_equal(table[:, 4], [0, 0.5, 0.5, 1])
 
 
 def test_statistics_keep_the_order_of_mixed_shapes_and_absent_tensors():
@@ -154,7 +163,7 @@ def test_statistics_keep_the_order_of_mixed_shapes_and_absent_tensors():
     table = tape.statistics(tensors).numpy()
 
     assert_allclose(table[:, 1], [0, np.nan, 1, -2], atol=1e-12)
-    assert tape.statistics([]).shape == (0, 4)
+    assert tape.statistics([]).shape == (0, 5)
 
 
 def test_layers_are_numbered_and_named_in_the_order_of_their_calls(rng):

@@ -28,7 +28,8 @@ _WIDEST_ELEMENTWISE = 16  # up to this width multiply-and-add beats a matrix pro
 _LOG_BYTES = 16 * 2**20  # room for the statistics of one call of the program
 _MOST_STEPS = 64  # steps in one call of the program at most
 _GROUPS = ("activation", "activation_gradient", "weight_gradient")
-_ROWS = 4 * len(_GROUPS) + 4  # statistics of a layer: see `_statistics`
+_EACH = 5  # statistics of a tensor: see `_raw`
+_ROWS = _EACH * len(_GROUPS) + 4  # statistics of a layer: see `_statistics`
 
 
 class Stack(NamedTuple):
@@ -50,7 +51,7 @@ class Trace(NamedTuple):
 
     Args:
         losses: Shape `(steps + 1,)`.
-        statistics: Per kind four arrays `(logged steps, depth)` in the order of
+        statistics: Per kind five arrays `(logged steps, depth)` in the order of
             `vgkeras.tape.STATISTICS`.
         frozen_fraction: Shape `(logged steps, depth)`.
         update_ratio: Shape `(logged steps, depth)`.
@@ -345,7 +346,8 @@ def _statistics(
 ) -> tf.Tensor:
     """Statistics of every layer in every lane, `(_ROWS, length, lanes)`.
 
-    Four of each of `_GROUPS`, two of the kernels, how many weights change, the loss.
+    `_EACH` of each of `_GROUPS`, two of the kernels, how many weights change, the
+    loss.
     """
     wide = losses.dtype
     weights = _raw(tf.cast(tf.stack([kernel_gradients, kernels]), wide))
@@ -360,15 +362,15 @@ def _statistics(
 
 
 def _raw(values: tf.Tensor) -> list[tf.Tensor]:
-    """Largest magnitude, sum of squares relative to it, non-zero and non-finite.
+    """Largest magnitude, relative to it the sum and the sum of squares, two counts.
 
     Each is taken over the last two axes; zeros of the padding change none of them.
-    Both counts share one integer.
+    The counts are those of non-zero and of non-finite elements; they share one integer.
     """
     magnitudes = tf.abs(values)
     largest = tf.reduce_max(magnitudes, [-2, -1])
     divisor = tf.where(largest > 0, largest, 1)[..., None, None]
-    squares = tf.reduce_sum(tf.square(magnitudes / divisor), [-2, -1])
+    relative = magnitudes / divisor
     bits = (values.shape[-2] * values.shape[-1]).bit_length()
     integer = tf.int32 if 2 * bits < 31 else tf.int64
     one, other = tf.constant(1, integer), tf.constant(1 << bits, integer)
@@ -379,7 +381,8 @@ def _raw(values: tf.Tensor) -> list[tf.Tensor]:
     nonfinite = tf.bitwise.right_shift(counts, tf.constant(bits, integer))
     return [
         largest,
-        squares,
+        tf.reduce_sum(tf.square(relative), [-2, -1]),
+        tf.reduce_sum(relative, [-2, -1]),
         tf.cast(nonzero, values.dtype),
         tf.cast(nonfinite, values.dtype),
     ]
@@ -394,31 +397,37 @@ def _decoded(
     sizes = (samples * widths, samples * widths, units * widths)
     decoded = {}
     for number, group in enumerate(_GROUPS):
-        raw = rows[:, 4 * number : 4 * number + 4]
-        decoded[group] = [*_logarithms(raw), *_shares(raw, sizes[number])]
-    gradient, weight = rows[:, 8:10], rows[:, 12:14]
+        raw = rows[:, _EACH * number : _EACH * (number + 1)]
+        decoded[group] = [
+            *_logarithms(raw, sizes[number]),
+            *_shares(raw, sizes[number]),
+        ]
+    gradient, weight = (rows[:, _EACH * n : _EACH * n + 2] for n in (2, 3))
     with np.errstate(all="ignore"):
         ratio = gradient[:, 0].astype(np.float64) / weight[:, 0]
         ratio *= np.sqrt(gradient[:, 1] / weight[:, 1])
         decoded["update_ratio"] = [ratio * arrays.rates.numpy()[..., 0, 0]]
-    decoded["frozen_fraction"] = [1.0 - rows[:, 14] / (units * widths)]
+    decoded["frozen_fraction"] = [1.0 - rows[:, -2] / (units * widths)]
     return decoded
 
 
-def _logarithms(raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log10 of the norm and of the largest magnitude; `+inf` if any is not finite."""
+def _logarithms(raw: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+    """log10 of norm, largest and mean magnitude; `+inf` if any is not finite."""
     with np.errstate(all="ignore"):
         log10_max = np.log10(raw[:, 0].astype(np.float64))
         log10_norm = log10_max + 0.5 * np.log10(np.maximum(raw[:, 1], 1))
-    broken = raw[:, 3] > 0
+        log10_mean = log10_max + np.log10(raw[:, 2] / sizes)
+    logarithms = [log10_norm, log10_max, log10_mean]
+    broken = raw[:, 4] > 0
     if broken.any():
-        log10_norm[broken] = log10_max[broken] = np.inf
-    return log10_norm, log10_max
+        for values in logarithms:
+            values[broken] = np.inf
+    return logarithms
 
 
 def _shares(raw: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The share of exact zeros and of Inf or NaN, of tensors of `sizes`."""
-    return 1.0 - raw[:, 2] / sizes, raw[:, 3] / sizes
+    return 1.0 - raw[:, 3] / sizes, raw[:, 4] / sizes
 
 
 def _traces(

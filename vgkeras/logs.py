@@ -44,11 +44,14 @@ LAYER_COLUMNS = (
     "kind",
     "log10_norm",
     "log10_max",
+    "log10_mean",
     "zero_fraction",
     "nonfinite_fraction",
     "frozen_fraction",
     "update_ratio",
+    "size",
 )
+OPTIONAL_COLUMNS = ("log10_mean", "size")  # of `layers`; logs of version 0.1 lack them
 _FORMAT = b"vgkeras.log"
 _FORMAT_VERSION = 1
 _PACKAGES = ("vgkeras", "tensorflow", "tensorflow-cpu", "keras", "numpy", "pandas")
@@ -69,9 +72,10 @@ class GradientLog:
             Layer 1 is next to the input. `log10_norm` is the Frobenius norm over
             the whole tensor, batch included: `-inf` where every element is 0,
             `+inf` where any element is Inf or NaN. `log10_max` is the same for the
-            largest magnitude. `frozen_fraction` is the share of weights with
-            `w - update == w` in the model's dtype, `update_ratio` is
-            `||update|| / ||w||`; both are NaN for activations.
+            largest magnitude, `log10_mean` for the mean magnitude; `size` is the
+            number of elements (these two may be absent). `frozen_fraction` is the
+            share of weights with `w - update == w` in the model's dtype,
+            `update_ratio` is `||update|| / ||w||`; both are NaN for activations.
         metadata: Arguments, package versions and where the numbers come from.
         theory: The same tables as theory predicts them, where theory exists, or a
             function without arguments that returns them when they are first used.
@@ -269,7 +273,11 @@ def _installed() -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-_COLUMNS = {"runs": RUN_COLUMNS, "losses": LOSS_COLUMNS, "layers": LAYER_COLUMNS}
+_COLUMNS = {
+    "runs": RUN_COLUMNS,
+    "losses": LOSS_COLUMNS,
+    "layers": tuple(c for c in LAYER_COLUMNS if c not in OPTIONAL_COLUMNS),
+}
 
 
 def _tables(log: GradientLog) -> dict[str, pd.DataFrame]:

@@ -125,7 +125,7 @@ def sweep(
     log = GradientLog(
         runs=runs,
         losses=_losses(traces, steps),
-        layers=_layers(traces, runs["depth"].tolist(), logged),
+        layers=_layers(traces, runs["depth"].tolist(), logged, grid.common),
         metadata={"origin": "measured by vgkeras.sweep", "versions": versions()},
         theory=_theory(grid, every=every, noise=noise),
     )
@@ -231,11 +231,14 @@ def _losses(traces: list[Trace], steps: int) -> pd.DataFrame:
     )
 
 
-def _layers(traces: list[Trace], depths: list[int], logged: list[int]) -> pd.DataFrame:
+def _layers(
+    traces: list[Trace], depths: list[int], logged: list[int], common: dict[str, Any]
+) -> pd.DataFrame:
     """All statistics as one tidy frame: by run, step, kind, layer."""
     sizes = [len(logged) * len(KINDS) * depth for depth in depths]
     ends = np.cumsum(sizes)
-    formats = {"run": np.int32, "step": np.int32, "layer": np.int32, "kind": np.int8}
+    integers = dict.fromkeys(("run", "step", "layer", "size"), np.int32)
+    formats: dict[str, Any] = {**integers, "kind": np.int8}
     table: dict[str, Any] = {
         column: np.empty(sum(sizes), formats.get(column, np.float64))
         for column in LAYER_COLUMNS
@@ -252,6 +255,10 @@ def _layers(traces: list[Trace], depths: list[int], logged: list[int]) -> pd.Dat
         rows["kind"][...] = np.arange(len(KINDS))[:, None]
         rows["layer"][...] = np.arange(1, depth + 1)
         _fill(rows, trace)
+        weight = np.array(KINDS) == "weight_gradient"
+        inputs = np.where(weight, common["units"], common["samples"])[:, None]
+        rows["size"][...] = inputs * common["units"]
+        rows["size"][..., -1:] = inputs * common["output_units"]
     deepest = max(depths)
     weights = [f"dense_{layer}/kernel" for layer in range(1, deepest + 1)]
     outputs = [f"dense_{layer}" for layer in range(1, deepest + 1)]

@@ -14,7 +14,13 @@ import tensorflow as tf
 
 from vgkeras.logs import KINDS, LAYER_COLUMNS
 
-STATISTICS = ("log10_norm", "log10_max", "zero_fraction", "nonfinite_fraction")
+STATISTICS = (
+    "log10_norm",
+    "log10_max",
+    "log10_mean",
+    "zero_fraction",
+    "nonfinite_fraction",
+)
 _ROW_LABELS = ("layer", "name", "kind")
 
 
@@ -37,9 +43,10 @@ def gradient_norms(
     Returns:
         A frame with a row per trainable variable (`kind="weight_gradient"`), and
         per layer call (`"activation"`, `"activation_gradient"`), in the columns
-        `layer, name, kind, log10_norm, log10_max, zero_fraction,
-        nonfinite_fraction, frozen_fraction, update_ratio` (base-10 logarithms;
-        the last two are NaN: nothing was updated). Layer 1 is next to the input.
+        `layer, name, kind, log10_norm, log10_max, log10_mean, zero_fraction,
+        nonfinite_fraction, frozen_fraction, update_ratio, size` (base-10
+        logarithms; `frozen_fraction` and `update_ratio` are NaN: nothing was
+        updated). Layer 1 is next to the input.
         A variable without a gradient keeps its row, with NaN.
 
     Raises:
@@ -57,7 +64,8 @@ def gradient_norms(
     labels = pd.DataFrame(taped.labels, columns=list(_ROW_LABELS))
     frame = pd.concat([labels, frame], axis="columns")
     columns = [c for c in LAYER_COLUMNS if c not in ("run", "step")]
-    return frame.assign(frozen_fraction=np.nan, update_ratio=np.nan)[columns]
+    frame = frame.assign(frozen_fraction=np.nan, update_ratio=np.nan, size=taped.sizes)
+    return frame[columns]
 
 
 @dataclass(frozen=True)
@@ -67,13 +75,14 @@ class TapePass:
     `labels` names each entry of `tensors` by `(layer, name, kind)`: first the
     gradient of each trainable variable, then each layer's activation, then the
     gradient with respect to each activation. An entry of `tensors` is `None`
-    where the loss does not depend on it.
+    where the loss does not depend on it; its size is known all the same.
     """
 
     loss: tf.Tensor
     gradients: list[tf.Tensor | None]
     tensors: list[tf.Tensor | None]
     labels: list[tuple[int, str, str]]
+    sizes: list[int]
 
 
 def tape_pass(model: keras.Model, x: Any, y: Any, loss_function: Callable) -> TapePass:
@@ -81,19 +90,16 @@ def tape_pass(model: keras.Model, x: Any, y: Any, loss_function: Callable) -> Ta
     calls: list[tuple[keras.layers.Layer, tf.Tensor]] = []
     with tf.GradientTape() as tape, _recorded(model, calls):
         loss = loss_function(y, model(x, training=True))
-    variables = model.trainable_variables
+    values = [variable.value for variable in model.trainable_variables]
     activations = [output for _, output in calls]
-    gradients = tape.gradient(loss, [v.value for v in variables] + activations)
+    gradients = tape.gradient(loss, [*values, *activations])
     gradients = [_dense(gradient) for gradient in gradients]
     return TapePass(
         loss=loss,
-        gradients=gradients[: len(variables)],
-        tensors=[
-            *gradients[: len(variables)],
-            *activations,
-            *gradients[len(variables) :],
-        ],
+        gradients=gradients[: len(values)],
+        tensors=[*gradients[: len(values)], *activations, *gradients[len(values) :]],
         labels=_labels(model, [layer for layer, _ in calls]),
+        sizes=[t.shape.num_elements() for t in (*values, *activations, *activations)],
     )
 
 
@@ -107,10 +113,10 @@ def statistics(tensors: Sequence[tf.Tensor | None]) -> tf.Tensor:
         tensors: Floating tensors of any shapes and formats; `None` gives NaN.
 
     Returns:
-        A float64 tensor of shape `(len(tensors), 4)`, in the order of
-        `STATISTICS`: base-10 logarithm of the Frobenius norm and of the largest
-        magnitude (`-inf` if all elements are 0, `+inf` if any is Inf or NaN), the
-        share of exact zeros and of Inf or NaN.
+        A float64 tensor of shape `(len(tensors), 5)`, in the order of
+        `STATISTICS`: base-10 logarithm of the Frobenius norm, of the largest and of
+        the mean magnitude (`-inf` if all elements are 0, `+inf` if any is Inf or
+        NaN), the share of exact zeros and of Inf or NaN.
     """
     groups: dict[Any, list[int]] = {}
     for index, tensor in enumerate(tensors):
@@ -119,13 +125,14 @@ def statistics(tensors: Sequence[tf.Tensor | None]) -> tf.Tensor:
     parts, order = [], []
     for key, members in groups.items():
         if key is None:
-            parts.append(tf.fill([len(members), 4], tf.constant(np.nan, tf.float64)))
+            empty = tf.constant(np.nan, tf.float64)
+            parts.append(tf.fill([len(members), len(STATISTICS)], empty))
         else:
             rows = tf.stack([tensors[index] for index in members])
             parts.append(_row_statistics(tf.reshape(rows, [len(members), -1])))
         order += members
     if not parts:
-        return tf.zeros([0, 4], tf.float64)
+        return tf.zeros([0, len(STATISTICS)], tf.float64)
     return tf.gather(tf.concat(parts, axis=0), np.argsort(order))
 
 
@@ -239,7 +246,7 @@ def _dense(gradient: Any) -> tf.Tensor | None:
 
 
 def _row_statistics(rows: tf.Tensor) -> tf.Tensor:
-    """Statistics of each row of a floating matrix, `(rows, 4)`, float64."""
+    """Statistics of each row of a floating matrix, `(rows, 5)`, float64."""
     values, offset, zero, nonfinite = _decoded(rows)
     largest = tf.reduce_max(values, axis=1)
     relative = values / tf.where(largest > 0, largest, 1.0)[:, None]
@@ -249,15 +256,12 @@ def _row_statistics(rows: tf.Tensor) -> tf.Tensor:
     infinite = tf.constant(np.inf, tf.float64)
     log10_max = _log10(largest) + offset
     log10_norm = log10_max + _log10(tf.maximum(spread, 1.0))
-    return tf.stack(
-        [
-            tf.where(bad_share > 0, infinite, log10_norm),
-            tf.where(bad_share > 0, infinite, log10_max),
-            zero_share,
-            bad_share,
-        ],
-        axis=1,
-    )
+    log10_mean = log10_max + _log10(tf.reduce_mean(relative, axis=1))
+    logarithms = [
+        tf.where(bad_share > 0, infinite, values)
+        for values in (log10_norm, log10_max, log10_mean)
+    ]
+    return tf.stack([*logarithms, zero_share, bad_share], axis=1)
 
 
 def _log10(values: tf.Tensor) -> tf.Tensor:

@@ -133,6 +133,7 @@ class Training:
         self._losses: list[float] = []
         self._measured: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._labels: list[tuple[int, str, str]] = []
+        self._sizes: list[int] = []
         # One graph for logged and unlogged steps: the gradients cannot differ.
         self._pass = tf.function(self._traced_pass, autograph=False)
         self._update = tf.function(self._traced_update, autograph=False)
@@ -205,7 +206,7 @@ class Training:
 
     def _traced_pass(self) -> tuple[tf.Tensor, list[Any], list[Any]]:
         taped = tape_pass(self._model, self._x, self._y, self._loss)
-        self._labels = taped.labels
+        self._labels, self._sizes = taped.labels, taped.sizes
         gradients = [
             tf.zeros_like(v.value) if g is None else g
             for g, v in zip(
@@ -246,7 +247,10 @@ class Training:
         if not frames:
             return pd.DataFrame(columns=list(LAYER_COLUMNS))
         frame = pd.concat(frames, ignore_index=True)
-        return frame.astype({"name": "category", "kind": "category"})
+        frame["size"] = np.tile(self._sizes, len(frames))
+        return frame[list(LAYER_COLUMNS)].astype(
+            {"name": "category", "kind": "category"}
+        )
 
     def _theory(self) -> GradientLog | None:
         """The closed form, where the model started as a stack of scaled identities."""
@@ -373,4 +377,4 @@ def _layer_frame(
         padded = np.full(len(labels), np.nan)
         padded[: len(values)] = values
         columns[column] = padded
-    return pd.DataFrame(columns)[list(LAYER_COLUMNS)]
+    return pd.DataFrame(columns)

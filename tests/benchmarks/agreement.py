@@ -59,7 +59,7 @@ def _norm_deviation(ours: pd.DataFrame, theirs: pd.DataFrame) -> float:
     for table in (ours, theirs):
         normal &= table["log10_max"].between(LOWEST, HIGHEST).to_numpy()
         normal &= np.isfinite(table["log10_norm"].to_numpy())
-    columns = ["log10_norm", "log10_max"]
+    columns = ["log10_norm", "log10_max", "log10_mean"]
     apart = ours.loc[normal, columns] - theirs.loc[normal, columns]
     return float(apart.abs().to_numpy().max())
 

@@ -12,7 +12,7 @@ import pandas as pd
 from vgkeras.data import make_data
 from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog
 
-STATISTICS = LAYER_COLUMNS[5:]  # log10_norm ... update_ratio
+STATISTICS = LAYER_COLUMNS[5:-1]  # log10_norm ... update_ratio
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Recorder:
     """Arrays that a peer fills, and the log that they become.
 
     `losses` has the shape `(runs, steps + 1)`; `statistics`, of the shape
-    `(6, 3, runs, steps + 1, deepest)`, holds the columns of `STATISTICS` for each
+    `(7, 3, runs, steps + 1, deepest)`, holds the columns of `STATISTICS` for each
     of `KINDS`. Layers that a run does not have are never looked at, and the last
     two columns stay NaN for activations.
     """

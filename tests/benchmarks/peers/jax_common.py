@@ -35,7 +35,7 @@ def finish(problem: Problem, *results, parts: list[slice] | None = None) -> Grad
 
 
 def weight_summary(kernels, gradients, rate):
-    """The kernels after the step, and the six statistics of weight gradients."""
+    """The kernels after the step, and the seven statistics of weight gradients."""
     updates = rate * gradients
     moved = kernels - updates
     frozen = jnp.mean(moved == kernels, axis=(1, 2))
@@ -44,12 +44,15 @@ def weight_summary(kernels, gradients, rate):
 
 
 def summary(tensors):
-    """Four statistics of each tensor, `(layers, ...)` -> `(4, layers)`."""
+    """Five statistics of each tensor, `(layers, ...)` -> `(5, layers)`."""
     flat = jnp.abs(tensors).reshape(len(tensors), -1)
     largest = flat.max(axis=1)
-    square = jnp.square(flat / jnp.where(largest > 0, largest, 1)[:, None]).sum(axis=1)
+    ratio = flat / jnp.where(largest > 0, largest, 1)[:, None]
+    square = jnp.square(ratio).sum(axis=1)
     broken = jnp.mean(~jnp.isfinite(flat), axis=1)
     log_max = jnp.where(broken > 0, jnp.inf, jnp.log10(largest))
     plain = (broken == 0) & (largest > 0)
     log_norm = log_max + jnp.where(plain, jnp.log10(square) / 2, 0)
-    return jnp.stack([log_norm, log_max, jnp.mean(flat == 0, axis=1), broken])
+    log_mean = log_max + jnp.where(plain, jnp.log10(ratio.mean(axis=1)), 0)
+    zeros = jnp.mean(flat == 0, axis=1)
+    return jnp.stack([log_norm, log_max, log_mean, zeros, broken])

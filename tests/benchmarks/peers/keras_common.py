@@ -55,7 +55,7 @@ def weight_summary(kernels, gradients, rate):
 
 
 def summary(tensors):
-    """Four statistics of each tensor, `(layers, ...)` -> `(4, layers)`."""
+    """Five statistics of each tensor, `(layers, ...)` -> `(5, layers)`."""
     flat = tf.reshape(tf.abs(tensors), (len(tensors), -1))
     largest = tf.reduce_max(flat, 1)
     ratio = flat / tf.where(largest > 0, largest, 1.0)[:, None]
@@ -65,8 +65,9 @@ def summary(tensors):
     plain = (broken == 0) & (largest > 0)
     half = log10(tf.reduce_sum(tf.square(ratio), 1)) / 2
     log_norm = tf.where(plain, log_max + half, log_max)
+    log_mean = tf.where(plain, log_max + log10(tf.reduce_mean(ratio, 1)), log_max)
     zeros = tf.reduce_mean(tf.cast(flat == 0, "float32"), 1)
-    return tf.stack([log_norm, log_max, zeros, broken])
+    return tf.stack([log_norm, log_max, log_mean, zeros, broken])
 
 
 def log10(x):

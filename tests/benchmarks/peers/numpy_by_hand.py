@@ -38,8 +38,8 @@ def descend(problem: Problem, depth: int, recorder: Recorder, runs: slice) -> No
         recorder.losses[runs, step] = np.mean(residual**2, axis=(1, 2))
         out = recorder.statistics[:, :, runs, step, :depth]
         out[:, 0] = weights.swapaxes(1, 2)
-        out[:4, 1] = summary(signals[1:]).swapaxes(1, 2)
-        out[:4, 2] = summary(deltas).swapaxes(1, 2)
+        out[:5, 1] = summary(signals[1:]).swapaxes(1, 2)
+        out[:5, 2] = summary(deltas).swapaxes(1, 2)
         kernels = moved
 
 

@@ -53,7 +53,7 @@ def descend(problem: Problem, recorder: Recorder) -> None:
         recorder.losses[finals, step] = np.mean(residual**2, axis=(1, 2))
         out = recorder.statistics[:, :, :, step]
         out[:, 0, runs, layer] = weights
-        out[:4, 1:, runs, layer] = summary(signals)
+        out[:5, 1:, runs, layer] = summary(signals)
         kernels = moved
 
 

@@ -50,8 +50,8 @@ def descend(
         recorder.losses[index, step] = loss.item()
         out = recorder.statistics[:, :, index, step, : len(weights)]
         out[:, 0] = weight_summary(before, torch.stack(gradients), problem)
-        out[:4, 1] = summary(torch.stack(activations[1:]).detach())
-        out[:4, 2] = summary(torch.stack(deltas))
+        out[:5, 1] = summary(torch.stack(activations[1:]).detach())
+        out[:5, 2] = summary(torch.stack(deltas))
 
 
 def weight_summary(
@@ -65,7 +65,7 @@ def weight_summary(
 
 
 def summary(tensors: torch.Tensor) -> np.ndarray:
-    """Four statistics of each tensor, `(layers, ...)` -> `(4, layers)`."""
+    """Five statistics of each tensor, `(layers, ...)` -> `(5, layers)`."""
     flat = tensors.abs().flatten(1)
     largest = flat.amax(1)
     ratio = flat / torch.where(largest > 0, largest, 1)[:, None]
@@ -74,5 +74,6 @@ def summary(tensors: torch.Tensor) -> np.ndarray:
     plain = (broken == 0) & (largest > 0)
     half = ratio.square().sum(1).log10() / 2
     log_norm = torch.where(plain, log_max + half, log_max)
+    log_mean = torch.where(plain, log_max + ratio.mean(1).log10(), log_max)
     zeros = (flat == 0).float().mean(1)
-    return torch.stack([log_norm, log_max, zeros, broken]).numpy()
+    return torch.stack([log_norm, log_max, log_mean, zeros, broken]).numpy()
