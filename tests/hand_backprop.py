@@ -30,11 +30,11 @@ def backward(kernels, x, y):
 
 
 def descend(kernels, x, y, *, steps, learning_rate):
-    """Plain gradient descent: what `backward` returns at steps 0 ... steps."""
+    """Plain gradient descent: kernels and `backward` of them at steps 0 ... steps."""
     kernels = [np.asarray(kernel, np.float64) for kernel in kernels]
     history = []
     for _ in range(steps + 1):
-        history.append(backward(kernels, x, y))
+        history.append({"kernels": kernels, **backward(kernels, x, y)})
         kernels = [
             kernel - learning_rate * gradient
             for kernel, gradient in zip(

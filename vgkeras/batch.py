@@ -21,15 +21,16 @@ import numpy as np
 import tensorflow as tf
 
 from vgkeras import _garbage
+from vgkeras.logs import KINDS, LAYER_COLUMNS
 
 _LENGTHS = (8, 32, 152)  # lane lengths that are compiled for; beyond: multiples of 64
 _LANES = (7, 14, 28)  # lanes in one call of the program; the default sweep fills 7
 _WIDEST_ELEMENTWISE = 16  # up to this width multiply-and-add beats a matrix product
 _LOG_BYTES = 16 * 2**20  # room for the statistics of one call of the program
 _MOST_STEPS = 64  # steps in one call of the program at most
-_GROUPS = ("activation", "activation_gradient", "weight_gradient")
 _EACH = 5  # statistics of a tensor: see `_raw`
-_ROWS = _EACH * len(_GROUPS) + 4  # statistics of a layer: see `_statistics`
+_ROWS = _EACH * len(KINDS) + 4  # statistics of a layer: see `_statistics`
+COLUMNS = LAYER_COLUMNS[5:-1]  # log10_norm ... update_ratio
 
 
 class Stack(NamedTuple):
@@ -51,17 +52,13 @@ class Trace(NamedTuple):
 
     Args:
         losses: Shape `(steps + 1,)`.
-        statistics: Per kind five arrays `(logged steps, depth)` in the order of
-            `vgkeras.tape.STATISTICS`.
-        frozen_fraction: Shape `(logged steps, depth)`.
-        update_ratio: Shape `(logged steps, depth)`.
+        statistics: Shape `(7, logged steps, kinds, depth)`: the columns `log10_norm`
+            to `update_ratio` of a log, by the order of `vgkeras.logs.KINDS`.
         kernels: The kernels after the last step.
     """
 
     losses: np.ndarray
-    statistics: dict[str, list[np.ndarray]]
-    frozen_fraction: np.ndarray
-    update_ratio: np.ndarray
+    statistics: np.ndarray
     kernels: list[np.ndarray]
 
 
@@ -140,8 +137,7 @@ def _run_block(
         logged.append(rows if kept.all() else rows[kept])
         told(first + live)
     together = logged[0] if len(logged) == 1 else np.concatenate(logged)
-    decoded = _decoded(together, arrays, stacks[0])
-    return _traces(stacks, block, decoded, np.concatenate(losses), kernels.numpy())
+    return _traces(stacks, block, together, np.concatenate(losses), kernels.numpy())
 
 
 class _Arrays(NamedTuple):
@@ -346,15 +342,14 @@ def _statistics(
 ) -> tf.Tensor:
     """Statistics of every layer in every lane, `(_ROWS, length, lanes)`.
 
-    `_EACH` of each of `_GROUPS`, two of the kernels, how many weights change, the
-    loss.
+    `_EACH` of each of `KINDS`, two of the kernels, how many weights change, the loss.
     """
     wide = losses.dtype
     weights = _raw(tf.cast(tf.stack([kernel_gradients, kernels]), wide))
     rows = [
+        *(both[0] for both in weights),
         *_raw(tf.cast(outputs, wide)),
         *_raw(tf.cast(output_gradients, wide)),
-        *(both[0] for both in weights),
         *(both[1] for both in weights[:2]),
     ]
     changed = tf.cast(tf.not_equal(moved, kernels), wide)
@@ -388,52 +383,10 @@ def _raw(values: tf.Tensor) -> list[tf.Tensor]:
     ]
 
 
-def _decoded(
-    rows: np.ndarray, arrays: _Arrays, stack: Stack
-) -> dict[str, list[np.ndarray]]:
-    """Raw statistics as logarithms and shares, each `(logged steps, length, lanes)`."""
-    samples, units = stack.x.shape
-    widths = np.where(arrays.ends.numpy()[..., 0, 0], stack.y.shape[1], units)
-    sizes = (samples * widths, samples * widths, units * widths)
-    decoded = {}
-    for number, group in enumerate(_GROUPS):
-        raw = rows[:, _EACH * number : _EACH * (number + 1)]
-        decoded[group] = [
-            *_logarithms(raw, sizes[number]),
-            *_shares(raw, sizes[number]),
-        ]
-    gradient, weight = (rows[:, _EACH * n : _EACH * n + 2] for n in (2, 3))
-    with np.errstate(all="ignore"):
-        ratio = gradient[:, 0].astype(np.float64) / weight[:, 0]
-        ratio *= np.sqrt(gradient[:, 1] / weight[:, 1])
-        decoded["update_ratio"] = [ratio * arrays.rates.numpy()[..., 0, 0]]
-    decoded["frozen_fraction"] = [1.0 - rows[:, -2] / (units * widths)]
-    return decoded
-
-
-def _logarithms(raw: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
-    """log10 of norm, largest and mean magnitude; `+inf` if any is not finite."""
-    with np.errstate(all="ignore"):
-        log10_max = np.log10(raw[:, 0].astype(np.float64))
-        log10_norm = log10_max + 0.5 * np.log10(np.maximum(raw[:, 1], 1))
-        log10_mean = log10_max + np.log10(raw[:, 2] / sizes)
-    logarithms = [log10_norm, log10_max, log10_mean]
-    broken = raw[:, 4] > 0
-    if broken.any():
-        for values in logarithms:
-            values[broken] = np.inf
-    return logarithms
-
-
-def _shares(raw: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The share of exact zeros and of Inf or NaN, of tensors of `sizes`."""
-    return 1.0 - raw[:, 3] / sizes, raw[:, 4] / sizes
-
-
 def _traces(
     stacks: Sequence[Stack],
     block: _Block,
-    decoded: dict[str, list[np.ndarray]],
+    rows: np.ndarray,
     losses: np.ndarray,
     kernels: np.ndarray,
 ) -> list[Trace]:
@@ -441,20 +394,55 @@ def _traces(
     traces = []
     for stack, (lane, first) in zip(stacks, block.places.values(), strict=True):
         place = slice(first, first + len(stack.kernels))
-        own = {
-            name: [values[:, place, lane] for values in columns]
-            for name, columns in decoded.items()
-        }
         traces.append(
             Trace(
                 losses=losses[:, place.stop - 1, lane].astype(np.float64),
-                statistics={group: own[group] for group in _GROUPS},
-                frozen_fraction=own["frozen_fraction"][0],
-                update_ratio=own["update_ratio"][0],
+                statistics=_decoded(rows[:, :, place, lane], stack),
                 kernels=_cut(kernels[place, lane], stack.kernels),
             )
         )
     return traces
+
+
+def _decoded(rows: np.ndarray, stack: Stack) -> np.ndarray:
+    """The columns of a log from the raw statistics of one stack.
+
+    `rows` has the shape `(logged steps, _ROWS, depth)`. Written straight into the
+    result, one stack at a time: that stays in the processor's cache.
+    """
+    steps, _, depth = rows.shape
+    raw = rows[:, : _EACH * len(KINDS)].reshape(steps, len(KINDS), _EACH, depth)
+    largest, squares, sums, nonzero, nonfinite = np.moveaxis(raw, 2, 0)
+    sizes = _sizes(stack)
+    columns = np.empty((len(COLUMNS), steps, len(KINDS), depth))
+    norm, peak, mean, zero, broken, frozen, ratio = columns
+    with np.errstate(all="ignore"):
+        np.log10(largest, out=peak, dtype=np.float64)
+        np.log10(np.maximum(squares, 1), out=norm, dtype=np.float64)
+        np.log10(sums / sizes, out=mean)
+        norm *= 0.5
+        norm += peak
+        mean += peak
+        np.divide(nonzero, sizes, out=zero)
+        np.subtract(1, zero, out=zero)
+        np.divide(nonfinite, sizes, out=broken)
+        frozen[...] = ratio[...] = np.nan
+        frozen[:, 0] = 1 - rows[:, -2] / sizes[0]
+        spread = np.sqrt(squares[:, 0] / rows[:, _EACH * len(KINDS) + 1])
+        weight = rows[:, _EACH * len(KINDS)].astype(np.float64)
+        # a Keras optimizer keeps its learning rate in float32
+        ratio[:, 0] = largest[:, 0] / weight * spread * np.float32(stack.learning_rate)
+    if nonfinite.any():
+        columns[:3, nonfinite > 0] = np.inf
+    return columns
+
+
+def _sizes(stack: Stack) -> np.ndarray:
+    """How many elements each tensor has, `(kinds, depth)`."""
+    samples, units = stack.x.shape
+    outputs = [kernel.shape[1] for kernel in stack.kernels]
+    inputs = [[units if kind == "weight_gradient" else samples] for kind in KINDS]
+    return np.multiply(inputs, outputs)
 
 
 def _cut(padded: np.ndarray, like: Sequence[np.ndarray]) -> list[np.ndarray]:

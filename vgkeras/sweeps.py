@@ -20,7 +20,7 @@ from vgkeras._checks import (
     check_positive_int,
     check_seeds,
 )
-from vgkeras.batch import Stack, Trace, run_stacks
+from vgkeras.batch import COLUMNS, Stack, Trace, run_stacks
 from vgkeras.data import make_data
 from vgkeras.logs import (
     KINDS,
@@ -32,7 +32,6 @@ from vgkeras.logs import (
 )
 from vgkeras.predictions import predict
 from vgkeras.stacks import initial_kernels
-from vgkeras.tape import STATISTICS
 from vgkeras.theory import judge
 
 
@@ -158,22 +157,25 @@ def _outputs(output_units: Any, units: int) -> int:
 def _runs(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
     """A row per run; scaled identities first, as in `predict`."""
     starts = [(s, scale, "") for s in grid.seeds for scale in grid.scales]
-    starts += [(s, np.nan, i) for s in grid.seeds for i in grid.initializers]
-    rows = [
-        {
-            "depth": depth,
-            "scale": scale,
-            "initializer": _name(initializer),
-            "optimizer": "sgd",
-            "seed": s,
-            "loss_zero": float(np.mean(data[s][1] ** 2)),
-            "verdict": "",
-            **grid.common,
-        }
-        for s, scale, initializer in starts
-        for depth in grid.depths
-    ]
-    return pd.DataFrame(rows).assign(run=range(len(rows)))[list(RUN_COLUMNS)]
+    starts += [(s, np.nan, _name(i)) for s in grid.seeds for i in grid.initializers]
+    deep = len(grid.depths)
+    seeds, scales, initializers = (
+        [value for value in values for _ in range(deep)]
+        for values in zip(*starts, strict=True)
+    )
+    zeros = {s: float(np.mean(data[s][1] ** 2)) for s in grid.seeds}
+    table = {
+        "run": range(len(seeds)),
+        "depth": grid.depths * len(starts),
+        "scale": scales,
+        "initializer": initializers,
+        "optimizer": "sgd",
+        "seed": seeds,
+        "loss_zero": [zeros[s] for s in seeds],
+        "verdict": "",
+        **grid.common,
+    }
+    return pd.DataFrame(table, columns=list(RUN_COLUMNS))
 
 
 def _name(initializer: Any) -> str:
@@ -235,46 +237,50 @@ def _layers(
     traces: list[Trace], depths: list[int], logged: list[int], common: dict[str, Any]
 ) -> pd.DataFrame:
     """All statistics as one tidy frame: by run, step, kind, layer."""
-    sizes = [len(logged) * len(KINDS) * depth for depth in depths]
-    ends = np.cumsum(sizes)
-    integers = dict.fromkeys(("run", "step", "layer", "size"), np.int32)
-    formats: dict[str, Any] = {**integers, "kind": np.int8}
+    measured = [trace.statistics.reshape(len(COLUMNS), -1) for trace in traces]
+    shape = (common["units"], common["output_units"], common["samples"])
+    labels = _labels(tuple(depths), tuple(logged), *shape)
     table: dict[str, Any] = {
-        column: np.empty(sum(sizes), formats.get(column, np.float64))
-        for column in LAYER_COLUMNS
-        if column != "name"
+        **{column: values.copy() for column, values in labels.items()},
+        **dict(zip(COLUMNS, np.concatenate(measured, axis=1), strict=True)),
     }
-    for run, (trace, depth) in enumerate(zip(traces, depths, strict=True)):
-        block = (len(logged), len(KINDS), depth)
-        rows = {
-            column: values[ends[run] - sizes[run] : ends[run]].reshape(block)
-            for column, values in table.items()
-        }
-        rows["run"][...] = run
-        rows["step"][...] = np.asarray(logged, np.int32)[:, None, None]
-        rows["kind"][...] = np.arange(len(KINDS))[:, None]
-        rows["layer"][...] = np.arange(1, depth + 1)
-        _fill(rows, trace)
-        weight = np.array(KINDS) == "weight_gradient"
-        inputs = np.where(weight, common["units"], common["samples"])[:, None]
-        rows["size"][...] = inputs * common["units"]
-        rows["size"][..., -1:] = inputs * common["output_units"]
     deepest = max(depths)
     weights = [f"dense_{layer}/kernel" for layer in range(1, deepest + 1)]
     outputs = [f"dense_{layer}" for layer in range(1, deepest + 1)]
-    table["name"] = table["layer"] - 1 + deepest * (table["kind"] > 0)
-    for column, labels in (("name", weights + outputs), ("kind", list(KINDS))):
-        dtype = pd.CategoricalDtype(labels)
-        table[column] = pd.Categorical.from_codes(table[column], dtype=dtype)
+    for column, names in (("name", weights + outputs), ("kind", list(KINDS))):
+        dtype = pd.CategoricalDtype(names)
+        codes = table[column]
+        table[column] = pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
     return pd.DataFrame(table, columns=list(LAYER_COLUMNS), copy=False)
 
 
-def _fill(rows: dict[str, np.ndarray], trace: Trace) -> None:
-    """Writes what was measured; only weights have an update."""
-    for number, kind in enumerate(KINDS):
-        for column, values in zip(STATISTICS, trace.statistics[kind], strict=True):
-            rows[column][:, number] = values
-    weight = KINDS.index("weight_gradient")
-    for column in ("frozen_fraction", "update_ratio"):
-        rows[column][...] = np.nan
-        rows[column][:, weight] = getattr(trace, column)
+@functools.lru_cache(maxsize=8)
+def _labels(
+    depths: tuple[int, ...],
+    logged: tuple[int, ...],
+    units: int,
+    output_units: int,
+    samples: int,
+) -> dict[str, np.ndarray]:
+    """The columns that say which tensor a row is of; names and kinds as codes.
+
+    They are the same at every repeat of a sweep. The caller copies them.
+    """
+    weight = np.array([[kind == "weight_gradient"] for kind in KINDS])
+    inputs = np.where(weight, units, samples)
+    steps = np.array(logged)[:, None, None]
+    parts: list[list[np.ndarray]] = []
+    for run, depth in enumerate(depths):
+        layers = np.arange(1, depth + 1)
+        outputs = np.where(layers == depth, output_units, units)
+        names = layers - 1 + np.where(weight, 0, max(depths))
+        kinds = np.arange(len(KINDS))[:, None]
+        block = np.broadcast_arrays(run, steps, layers, names, kinds, inputs * outputs)
+        parts.append([values.ravel() for values in block])
+    columns = ("run", "step", "layer", "name", "kind", "size")
+    joined = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    table = dict(zip(columns, joined, strict=True))
+    # pandas keeps codes in the smallest format that holds them
+    formats: dict[str, Any] = dict.fromkeys(columns, np.int32)
+    formats |= {"kind": np.int8, "name": np.min_scalar_type(-2 * max(depths))}
+    return {column: table[column].astype(formats[column]) for column in columns}
