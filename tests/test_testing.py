@@ -1,0 +1,45 @@
+import pytest
+
+from vgkeras import data, stacks, testing
+
+
+def failure(assertion, *args, **kwargs):
+    """The text of the failure of an assertion that has to fail."""
+    with pytest.raises(AssertionError) as caught:
+        assertion(*args, **kwargs)
+    return str(caught.value)
+
+
+@pytest.fixture
+def lesson():
+    return data.make_data()
+
+
+def test_a_good_stack_passes(lesson):
+    model = stacks.build_stack(depth=10, scale=0.9)
+
+    testing.assert_gradients_finite(model, *lesson)
+    testing.assert_gradients_connected(model, *lesson)
+    testing.assert_not_vanishing(model, *lesson)
+    testing.assert_not_exploding(model, *lesson)
+
+
+def test_the_lessons_small_scale_vanishes_in_every_layer(lesson):
+    text = failure(
+        testing.assert_not_vanishing, stacks.build_stack(30, scale=0.5), *lesson
+    )
+
+    # mean |dL/dW| = (2/n) c^29 (1 - c^30) / 2 for whitened x and y = x
+    assert "layer 1 (dense_1/kernel) at step 0 vanishes: mean magnitude 9.3e-10" in text
+    assert "mean magnitude < 1.0e-07 (SageMaker" in text
+    assert "2.03 decades beyond" in text
+    assert "30 of 30 rows are bad" in text
+
+
+def test_the_lessons_large_scale_explodes(lesson):
+    text = failure(
+        testing.assert_not_exploding, stacks.build_stack(10, scale=1.5), *lesson
+    )
+
+    assert "layer 1 (dense_1/kernel) at step 0 explodes: norm 3.1e+03" in text
+    assert "Rule: norm > 5.0e+00 (NeuroScope" in text
