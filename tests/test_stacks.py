@@ -1,7 +1,9 @@
+import math
+
 import keras
 import numpy as np
 import pytest
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from vgkeras import stacks
 
@@ -144,3 +146,94 @@ def test_a_stack_can_be_saved_compiled_and_fitted(rng, tmp_path):
 def test_a_bad_argument_is_named(arguments, error, message):
     with pytest.raises(error, match=message):
         stacks.build_stack(**arguments)
+
+
+ACTIVATIONS = {
+    "linear": lambda z: z,
+    "relu": lambda z: np.maximum(z, 0),
+    "tanh": np.tanh,
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "selu": lambda z: (
+        1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * np.expm1(z))
+    ),
+    # Keras' default is the approximation by a tanh (Hendrycks & Gimpel, 2016)
+    "gelu": lambda z: (
+        z * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))) / 2
+    ),
+}
+
+
+def hidden_by_hand(a, kernel, *, activation, normalization, residual):
+    z = a @ kernel
+    if normalization is not None:
+        axis = 1 if normalization == "layer" else 0
+        centred = z - z.mean(axis, keepdims=True)
+        z = centred / np.sqrt((centred**2).mean(axis, keepdims=True) + 1e-3)
+    z = ACTIVATIONS[activation](z)
+    return {False: z, True: a + z, "zero": a}[residual]
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("normalization", [None, "layer", "batch"])
+@pytest.mark.parametrize("residual", [False, True, "zero"])
+def test_the_remedies_change_the_hidden_layers_only(
+    activation, normalization, residual, rng
+):
+    options = {
+        "activation": activation,
+        "normalization": normalization,
+        "residual": residual,
+    }
+    x = rng.normal(size=(6, 3))
+
+    model = stacks.build_stack(
+        4,
+        units=3,
+        output_units=2,
+        kernel_initializer="glorot_normal",
+        dtype="float64",
+        seed=1,
+        **options,
+    )
+
+    a = x
+    *hidden, last = [model.get_layer(f"dense_{k}").kernel.numpy() for k in (1, 2, 3, 4)]
+    for kernel in hidden:
+        a = hidden_by_hand(a, kernel, **options)
+    assert_allclose(model(x, training=True).numpy(), a @ last, rtol=1e-12)
+
+
+def test_a_shortcut_that_starts_at_zero_can_be_trained_and_saved(tmp_path, rng):
+    model = stacks.build_stack(3, residual="zero", scale=0.5)
+    model.layers[-2].alpha.assign(0.25)
+
+    model.save(tmp_path / "model.keras")
+    restored = keras.saving.load_model(tmp_path / "model.keras")
+
+    x = rng.normal(size=(4, 2)).astype("float32")
+    assert [v.path.split("/")[-2] for v in model.trainable_variables] == [
+        *("dense_1", "shortcut_1", "dense_2", "shortcut_2", "dense_3")
+    ]
+    assert_array_equal(restored(x), model(x))
+
+
+def test_a_remedied_stack_of_152_layers_is_built():
+    model = stacks.build_stack(
+        152, kernel_initializer="orthogonal", activation="tanh", residual=True
+    )
+
+    assert np.isfinite(model(np.ones((1, 2)))).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"activation": "softmax"}, "`activation` must be one of 'linear', 'relu'"),
+        ({"residual": "yes"}, "`residual` must be False, True or 'zero'. Received"),
+        ({"residual": 1}, "`residual` must be False, True or 'zero'. Received"),
+        ({"normalization": "group"}, "`normalization` must be one of 'layer', 'batch'"),
+    ],
+)
+def test_unknown_remedies_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        stacks.build_stack(2, **options)

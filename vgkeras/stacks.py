@@ -1,4 +1,4 @@
-"""build_stack(): a real Keras Sequential of linear Dense layers without bias."""
+"""build_stack(): a real Keras stack of Dense layers without bias, and its remedies."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from vgkeras._checks import (
     check_positive_int,
 )
 
+ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid", "selu", "gelu")
+NORMALIZATIONS = ("layer", "batch")
 _DEEPEST_GRAPH = 500  # Keras raises RecursionError near 1,000 layers after an `Input`
 
 
@@ -24,16 +26,23 @@ def build_stack(
     *,
     scale: float | None = None,
     kernel_initializer: str | dict | keras.Initializer | None = None,
+    activation: str = "linear",
     output_units: int | None = None,
+    residual: bool | str = False,
+    normalization: str | None = None,
     dtype: str = "float32",
     seed: int | None = None,
-) -> keras.Sequential:
-    """Builds a `Sequential` of `depth` linear `Dense` layers without bias.
+) -> keras.Sequential | keras.Model:
+    """Builds a stack of `depth` `Dense` layers without bias.
 
-    This is the network of the lecture: `yhat = W[L] ... W[2] W[1] x`. Every layer
-    gets its own copy of the initializer with its own seed: one Keras initializer
-    instance draws the same values at each call, so sharing it would make all
-    kernels equal.
+    With the defaults it is the network of the lecture, a `Sequential` of linear
+    layers: `yhat = W[L] ... W[2] W[1] x`. Every layer gets its own copy of the
+    initializer with its own seed: one Keras initializer instance draws the same
+    values at each call, so sharing it would make all kernels equal.
+
+    The remedies change the hidden layers, 1 to `depth - 1`, from `W a` to
+    `a + alpha * g(N(W a))`: activation `g`, normalization `N`, shortcut `a`. The
+    last layer reads out, linearly.
 
     Args:
         depth: Number of `Dense` layers, `L`.
@@ -43,14 +52,23 @@ def build_stack(
             `kernel_initializer` is given.
         kernel_initializer: Any Keras initializer, its name or its config, instead
             of `scale`.
+        activation: Activation of the hidden layers, one of `ACTIVATIONS`.
         output_units: Width of the last layer. Default: `units`.
+        residual: `True` adds the input of each hidden layer to its output;
+            `"zero"` does so with a trainable factor `alpha` on the new part that
+            starts at 0 (ReZero), so that the stack starts as the identity.
+        normalization: `"layer"` or `"batch"` puts a `LayerNormalization` or
+            `BatchNormalization` without offset and scale between each hidden
+            kernel and its activation.
         dtype: `"float16"`, `"bfloat16"`, `"float32"` or `"float64"`; weights and
             arithmetic.
         seed: Non-negative seed, from which each layer gets one of its own. With
             `None` each layer draws one from Keras' global generator.
 
     Returns:
-        A built `keras.Sequential`, its layers named `dense_1` ... `dense_L`.
+        A built `keras.Sequential` (a functional `keras.Model` with `residual`), its
+        layers named `dense_1` ... `dense_L`, `normalization_l`, `activation_l`,
+        `shortcut_l`.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -62,25 +80,82 @@ def build_stack(
         >>> model.layers[0].kernel.numpy()  # doctest: +SKIP
         array([[0.5, 0. ],
                [0. , 0.5]], dtype=float32)
+
+    Reference:
+        [He et al., 2015](https://arxiv.org/abs/1512.03385) (shortcuts);
+        [Bachlechner et al., 2020](https://arxiv.org/abs/2003.04887) (ReZero);
+        [Ioffe & Szegedy, 2015](https://arxiv.org/abs/1502.03167);
+        [Ba et al., 2016](https://arxiv.org/abs/1607.06450) (normalization).
     """
     depth = check_positive_int("depth", depth)
     widths = _widths(depth, units, output_units)
     check_option("dtype", dtype, DTYPES)
     initializer = _initializer(scale, kernel_initializer)
-    layers = [
+    check_option("activation", activation, ACTIVATIONS)
+    check_remedies(residual, normalization)
+    dense = [
         keras.layers.Dense(
             outputs,
             use_bias=False,
             kernel_initializer=_reseeded(initializer, seed, index),
+            # Behind a normalization the activation is a layer of its own.
+            activation=None if normalization or index + 1 == depth else activation,
             dtype=dtype,
             name=f"dense_{index + 1}",
         )
         for index, (_, outputs) in enumerate(widths)
     ]
-    if depth <= _DEEPEST_GRAPH:
-        inputs = keras.Input((widths[0][0],), dtype=dtype)
-        return keras.Sequential([inputs, *layers], name="linear_stack")
+    inputs = keras.Input((widths[0][0],), dtype=dtype)
+    rest = [
+        _after(number, activation, normalization, residual, dtype)
+        for number in range(1, depth)
+    ]
+    if residual:
+        return _with_shortcuts(inputs, dense, rest)
+    layers = [dense[0]]
+    for after, layer in zip(rest, dense[1:], strict=True):
+        layers += [*after, layer]
+    if len(layers) <= _DEEPEST_GRAPH:
+        name = "linear_stack" if len(layers) == depth else "stack"
+        return keras.Sequential([inputs, *layers], name=name)
     return _built_layer_by_layer(layers, widths, dtype)
+
+
+@keras.saving.register_keras_serializable(package="vgkeras")
+class Shortcut(keras.layers.Layer):
+    """Adds a layer's input to its output, `a + alpha * f(a)`.
+
+    Args:
+        zero: Whether `alpha` is a trainable scalar that starts at 0; else it is 1.
+        **options: Of `keras.layers.Layer`.
+    """
+
+    def __init__(self, zero: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.zero = zero
+        self.alpha = None
+
+    def build(self, input_shape: Any) -> None:
+        if self.zero:
+            self.alpha = self.add_weight(shape=(), initializer="zeros", name="alpha")
+
+    def call(self, inputs: list[Any]) -> Any:
+        shortcut, branch = inputs
+        return shortcut + (branch if self.alpha is None else self.alpha * branch)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "zero": self.zero}
+
+
+def check_remedies(residual: Any, normalization: Any) -> None:
+    """Raises unless both are options of `build_stack`."""
+    if not isinstance(residual, bool) and residual != "zero":
+        raise ValueError(
+            "`residual` must be False, True or 'zero'. "
+            f"Received: residual={residual!r}."
+        )
+    if normalization is not None:
+        check_option("normalization", normalization, NORMALIZATIONS)
 
 
 def initial_kernels(
@@ -120,12 +195,49 @@ def initial_kernels(
     ]
 
 
+def _after(
+    number: int, activation: str, normalization: Any, residual: Any, dtype: str
+) -> list[keras.layers.Layer]:
+    """What follows the kernel of a hidden layer."""
+    layers: list[keras.layers.Layer] = []
+    if normalization is not None:
+        kind = {
+            "layer": keras.layers.LayerNormalization,
+            "batch": keras.layers.BatchNormalization,
+        }[normalization]
+        name = f"normalization_{number}"
+        layers.append(kind(center=False, scale=False, dtype=dtype, name=name))
+        if activation != "linear":
+            name = f"activation_{number}"
+            layers.append(keras.layers.Activation(activation, dtype=dtype, name=name))
+    if residual:
+        zero, name = residual == "zero", f"shortcut_{number}"
+        layers.append(Shortcut(zero=zero, dtype=dtype, name=name))
+    return layers
+
+
+def _with_shortcuts(
+    inputs: Any,
+    dense: list[keras.layers.Dense],
+    rest: list[list[keras.layers.Layer]],
+) -> keras.Model:
+    signal = inputs
+    for layer, (*between, shortcut) in zip(dense, rest, strict=False):
+        branch = layer(signal)
+        for step in between:
+            branch = step(branch)
+        signal = shortcut([signal, branch])
+    return keras.Model(inputs, dense[-1](signal), name="residual_stack")
+
+
 def _built_layer_by_layer(
-    layers: list[keras.layers.Dense], widths: list[tuple[int, int]], dtype: str
+    layers: list[keras.layers.Layer], widths: list[tuple[int, int]], dtype: str
 ) -> keras.Sequential:
     """A `Sequential` without an `Input`, whose graph Keras would walk recursively."""
-    for layer, (inputs, _) in zip(layers, widths, strict=True):
-        layer.build((None, inputs))
+    signal = (None, widths[0][0])
+    for layer in layers:
+        layer.build(signal)
+        signal = layer.compute_output_shape(signal)
     model = keras.Sequential(layers, name="linear_stack")
     model.dtype_policy = keras.DTypePolicy(dtype)  # or float64 inputs are rounded
     model.built = True
