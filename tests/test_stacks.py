@@ -156,10 +156,7 @@ ACTIVATIONS = {
     "selu": lambda z: (
         1.0507009873554805 * np.where(z > 0, z, 1.6732632423543772 * np.expm1(z))
     ),
-    # Keras' default is the approximation by a tanh (Hendrycks & Gimpel, 2016)
-    "gelu": lambda z: (
-        z * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3))) / 2
-    ),
+    "gelu": lambda z: z * np.vectorize(math.erfc)(-z / math.sqrt(2)) / 2,
 }
 
 
@@ -200,7 +197,9 @@ def test_the_remedies_change_the_hidden_layers_only(
     *hidden, last = [model.get_layer(f"dense_{k}").kernel.numpy() for k in (1, 2, 3, 4)]
     for kernel in hidden:
         a = hidden_by_hand(a, kernel, **options)
-    assert_allclose(model(x, training=True).numpy(), a @ last, rtol=1e-12)
+    # Keras' gelu has the root of 2 in float32
+    tolerance = 1e-6 if activation == "gelu" else 1e-12
+    assert_allclose(model(x, training=True).numpy(), a @ last, rtol=tolerance)
 
 
 def test_a_shortcut_that_starts_at_zero_can_be_trained_and_saved(tmp_path, rng):
