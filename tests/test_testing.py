@@ -29,10 +29,10 @@ def test_the_lessons_small_scale_vanishes_in_every_layer(lesson):
         testing.assert_not_vanishing, stacks.build_stack(30, scale=0.5), *lesson
     )
 
-    # mean |dL/dW| = (2/n) c^29 (1 - c^30) / 2 for whitened x and y = x
-    assert "layer 1 (dense_1/kernel) at step 0 vanishes: mean magnitude 9.3e-10" in text
-    assert "mean magnitude < 1.0e-07 (SageMaker" in text
-    assert "2.03 decades beyond" in text
+    # dL/dW = c^29 on the diagonal for whitened x and y = x; rms = c^29 / sqrt(2)
+    assert "layer 1 (dense_1/kernel) at step 0 vanishes: root mean square 1.3e-09" in text
+    assert "root mean square < 1.0e-07 (SageMaker" in text
+    assert "1.88 decades beyond" in text
     assert "30 of 30 rows are bad" in text
 
 

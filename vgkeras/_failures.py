@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 _SHOWN = 24  # rows of a table that is longer than this are left out
 _EDGE = 4  # rows kept at each end of a long table
-_AROUND = 6  # rows kept before and after the first bad one
+_AROUND = 6  # rows kept before and after the one in focus
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Failure:
         header: Column titles of the table.
         rows: Cells of the table, a list per row.
         bad: Whether each row breaks the rule.
+        focus: Index of the row that `problem` is about.
         way_out: One or two sentences that help.
     """
 
@@ -29,16 +30,20 @@ class Failure:
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     bad: Sequence[bool]
+    focus: int
     way_out: str
 
     def __str__(self) -> str:
-        table = table_lines(self.header, self.rows, self.bad)
+        table = table_lines(self.header, self.rows, self.bad, self.focus)
         lines = [self.problem, *self.details, "", *table, "", self.way_out]
         return "\n".join(lines)
 
 
 def table_lines(
-    header: Sequence[str], rows: Sequence[Sequence[str]], bad: Sequence[bool]
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    bad: Sequence[bool],
+    focus: int = 0,
 ) -> list[str]:
     """Lines of an aligned table; bad rows start with `>`.
 
@@ -46,17 +51,18 @@ def table_lines(
         header: Column titles.
         rows: Cells, a list per row.
         bad: Whether each row is marked.
+        focus: Index of the row that a long table is cut around.
 
     Returns:
-        The header and the rows. Of a long table the two ends and the rows around the
-        first bad one are kept; a line says how many were left out, and how many of
-        them are bad.
+        The header and the rows. Of a long table the two ends and the rows around
+        `focus` are kept; a line says how many were left out, and how many of them
+        are bad.
 
     Example:
         >>> print(*table_lines(["layer", "norm"], [["1", "3.0e-09"]], [True]), sep="|")
           layer  norm|> 1      3.0e-09
     """
-    kept = _kept(list(bad))
+    kept = _kept(len(bad), focus)
     shown = [list(header), *(list(rows[index]) for index in kept)]
     widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
     lines = [_line(" ", header, widths)]
@@ -101,13 +107,11 @@ def decades(value: float) -> str:
     return f"{value:.2f} decades" if abs(value) >= 0.1 else f"{value:.2g} decades"
 
 
-def _kept(bad: list[bool]) -> list[int]:
+def _kept(count: int, focus: int) -> list[int]:
     """Indices of the rows that are shown."""
-    count = len(bad)
     if count <= _SHOWN:
         return list(range(count))
-    first = bad.index(True) if True in bad else 0
-    around = range(max(0, first - _AROUND), min(count, first + _AROUND + 1))
+    around = range(max(0, focus - _AROUND), min(count, focus + _AROUND + 1))
     ends = [*range(_EDGE), *range(count - _EDGE, count)]
     return sorted({*ends, *around})
 

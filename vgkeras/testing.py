@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -16,12 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vgkeras import _checks, _failures, theory
+from vgkeras import _checks, _expected, _failures, _profiles
 from vgkeras._failures import decades, number
 from vgkeras.logs import KINDS, LOSS_COLUMNS, RUN_COLUMNS, GradientLog
+from vgkeras.theory import LEARNED
 
 VANISHING = 1e-7  # mean magnitude: SageMaker VanishingGradient, DeepDiagnosis
 EXPLODING = 5.0  # norm of the gradient of one variable: NeuroScope
+RECORD_VARIABLE = "VGKERAS_RECORD_PROFILES"
 _GRADIENT = (KINDS[0],)
 
 
@@ -64,13 +67,14 @@ def assert_gradients_finite(
     """
     log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
     rule = _Rule(
-        problem="is not finite",
+        told=lambda row: "is not finite",
         rule="no element is Inf or NaN (SageMaker ExplodingTensor)",
         way_out="Lower the learning rate or the scale of the kernels, or clip; look "
         'at `kinds=("activation",)` for the layer that overflows first.',
     )
     norm = log.layers["log10_norm"]
-    _check(log, rule, bad=norm == math.inf, value=norm, beyond=math.nan)
+    rows = log.layers.assign(bad=norm == math.inf, value=norm, beyond=math.nan)
+    _check(log, rule, rows)
 
 
 def assert_gradients_connected(
@@ -108,7 +112,11 @@ def assert_gradients_connected(
     """
     log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
     rule = _Rule(
-        problem="does not come from the loss",
+        told=lambda row: (
+            "is None: the loss does not depend on it"
+            if math.isnan(row["value"])
+            else "is exactly 0"
+        ),
         rule="no gradient is None, or exactly 0 at every step looked at",
         way_out="None: the loss does not depend on it; use the layer, freeze it "
         "(`layer.trainable = False`) or exclude it. Exactly 0: dead units, a "
@@ -116,7 +124,8 @@ def assert_gradients_connected(
     )
     norm = log.layers["log10_norm"]
     zero = (norm == -math.inf).groupby(_identity(log.layers)).transform("all")
-    _check(log, rule, bad=norm.isna() | zero, value=norm, beyond=math.nan)
+    rows = log.layers.assign(bad=norm.isna() | zero, value=norm, beyond=math.nan)
+    _check(log, rule, rows)
 
 
 def assert_not_vanishing(
@@ -164,15 +173,15 @@ def assert_not_vanishing(
     line = math.log10(_checks.check_positive("threshold", threshold))
     log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
     rule = _Rule(
-        problem="vanishes",
-        rule=f"mean magnitude < {number(line)}{_source(threshold, VANISHING)}",
-        quantity="mean magnitude",
+        told=lambda row: f"vanishes: root mean square {number(row['value'])}",
+        rule=f"root mean square < {number(line)}{_source(threshold, VANISHING)}",
+        quantity="rms",
         way_out="Start closer to an isometry (orthogonal, He or Glorot kernels), add "
         "shortcuts or normalization, or fewer layers; `threshold=` sets the line.",
     )
-    mean = _mean_magnitude(log.layers)
-    bad = (mean < line) & ~_learned(log)
-    _check(log, rule, bad=bad, value=mean, beyond=line - mean)
+    size = _root_mean_square(log.layers)
+    bad = (size < line) & ~_learned(log)
+    _check(log, rule, log.layers.assign(bad=bad, value=size, beyond=line - size))
 
 
 def assert_not_exploding(
@@ -212,23 +221,245 @@ def assert_not_exploding(
     line = math.log10(_checks.check_positive("threshold", threshold))
     log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
     rule = _Rule(
-        problem="explodes",
+        told=lambda row: f"explodes: norm {number(row['value'])}",
         rule=f"norm > {number(line)}{_source(threshold, EXPLODING)}",
         way_out="Scale the targets, lower the scale of the kernels, normalize, or "
         "clip by norm; `threshold=` sets the line.",
     )
     norm = log.layers["log10_norm"]
-    _check(log, rule, bad=norm > line, value=norm, beyond=norm - line)
+    rows = log.layers.assign(bad=norm > line, value=norm, beyond=norm - line)
+    _check(log, rule, rows)
+
+
+def assert_matches_theory(
+    log_or_model: Any,
+    x: Any = None,
+    y: Any = None,
+    *,
+    tolerance_in_decades: float = 0.05,
+    kinds: Sequence[str] = KINDS,
+    steps: int | Iterable[int] | None = None,
+    exclude: Iterable[str | int] = (),
+) -> None:
+    """Asserts that a stack of scaled identities has the norms that theory gives it.
+
+    Of a log, its own theory is compared, at every step that both hold; runs without
+    theory are left out. A model is held to `vgkeras.theory.closed_form`, with the
+    mean squared error. Theory is real arithmetic. Rows that the number format cannot
+    follow are not compared: below or above its normal numbers, after an overflow,
+    and gradients where outputs and targets agree to rounding. A format that rounds
+    the updates away does differ from theory, and fails.
+
+    Args:
+        log_or_model: A log with theory, from `vgkeras.train` or `vgkeras.sweep`, or a
+            Keras model of linear `Dense` layers without bias, kernels `c * I`.
+        x: Inputs of the model, shape `(samples, units)`.
+        y: Targets, shape `(samples, output_units)`.
+        tolerance_in_decades: Largest difference of base-10 logarithms of norms.
+            Default 0.05, a factor of 1.12. `bfloat16` needs 0.2 at 152 layers, since
+            it rounds the scale itself by up to 0.4%.
+        kinds: Kinds of rows that are compared.
+        steps: The step or steps of a log to compare.
+        exclude: Layers or variables to leave out.
+
+    Raises:
+        AssertionError: If a norm differs by more, or nothing can be compared.
+        TypeError: If an argument has the wrong type.
+        ValueError: If there is no theory for it, or an argument is out of range.
+
+    Example:
+        >>> model = vg.build_stack(depth=152, scale=0.9)  # doctest: +SKIP
+        >>> testing.assert_matches_theory(model, x, y)  # doctest: +SKIP
+    """
+    tolerance = _checks.check_positive("tolerance_in_decades", tolerance_in_decades)
+    log = _measured(log_or_model, x, y, "mse", kinds, steps, exclude)
+    theory, runs = _theory_of(log_or_model, x, y, log)
+    rows = _expected.beside_theory(log.layers, theory, runs, tolerance)
+    if rows.empty:
+        raise AssertionError(_nothing_compared(log))
+    rule = _Rule(
+        told=lambda row: (
+            f"does not match theory: norm {number(row['log10_norm'])}, theory "
+            f"{number(row['expected'])}"
+        ),
+        rule=f"norms within {decades(tolerance)} of theory, where the number format "
+        f"can follow it ({len(rows)} of {len(log.layers)} rows)",
+        way_out="The kernels, the loss or the data are not those of the theory, or "
+        "updates were rounded away: try float64, or `steps=0`.",
+        expected="theory",
+    )
+    rows = rows.rename(columns={"theory": "expected"}).assign(note="")
+    _check(log, rule, _compared(rows, tolerance))
+
+
+def record_profile(
+    log_or_model: Any,
+    x: Any = None,
+    y: Any = None,
+    *,
+    path: str | os.PathLike[str],
+    loss: Any = "mse",
+    kinds: Sequence[str] = _GRADIENT,
+    steps: int | Iterable[int] | None = None,
+    exclude: Iterable[str | int] = (),
+) -> None:
+    """Records the norms of a log or a model for `assert_matches_profile`.
+
+    The file is JSON for people to read and to review: a line per variable and step
+    with its name, kind and base-10 logarithm of its norm, or `"none"` (there is no
+    gradient), `"zero"` (exactly 0) or `"non-finite"`. An existing file is replaced.
+
+    Args:
+        log_or_model: See `assert_gradients_finite`, as for every other argument.
+        x: Inputs of the model.
+        y: Targets.
+        path: The file to write, conventionally `*.json`.
+        loss: A Keras loss, its name, a callable, or one for each output.
+        kinds: Kinds of rows that are recorded.
+        steps: The step or steps of a log to record. Default: all that it holds;
+            `steps=0` makes a small file that hardly depends on rounding.
+        exclude: Layers or variables to leave out.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range or selects nothing.
+
+    Example:
+        >>> testing.record_profile(model, x, y, path="golden.json")  # doctest: +SKIP
+    """
+    log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
+    _profiles.write(log, path)
+
+
+def assert_matches_profile(
+    log_or_model: Any,
+    x: Any = None,
+    y: Any = None,
+    *,
+    path: str | os.PathLike[str],
+    tolerance_in_decades: float = 0.1,
+    loss: Any = "mse",
+    kinds: Sequence[str] = _GRADIENT,
+    steps: int | Iterable[int] | None = None,
+    exclude: Iterable[str | int] = (),
+) -> None:
+    """Asserts that norms are those of a profile that `record_profile` wrote.
+
+    Nothing is recorded unasked: a missing file is a failure. To record all profiles
+    of a test run anew, set the environment variable `VGKERAS_RECORD_PROFILES=1`; each
+    assertion then writes its file and fails, so that such a run is never green.
+
+    A variable that is missing, new or renamed fails too, and is told apart from a
+    norm that changed. Names that Keras counts on within a process (`dense`,
+    `dense_1`, ...) match whatever number they start from.
+
+    Args:
+        log_or_model: See `assert_gradients_finite`, as for every other argument.
+        x: Inputs of the model.
+        y: Targets.
+        path: The file.
+        tolerance_in_decades: Largest difference of base-10 logarithms of norms.
+            Default 0.1, a factor of 1.26. None, exactly 0, and Inf or NaN each match
+            nothing but themselves.
+        loss: A Keras loss, its name, a callable, or one for each output.
+        kinds: Kinds of rows that are compared, as they were recorded.
+        steps: The step or steps to compare.
+        exclude: Layers or variables to leave out.
+
+    Raises:
+        AssertionError: If something differs, the file does not exist, or it was just
+            recorded.
+        TypeError: If an argument has the wrong type.
+        ValueError: If the file is no profile, or an argument is out of range.
+
+    Example:
+        >>> testing.assert_matches_profile(
+        ...     model, x, y, path="golden.json"
+        ... )  # doctest: +SKIP
+    """
+    tolerance = _checks.check_positive("tolerance_in_decades", tolerance_in_decades)
+    log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
+    recorded, head = _recorded(log, path)
+    recorded = recorded[recorded["kind"].isin(kinds)]
+    if steps is not None:
+        recorded = recorded[recorded["step"].isin(log.layers["step"])]
+    recorded = recorded[~_named(recorded, exclude, strict=False)]
+    rows = _profiles.joined(recorded, log.layers)
+    rule = _Rule(
+        told=_told_by_profile,
+        rule=f"norms within {decades(tolerance)} of {os.fspath(path)} (recorded with "
+        f"keras {head['versions'].get('keras')} in {', '.join(head['dtypes'])})",
+        way_out="If this is intended, record it anew: `record_profile`, or "
+        f"{RECORD_VARIABLE}=1 in the environment.",
+        expected="recorded",
+    )
+    rows = rows.rename(columns={"recorded": "expected"})
+    _check(log, rule, _compared(rows, tolerance))
+
+
+def _recorded(log: GradientLog, path: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Reads a profile, or says how to record it, or records it because asked to."""
+    name = os.fspath(path)
+    if os.environ.get(RECORD_VARIABLE):
+        _profiles.write(log, path)
+        raise AssertionError(
+            f"Recorded {name} anew, because {RECORD_VARIABLE} is set. Look at what "
+            "changed, and run the test again without it."
+        )
+    try:
+        return _profiles.read(path)
+    except FileNotFoundError as error:
+        raise AssertionError(
+            f"There is no profile {name} yet. Record it with the same arguments, "
+            f"`vgkeras.testing.record_profile(..., path={name!r})`, or by running the "
+            f"test once with {RECORD_VARIABLE}=1 in the environment."
+        ) from error
+
+
+def _told_by_profile(row: pd.Series) -> str:
+    if row["note"]:
+        return f"is not as recorded: {row['note']}"
+    return (
+        f"has changed: norm {number(row['log10_norm'])}, recorded "
+        f"{number(row['expected'])}"
+    )
+
+
+def _compared(rows: pd.DataFrame, tolerance: float) -> pd.DataFrame:
+    """Decades between `log10_norm` and `expected`; what is not a number must agree."""
+    measured, expected = rows["log10_norm"], rows["expected"]
+    with np.errstate(invalid="ignore"):
+        off = (measured - expected).abs().fillna(math.inf)
+    same = measured.eq(expected) | (measured.isna() & expected.isna())
+    off = off.mask(same, 0.0)
+    noted = rows["note"].ne("")
+    off = off.mask(noted & ~rows["note"].str.startswith(_profiles.RENAMED), math.nan)
+    bad = noted | (off > tolerance)
+    return rows.assign(bad=bad, value=off, beyond=off - tolerance)
+
+
+def _nothing_compared(log: GradientLog) -> str:
+    return (
+        f"None of {len(log.layers)} rows can be compared with theory: theory has no "
+        "numbers for them that are normal numbers of "
+        f"{', '.join(sorted(set(log.runs['dtype'])))}. Use a wider format, a stack "
+        "that is less deep, or other steps or kinds."
+    )
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """The words of one assertion; `quantity` is what its threshold is for."""
+    """The words of one assertion.
 
-    problem: str
+    `told` ends the first sentence, about the first bad row; `quantity` is what a
+    threshold is for; `expected` names what norms are compared with.
+    """
+
+    told: Callable[[pd.Series], str]
     rule: str
     way_out: str
     quantity: str = "norm"
+    expected: str = ""
 
 
 def _source(threshold: float, default: float) -> str:
@@ -239,54 +470,57 @@ def _source(threshold: float, default: float) -> str:
     return f" ({sources[default]})" if threshold == default else ""
 
 
-def _check(
-    log: GradientLog,
-    rule: _Rule,
-    *,
-    bad: pd.Series,
-    value: pd.Series,
-    beyond: pd.Series | float,
-) -> None:
+def _check(log: GradientLog, rule: _Rule, rows: pd.DataFrame) -> None:
     """Raises if a row is bad: about the first run and step that has one.
 
     Args:
         log: What was measured.
         rule: The words.
-        bad: Whether each row of `log.layers` breaks the rule.
-        value: Base-10 logarithm of what the rule is about.
-        beyond: Decades beyond the threshold; NaN where there is none.
+        rows: Rows of layers with the columns `bad`; `value`, which the rule is about;
+            `beyond`, decades beyond the threshold, NaN where there is none; and for a
+            comparison `expected` and `note`.
     """
-    if not bad.any():
+    if not rows["bad"].any():
         return
-    rows = log.layers.assign(bad=bad, value=value, beyond=beyond)
     rows = rows.sort_values(["run", "step"], kind="stable")
     first = rows[rows["bad"]].iloc[0]
     here = rows[(rows["run"] == first["run"]) & (rows["step"] == first["step"])]
-    raise AssertionError(str(_failure(log, rule, here, first)))
+    raise AssertionError(str(_failure(log, rule, here.reset_index(drop=True))))
 
 
-def _failure(
-    log: GradientLog, rule: _Rule, rows: pd.DataFrame, first: pd.Series
-) -> _failures.Failure:
-    measured = number(first["value"])
-    margin = first["beyond"]
-    far = "" if math.isnan(margin) else f", {decades(margin)} beyond"
+def _failure(log: GradientLog, rule: _Rule, rows: pd.DataFrame) -> _failures.Failure:
+    """The text about one step: a variable that is not there comes before a norm."""
+    bad = rows[rows["bad"]]
+    if "note" in bad:
+        bad = bad.sort_values("note", key=lambda note: note.eq(""), kind="stable")
+    first = bad.iloc[0]
     columns = _columns(rule, rows)
     return _failures.Failure(
-        problem=f"{_place(first)} {rule.problem}: {rule.quantity} {measured}.",
+        problem=f"{_place(first)} {rule.told(first)}.",
         details=[
-            f"Rule: {rule.rule}. Measured: {measured}{far}.",
+            f"Rule: {rule.rule}.{_margin(rule, first)}",
             f"Shown: {_run_told(log, first['run'])}step {first['step']}; "
-            f"{rows['bad'].sum()} of {len(rows)} rows are bad (>).",
+            f"{_counted(rows)} (>).",
         ],
         header=list(columns),
         rows=list(zip(*columns.values(), strict=True)),
         bad=rows["bad"].tolist(),
+        focus=int(bad.index[0]),
         way_out=f"Way out: {rule.way_out}",
     )
 
 
-def _place(row: Any) -> str:
+def _counted(rows: pd.DataFrame) -> str:
+    """How many rows are bad, and how many of them for a reason of their own."""
+    told = f"{rows['bad'].sum()} of {len(rows)} rows are bad"
+    if "note" not in rows or rows["note"].eq("").all():
+        return told
+    notes = rows["note"].mask(rows["note"].str.startswith(_profiles.RENAMED), "renamed")
+    counts = notes[rows["bad"]].replace("", "changed").value_counts()
+    return f"{told}: {', '.join(f'{count} {note}' for note, count in counts.items())}"
+
+
+def _place(row: pd.Series) -> str:
     kinds = dict(zip(KINDS, ("gradient", "activation", "dL/da"), strict=True))
     return (
         f"The {kinds[row['kind']]} of layer {row['layer']} ({row['name']}) "
@@ -294,9 +528,22 @@ def _place(row: Any) -> str:
     )
 
 
+def _margin(rule: _Rule, first: pd.Series) -> str:
+    """What was measured, and how far beyond the threshold."""
+    value, beyond = first["value"], first["beyond"]
+    if rule.expected and not beyond > 0:
+        return ""
+    measured = decades(value) if rule.expected else number(value)
+    far = "" if math.isnan(beyond) else f", {decades(beyond)} beyond"
+    return f" Measured: {measured}{far if beyond > 0 else ''}."
+
+
 def _run_told(log: GradientLog, number_of_run: int) -> str:
     """Which of several runs it is, and its number format."""
-    run = log.runs.set_index("run").loc[number_of_run]
+    runs = log.runs.set_index("run")
+    if number_of_run not in runs.index:
+        return f"run {number_of_run} (only recorded), "
+    run = runs.loc[number_of_run]
     if len(log.runs) == 1:
         return f"{run['dtype']}, "
     scale = "" if math.isnan(run["scale"]) else f", scale {run['scale']:g}"
@@ -309,17 +556,36 @@ def _columns(rule: _Rule, rows: pd.DataFrame) -> dict[str, list[str]]:
         "layer": rows["layer"].astype("str").tolist(),
         "name": rows["name"].tolist(),
         "kind": rows["kind"].tolist(),
-        "norm": rows["log10_norm"].map(number).tolist(),
     }
     if rows["kind"].nunique() == 1:
         del columns["kind"]
+    if rule.expected:
+        return {**columns, **_comparison(rule, rows)}
+    columns["norm"] = rows["log10_norm"].map(number).tolist()
     if rule.quantity != "norm":
         columns[rule.quantity] = rows["value"].map(number).tolist()
     if rows["beyond"].notna().any():
-        columns["decades beyond"] = [
-            "" if math.isnan(value) else f"{value:+.2f}" for value in rows["beyond"]
-        ]
+        columns["decades beyond"] = _signed(rows["beyond"])
     return columns
+
+
+def _comparison(rule: _Rule, rows: pd.DataFrame) -> dict[str, list[str]]:
+    gone = rows["note"].str.endswith("missing")
+    new = rows["note"].isin([_profiles.NEW, "step is new"])
+    columns = {
+        rule.expected: rows["expected"].map(number).mask(new, "-").tolist(),
+        "measured": rows["log10_norm"].map(number).mask(gone, "-").tolist(),
+        "decades apart": [
+            "" if math.isnan(value) else f"{value:.4f}" for value in rows["value"]
+        ],
+    }
+    if rows["note"].ne("").any():
+        columns["note"] = rows["note"].tolist()
+    return columns
+
+
+def _signed(values: pd.Series) -> list[str]:
+    return ["" if math.isnan(value) else f"{value:+.2f}" for value in values]
 
 
 def _measured(
@@ -343,6 +609,23 @@ def _measured(
             f"kinds={kinds!r} that exclude={list(exclude)!r} leaves."
         )
     return log.replace(layers=layers.reset_index(drop=True))
+
+
+def _theory_of(
+    log_or_model: Any, x: Any, y: Any, log: GradientLog
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Theory's rows and the runs that they are of."""
+    if log.theory is not None:
+        return log.theory.layers, log.runs
+    if isinstance(log_or_model, GradientLog):
+        raise ValueError(
+            "`log_or_model` must have theory. Received: a log without it. Stacks of "
+            "scaled identities have one, logged by `vgkeras.train` or `vgkeras.sweep`."
+        )
+    from vgkeras import _passes  # loads TensorFlow
+
+    layers, sizes = _passes.closed_form(log_or_model, x, y)
+    return layers.assign(run=0, step=0), log.runs.assign(**sizes)
 
 
 def _check_kind(name: str, value: Any) -> str:
@@ -392,7 +675,7 @@ def _at_steps(layers: pd.DataFrame, steps: Any) -> pd.DataFrame:
     return layers[layers["step"].isin(wanted)]
 
 
-def _named(layers: pd.DataFrame, exclude: Any) -> pd.Series:
+def _named(layers: pd.DataFrame, exclude: Any, *, strict: bool = True) -> pd.Series:
     """Whether each row is of a layer or variable that is to be left out."""
     if isinstance(exclude, str) or not isinstance(exclude, Iterable):
         raise TypeError(
@@ -402,7 +685,7 @@ def _named(layers: pd.DataFrame, exclude: Any) -> pd.Series:
     gone = pd.Series(False, index=layers.index)
     for entry in exclude:
         found = _matches(layers, entry)
-        if not found.any():
+        if strict and not found.any():
             raise ValueError(
                 "`exclude` must name layers or variables that are there. Received: "
                 f"{entry!r}, which is none of {sorted(set(layers['name']))}."
@@ -427,14 +710,17 @@ def _identity(layers: pd.DataFrame) -> list[pd.Series]:
     return [layers["run"], layers["layer"], *names, call]
 
 
-def _mean_magnitude(layers: pd.DataFrame) -> pd.Series:
-    """log10 of the mean magnitude, which logs of version 0.1 do not hold."""
-    if "log10_mean" not in layers:
-        raise ValueError(
-            "`log_or_model` must hold mean magnitudes, the column `log10_mean`. "
-            "Received: a log without them. Record it again with this version."
-        )
-    return layers["log10_mean"]
+def _root_mean_square(layers: pd.DataFrame) -> pd.Series:
+    """log10 of the root mean square of the elements that are not exactly 0.
+
+    Zeros are left out: the gradient of an embedding is 0 in all rows but a few. Where
+    no sizes are known, in older logs, it is the largest magnitude instead.
+    """
+    if "size" not in layers:
+        return layers["log10_max"]
+    share = 1 - layers["zero_fraction"].fillna(0.0)
+    elements = (layers["size"] * share).clip(lower=1.0)
+    return layers["log10_norm"] - 0.5 * np.log10(elements)
 
 
 def _learned(log: GradientLog) -> pd.Series:
@@ -444,7 +730,7 @@ def _learned(log: GradientLog) -> pd.Series:
     losses = log.losses.sort_values(["run", "step"], kind="stable")
     first = losses.groupby("run")["loss"].transform(lambda part: part.iloc[0])
     zero = losses["run"].map(log.runs.set_index("run")["loss_zero"])
-    goal = theory.LEARNED * np.fmin(first, zero.astype(float))
+    goal = LEARNED * np.fmin(first, zero.astype(float))
     keys = ["run", "step"]
     done = losses[keys].assign(done=losses["loss"] <= goal).drop_duplicates(keys)
     joined = log.layers[keys].merge(done, on=keys, how="left")

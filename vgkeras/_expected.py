@@ -1,0 +1,124 @@
+"""Theory beside what was measured, where a number format can follow it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from vgkeras.logs import KINDS
+
+_WEIGHT, _ACTIVATION, _GRADIENT = KINDS
+_LIMITS = {  # of normal numbers: lowest and highest power of 2, bits of the mantissa
+    "float16": (-14, 16, 11),
+    "bfloat16": (-126, 128, 8),
+    "float32": (-126, 128, 24),
+    "float64": (-1022, 1024, 53),
+}
+_LOG2 = np.log10(2.0)
+_HEADROOM = 1.0  # decades over the smallest normal number, for a tolerance of 1
+_ROUNDINGS = 10.0  # per layer: what the errors of an output may add up to
+
+
+def beside_theory(
+    measured: pd.DataFrame, theory: pd.DataFrame, runs: pd.DataFrame, tolerance: float
+) -> pd.DataFrame:
+    """Rows for which theory has a norm that the number format can follow.
+
+    Real arithmetic knows no limits. Left out is a row where a norm on the way to it,
+    of an activation below it or a gradient above it, leaves the normal numbers of the
+    run's format, with room for sums and rounding; gradients where outputs and targets
+    agree to rounding; and after an overflow everything.
+
+    Args:
+        measured: Rows of the table `layers` of a log.
+        theory: The same of theory, of every kind and layer of each run and step:
+            `run, step, layer, kind, log10_norm`.
+        runs: Table with the columns `run, depth, units, output_units, samples, dtype`.
+        tolerance: Decades that rounding may not reach.
+
+    Returns:
+        Rows of `measured` with the column `theory`, base-10 logarithms.
+    """
+    norms = _followed(theory, runs, tolerance).melt(
+        value_name="theory", ignore_index=False
+    )
+    rows = measured.astype({"name": "str", "kind": "str"})
+    keys = ["run", "step", "layer", "kind"]
+    return rows.merge(norms.dropna().reset_index(), on=keys)
+
+
+def _followed(
+    theory: pd.DataFrame, runs: pd.DataFrame, tolerance: float
+) -> pd.DataFrame:
+    """Norms by `run, step, layer` and kind; NaN where the format cannot follow."""
+    norms = theory.astype({"kind": "str"}).pivot(
+        index=["run", "step", "layer"], columns="kind", values="log10_norm"
+    )
+    norms = norms[list(KINDS)].sort_index()
+    run = runs.set_index("run").loc[norms.index.get_level_values("run")]
+    lowest, highest, digits = _limits(run["dtype"])
+    spread = 0.5 * np.log10(_sizes(norms, run))
+    large = norms.add(spread).gt(highest * _LOG2, axis="index")
+    floor = lowest * _LOG2 + _HEADROOM - np.log10(tolerance)
+    fits = ~large & norms.sub(spread).ge(floor, axis="index")
+    error = _residual_error(norms, run, digits)
+    fits[_ACTIVATION] = _reached(fits[_ACTIVATION])
+    fits[_GRADIENT] &= _at_last(error <= tolerance) & _at_last(~large[_ACTIVATION])
+    fits[_GRADIENT] = _reached(fits[_GRADIENT][::-1])[::-1]
+    fits[_WEIGHT] &= fits[_GRADIENT] & _entering(fits[_ACTIVATION])
+    return norms.where(fits).where(~_after(large.any(axis="columns")))
+
+
+def _limits(dtype: pd.Series) -> list[np.ndarray]:
+    """Lowest and highest exponent and mantissa bits of each row's format."""
+    return [
+        dtype.map({name: values[i] for name, values in _LIMITS.items()}).to_numpy()
+        for i in range(3)
+    ]
+
+
+def _sizes(norms: pd.DataFrame, run: pd.DataFrame) -> pd.DataFrame:
+    """Number of elements of each tensor of a stack."""
+    last = norms.index.get_level_values("layer") == run["depth"].to_numpy()
+    units, outputs = run["units"].to_numpy(), run["output_units"].to_numpy()
+    width = np.where(last, outputs, units)
+    activation = width * run["samples"].to_numpy()
+    columns = {_WEIGHT: width * units, _ACTIVATION: activation, _GRADIENT: activation}
+    return pd.DataFrame(columns, index=norms.index).astype(float)
+
+
+def _residual_error(
+    norms: pd.DataFrame, run: pd.DataFrame, digits: np.ndarray
+) -> pd.Series:
+    """Decades by which rounding the outputs changes `outputs - targets`.
+
+    The gradient of the mean square is `2 (outputs - targets) / outputs.size`.
+    """
+    size = (run["samples"] * run["output_units"]).to_numpy()
+    residual = norms[_GRADIENT] + np.log10(size / 2)
+    rounding = _ROUNDINGS * run["depth"].to_numpy() * 2.0**-digits
+    with np.errstate(over="ignore", invalid="ignore"):
+        return 10 ** (norms[_ACTIVATION] - residual) * rounding / np.log(10)
+
+
+def _at_last(values: pd.Series) -> pd.Series:
+    """The value of the last layer, in every layer of that run and step."""
+    return values.groupby(["run", "step"]).transform("last")
+
+
+def _reached(fits: pd.Series) -> pd.Series:
+    """Whether this row fits, and all before it in its run and step."""
+    return fits.groupby(["run", "step"]).cummin()
+
+
+def _entering(fits: pd.Series) -> pd.Series:
+    """Whether the activation that enters the layer fits; the inputs always do."""
+    return fits.groupby(["run", "step"]).shift(1, fill_value=True)
+
+
+def _after(large: pd.Series) -> pd.Series:
+    """Whether something was too large at an earlier step of the run."""
+    steps = large.groupby(["run", "step"]).any()
+    before = steps.groupby("run").cummax().groupby("run").shift(1, fill_value=False)
+    keys = large.index.droplevel("layer")
+    return pd.Series(before.loc[keys].to_numpy(), index=large.index)
