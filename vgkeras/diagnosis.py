@@ -20,6 +20,7 @@ import pandas as pd
 
 from vgkeras._checks import check_positive
 from vgkeras.logs import KINDS, LAYER_COLUMNS, RUN_COLUMNS, GradientLog
+from vgkeras.rules import number_format, weight_format
 
 REGIMES = (
     "non-finite",
@@ -48,43 +49,6 @@ IMPROVED = 0.5  # a run that came below this share of its first loss learns
 DEAD = 0.95  # share of exact zeros
 FEWEST_STEPS = 10  # a shorter run cannot be called stalled
 TINY_LOSS = 1e-6  # counts as learned if no loss of the zero map is known
-
-
-class Format(NamedTuple):
-    """Limits of a number format."""
-
-    smallest_normal: float
-    floor: float  # smallest magnitude that TensorFlow keeps
-    largest: float
-    rounding: float  # largest relative error of rounding, half the spacing
-
-
-def number_format(dtype: str) -> Format:
-    """Returns the limits of the format that gradients of `dtype` are computed in.
-
-    TensorFlow flushes the subnormal numbers of float32 and float64 to zero, and those
-    of bfloat16 with them; float16 is computed through float32 and keeps its own.
-
-    Args:
-        dtype: `"float16"`, `"bfloat16"`, `"float32"`, `"float64"`, or the name of a
-            mixed policy, `"mixed_float16"` or `"mixed_bfloat16"`. Anything else is
-            taken for float32.
-
-    Returns:
-        A `Format`: smallest normal number, floor, largest number, and half the
-        spacing of numbers just above 1.
-
-    Example:
-        >>> number_format("float32").rounding == 2.0**-24
-        True
-    """
-    name = str(dtype).removeprefix("mixed_")
-    if name == "bfloat16":
-        return Format(2.0**-126, 2.0**-126, (2 - 2.0**-7) * 2.0**127, 2.0**-8)
-    limits = np.finfo(name if name in ("float16", "float64") else "float32")
-    tiny = float(limits.tiny)
-    floor = float(limits.smallest_subnormal) if name == "float16" else tiny
-    return Format(tiny, floor, float(limits.max), float(limits.eps) / 2)
 
 
 @dataclass(frozen=True)
