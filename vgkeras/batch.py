@@ -1,4 +1,4 @@
-"""run_stacks(): many linear stacks trained side by side in one compiled program.
+"""run_stacks(): many stacks trained side by side in one compiled program.
 
 The stacks lie end to end in *lanes* of equal length, so that a sweep over depths
 wastes little work: three scales of depths 2 to 152 fill seven lanes of 152 layers.
@@ -7,7 +7,7 @@ lanes at once, forward and then backward. In between and afterwards it treats al
 together: the losses, the weight gradients, the updates and the statistics. All
 derivatives are taken by `tf.GradientTape`. Scales, learning rates, data and the number
 of steps are inputs of the program, so one compilation serves every sweep of the same
-padded shape.
+padded shape. What a layer and an update are is told by a `vgkeras.recipes.Recipe`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,23 @@ import tensorflow as tf
 
 from vgkeras import _garbage
 from vgkeras.logs import KINDS, LAYER_COLUMNS
+from vgkeras.recipes import Recipe, layer, slots, slots_of, update
 
+LINEAR = Recipe()  # the lecture: linear layers, plain gradient descent
 _LENGTHS = (8, 32, 152)  # lane lengths that are compiled for; beyond: multiples of 64
-_LANES = (7, 14, 28)  # lanes in one call of the program; the default sweep fills 7
-_WIDEST_ELEMENTWISE = 16  # up to this width multiply-and-add beats a matrix product
+# Lanes in one call of the program: the default sweep fills 7. More lanes share the
+# overhead of a loop, as long as the signals of all layers fit the processor's cache.
+_LANES = (7, 14, 28, 56, 112, 224)
+_SIGNAL_BYTES = 2 * 2**20
 _LOG_BYTES = 16 * 2**20  # room for the statistics of one call of the program
 _MOST_STEPS = 64  # steps in one call of the program at most
 _EACH = 5  # statistics of a tensor: see `_raw`
-_ROWS = _EACH * len(KINDS) + 4  # statistics of a layer: see `_statistics`
+_ROWS = _EACH * len(KINDS) + 6  # statistics of a layer: see `_statistics`
 COLUMNS = LAYER_COLUMNS[5:-1]  # log10_norm ... update_ratio
 
 
 class Stack(NamedTuple):
-    """One linear stack to train: its kernels, its data and its learning rate.
+    """One stack to train: its kernels, its data and its learning rate.
 
     `kernels` are `depth` arrays, `(units, units)` and at last `(units, outputs)`;
     `x` has the shape `(samples, units)`, `y` `(samples, outputs)`. Stacks that
@@ -53,7 +57,8 @@ class Trace(NamedTuple):
     Args:
         losses: Shape `(steps + 1,)`.
         statistics: Shape `(7, logged steps, kinds, depth)`: the columns `log10_norm`
-            to `update_ratio` of a log, by the order of `vgkeras.logs.KINDS`.
+            to `update_ratio` of a log, by the order of `vgkeras.logs.KINDS`; the
+            activation is what leaves the layer, after its shortcut.
         kernels: The kernels after the last step.
     """
 
@@ -68,16 +73,19 @@ def run_stacks(
     steps: int,
     logged_steps: Sequence[int],
     dtype: str = "float32",
+    recipe: Recipe = LINEAR,
     progress: Callable[[int, int], Any] | None = None,
 ) -> list[Trace]:
-    """Trains all stacks by plain gradient descent on the mean squared error.
+    """Trains all stacks on the mean squared error of their one batch.
 
     Args:
         stacks: The stacks, of any depths but one `units`, output width and number
             of samples.
         steps: Number of updates.
         logged_steps: The steps, 0 to `steps`, whose layer statistics are kept.
+            Without any, none are computed.
         dtype: Format of weights and arithmetic.
+        recipe: What the hidden layers and the optimizer are.
         progress: Called as `progress(done, total)` between calls of the program,
             counted in steps. An exception it raises stops the run there.
 
@@ -96,7 +104,7 @@ def run_stacks(
                 progress(before + done, total)
 
         mine = [stacks[index] for index in block.places]
-        found = _run_block(mine, block, steps, keep, dtype, told)
+        found = _run_block(mine, block, steps, keep, dtype, recipe, told)
         for index, trace in zip(block.places, found, strict=True):
             traces[index] = trace
     return [trace for trace in traces if trace is not None]
@@ -117,27 +125,32 @@ def _run_block(
     steps: int,
     keep: np.ndarray,
     dtype: str,
+    recipe: Recipe,
     told: Callable[[int], None],
 ) -> list[Trace]:
     """Trains the stacks of one block, some steps in each call of the program."""
     arrays = _lane_arrays(stacks, block, dtype)
-    capacity = _capacity(block)
-    program = _program(capacity, block.length, *arrays.x.shape, dtype)
+    rows_of_layer = _ROWS if keep.any() else 1
+    capacity = _capacity(block, rows_of_layer)
+    units = stacks[0].x.shape[1]
+    lanes, width, samples = arrays.x.shape
+    shape = (block.length, lanes, width, samples, units)
+    program = _program(_Plan(capacity, rows_of_layer, *shape, dtype, recipe))
     total = steps + 1  # the last pass measures what the last update left
-    kernels, logged, losses = arrays.kernels, [], []
+    state, logged, losses = _start(arrays, recipe), [], []
     for first in range(0, total, capacity):
         live = min(capacity, total - first)
-        updates = min(live, steps - first)
-        now = arrays._replace(kernels=kernels)
+        counts = [live, min(live, steps - first), first]
         with _garbage.paused():  # the first call builds the graph
-            kernels, rows = program(now, tf.constant(live), tf.constant(updates))
+            state, rows = program(arrays, state, tf.constant(counts))
         rows = rows.numpy()[:live]
         losses.append(rows[:, -1])
         kept = keep[first : first + live]
         logged.append(rows if kept.all() else rows[kept])
         told(first + live)
     together = logged[0] if len(logged) == 1 else np.concatenate(logged)
-    return _traces(stacks, block, together, np.concatenate(losses), kernels.numpy())
+    kernels = state[0].numpy()
+    return _traces(stacks, block, recipe, together, np.concatenate(losses), kernels)
 
 
 class _Arrays(NamedTuple):
@@ -150,6 +163,14 @@ class _Arrays(NamedTuple):
     ends: tf.Tensor
     rates: tf.Tensor
     weight: tf.Tensor  # of one squared error in the mean
+
+
+def _start(arrays: _Arrays, recipe: Recipe) -> list[tf.Tensor]:
+    """Parameters and what the optimizer keeps of each, before the first step."""
+    parameters = [arrays.kernels]
+    if recipe.residual == "zero":
+        parameters.append(tf.zeros_like(arrays.rates))
+    return [*parameters, *slots(recipe.rule, parameters)]
 
 
 def _packed(stacks: Sequence[Stack]) -> list[_Block]:
@@ -171,14 +192,16 @@ def _packed(stacks: Sequence[Stack]) -> list[_Block]:
         ends[lane] += depth
         if ends[lane] == length:
             mine.remove(lane)
-    return _blocks(lanes, length)
+    lane_bytes = 4 * length * stacks[0].x.size
+    most = max(_LANES[2], min(_LANES[-1], _SIGNAL_BYTES // lane_bytes))
+    return _blocks(lanes, length, max(w for w in _LANES if w <= most))
 
 
-def _blocks(lanes: list[dict[int, int]], length: int) -> list[_Block]:
+def _blocks(lanes: list[dict[int, int]], length: int, most: int) -> list[_Block]:
     """Cuts the lanes into blocks, the last one no wider than it must be."""
     blocks = []
-    for first in range(0, len(lanes), _LANES[-1]):
-        mine = lanes[first : first + _LANES[-1]]
+    for first in range(0, len(lanes), most):
+        mine = lanes[first : first + most]
         places = {i: (k, at) for k, lane in enumerate(mine) for i, at in lane.items()}
         width = next(width for width in _LANES if len(mine) <= width)
         blocks.append(_Block(length, width, places))
@@ -225,106 +248,150 @@ def _lane_arrays(stacks: Sequence[Stack], block: _Block, dtype: str) -> _Arrays:
     )
 
 
-def _capacity(block: _Block) -> int:
+def _capacity(block: _Block, rows: int) -> int:
     """Steps in one call of the program: as many as the memory bound allows."""
-    step = block.length * block.lanes * _ROWS * 4
+    step = block.length * block.lanes * rows * 4
     return int(min(_MOST_STEPS, max(1, _LOG_BYTES // step)))
+
+
+class _Plan(NamedTuple):
+    """What a program is compiled for."""
+
+    capacity: int  # steps in one call
+    rows: int  # statistics of a layer; 1 is the loss alone
+    length: int
+    lanes: int
+    width: int
+    samples: int
+    units: int
+    dtype: str
+    recipe: Recipe
+
+    @property
+    def wide(self) -> tf.DType:
+        """Format of sums and statistics."""
+        return tf.float64 if self.dtype == "float64" else tf.float32
+
+    @property
+    def trained(self) -> int:
+        """Number of parameters of a layer: the kernel, and the factor of a branch."""
+        return 2 if self.recipe.residual == "zero" else 1
+
+    def layer(self, signal: Any, last: Any, weights: Sequence[Any]) -> tf.Tensor:
+        return layer(self.recipe, self.units, self.wide, signal, last, *weights)
+
+    def signals(self) -> tf.Tensor:
+        """Room for one signal of every layer."""
+        shape = [self.length, self.lanes, self.width, self.samples]
+        return tf.zeros(shape, self.dtype)
 
 
 @functools.lru_cache(maxsize=16)
 def _program(
-    capacity: int, length: int, lanes: int, width: int, samples: int, dtype: str
-) -> Callable[[_Arrays, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    plan: _Plan,
+) -> Callable[[_Arrays, list[tf.Tensor], tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]:
     """Compiles the training loop for one padded shape.
 
-    The returned function maps the lane arrays, the number of passes and of updates
-    (at most `capacity`) to the new kernels and the statistics of every pass,
-    `(capacity, _ROWS, length, lanes)`.
+    The returned function maps the lane arrays, the state of `_start` and three counts
+    (passes, updates among them, and steps before) to the new state and the statistics
+    of every pass, `(capacity, rows, length, lanes)`.
     """
-    wide = tf.float64 if dtype == "float64" else tf.float32
-    layer = functools.partial(_layer, wide=wide)
-    signals = tf.TensorShape([length, lanes, width, samples])
-    floating = tf.dtypes.as_dtype(dtype)
-
-    def inputs_of(arrays: _Arrays) -> tf.Tensor:
-        """Forward: what enters each layer."""
-
-        def body(p: Any, signal: Any, inputs: Any) -> tuple[Any, ...]:
-            signal = tf.where(arrays.starts[p], arrays.x, signal)
-            return p + 1, layer(signal, arrays.kernels[p]), _put(inputs, p, signal)
-
-        state = [0, arrays.x, tf.zeros(signals, floating)]
-        return _loop(length, body, state)[2]
-
-    def output_gradients_of(arrays: _Arrays, inputs: Any, errors: Any) -> tf.Tensor:
-        """Backward: the gradient of the loss by what leaves each layer."""
-
-        def body(i: Any, gradient: Any, gradients: Any) -> tuple[Any, ...]:
-            p = length - 1 - i
-            gradient = tf.where(arrays.ends[p], errors[p], gradient)
-            with tf.GradientTape() as tape:
-                signal = inputs[p]
-                tape.watch(signal)
-                output = layer(signal, arrays.kernels[p])
-            entering = tape.gradient(output, signal, output_gradients=gradient)
-            return i + 1, entering, _put(gradients, p, gradient)
-
-        state = [0, tf.zeros_like(arrays.x), tf.zeros(signals, floating)]
-        return _loop(length, body, state)[2]
-
-    def one_pass(arrays: _Arrays) -> tuple[tf.Tensor, tf.Tensor]:
-        """The updated kernels, and the statistics of every layer."""
-        inputs = inputs_of(arrays)
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(arrays.kernels)
-            outputs = layer(inputs, arrays.kernels)
-            tape.watch(outputs)
-            residuals = tf.where(arrays.ends, outputs - arrays.y, 0)
-            squares = tf.cast(tf.square(residuals), wide)
-            losses = tf.reduce_sum(squares, [2, 3]) * tf.cast(arrays.weight, wide)
-        errors = tape.gradient(losses, outputs)
-        gradients = output_gradients_of(arrays, inputs, errors)
-        updates = tape.gradient(outputs, arrays.kernels, output_gradients=gradients)
-        moved = arrays.kernels - arrays.rates * updates
-        return moved, _statistics(
-            outputs, gradients, updates, arrays.kernels, moved, losses
-        )
 
     @tf.function(jit_compile=True, autograph=False)
-    def program(arrays: _Arrays, live: Any, updates: Any) -> tuple[Any, Any]:
-        def body(t: Any, kernels: Any, rows: Any) -> tuple[Any, ...]:
-            moved, new = one_pass(arrays._replace(kernels=kernels))
-            return t + 1, tf.where(t < updates, moved, kernels), _put(rows, t, new)
+    def program(arrays: _Arrays, state: list[Any], counts: Any) -> tuple[Any, Any]:
+        live, updates, before = tf.unstack(counts)
 
-        rows = tf.zeros([capacity, _ROWS, length, lanes], wide)
-        return _loop(live, body, [0, arrays.kernels, rows], most=capacity)[1:]
+        def body(t: Any, *carried: Any) -> tuple[Any, ...]:
+            *state, table = carried
+            moved, new = _one_pass(plan, arrays, state, before + t + 1)
+            pairs = zip(moved, state, strict=True)
+            state = [tf.where(t < updates, new, old) for new, old in pairs]
+            return (t + 1, *state, _put(table, t, new))
+
+        shape = [plan.capacity, plan.rows, plan.length, plan.lanes]
+        start = [0, *state, tf.zeros(shape, plan.wide)]
+        _, *state, table = _loop(live, body, start, most=plan.capacity)
+        return state, table
 
     return program
+
+
+def _one_pass(
+    plan: _Plan, arrays: _Arrays, state: list[tf.Tensor], step: tf.Tensor
+) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """The updated state, and the statistics of every layer."""
+    weights = state[: plan.trained]
+    inputs = _inputs(plan, arrays, weights)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(weights)
+        outputs = plan.layer(inputs, arrays.ends, weights)
+        tape.watch(outputs)
+        residuals = tf.where(arrays.ends, outputs - arrays.y, 0)
+        squares = tf.cast(tf.square(residuals), plan.wide)
+        losses = tf.reduce_sum(squares, [2, 3]) * tf.cast(arrays.weight, plan.wide)
+    errors = tape.gradient(losses, outputs)
+    gradients = _output_gradients(plan, arrays, weights, inputs, errors)
+    slopes = tape.gradient(outputs, weights, output_gradients=gradients)
+    moved, changes = _updated(plan, arrays, state, slopes, step)
+    if plan.rows == 1:
+        return moved, losses[None]
+    change = slopes[0] if plan.recipe.rule.plain else changes[0]
+    return moved, _statistics(
+        outputs, gradients, slopes[0], weights[0], moved[0], change, losses
+    )
+
+
+def _inputs(plan: _Plan, arrays: _Arrays, weights: list[tf.Tensor]) -> tf.Tensor:
+    """Forward: what enters each layer."""
+
+    def body(p: Any, signal: Any, inputs: Any) -> tuple[Any, ...]:
+        signal = tf.where(arrays.starts[p], arrays.x, signal)
+        leaving = plan.layer(signal, arrays.ends[p], [weight[p] for weight in weights])
+        return p + 1, leaving, _put(inputs, p, signal)
+
+    return _loop(plan.length, body, [0, arrays.x, plan.signals()])[2]
+
+
+def _output_gradients(
+    plan: _Plan, arrays: _Arrays, weights: list[tf.Tensor], inputs: Any, errors: Any
+) -> tf.Tensor:
+    """Backward: the gradient of the loss by what leaves each layer."""
+
+    def body(i: Any, gradient: Any, gradients: Any) -> tuple[Any, ...]:
+        p = plan.length - 1 - i
+        gradient = tf.where(arrays.ends[p], errors[p], gradient)
+        with tf.GradientTape() as tape:
+            signal = inputs[p]
+            tape.watch(signal)
+            mine = [weight[p] for weight in weights]
+            output = plan.layer(signal, arrays.ends[p], mine)
+        entering = tape.gradient(output, signal, output_gradients=gradient)
+        return i + 1, entering, _put(gradients, p, gradient)
+
+    return _loop(plan.length, body, [0, tf.zeros_like(arrays.x), plan.signals()])[2]
+
+
+def _updated(
+    plan: _Plan, arrays: _Arrays, state: list[tf.Tensor], slopes: Any, step: tf.Tensor
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """The state after an update, and what was subtracted from each parameter."""
+    rule = plan.recipe.rule
+    kept = slots_of(rule)
+    moved, remembered, changes = [], [], []
+    for number, slope in enumerate(slopes):
+        first = plan.trained + kept * number
+        own = state[first : first + kept]
+        change, own = update(rule, slope, own, arrays.rates, step)
+        moved.append(state[number] - change)
+        remembered += own
+        changes.append(change)
+    return [*moved, *remembered], changes
 
 
 def _loop(count: Any, body: Callable, state: list[Any], most: Any = None) -> Any:
     """`body` from index 0 to `count`; XLA wants to know a bound."""
     most = count if most is None else most
     return tf.while_loop(lambda i, *_: i < count, body, state, maximum_iterations=most)
-
-
-def _layer(signal: tf.Tensor, kernel: tf.Tensor, wide: tf.DType) -> tf.Tensor:
-    """`signal @ kernel` in every lane, for one layer or for all; sums in `wide`.
-
-    Args:
-        signal: Shape `(..., lanes, inputs, samples)`.
-        kernel: Shape `(..., lanes, inputs, outputs)`.
-        wide: Format of the sums; the format of half-precision sums is float32.
-
-    Returns:
-        Shape `(..., lanes, outputs, samples)`.
-    """
-    a, k = tf.cast(signal, wide), tf.cast(kernel, wide)
-    if kernel.shape[-1] > _WIDEST_ELEMENTWISE:
-        product = tf.matmul(k, a, transpose_a=True)
-    else:
-        product = tf.reduce_sum(k[..., :, :, None] * a[..., :, None, :], axis=-3)
-    return tf.cast(product, signal.dtype)
 
 
 def _put(buffer: tf.Tensor, index: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
@@ -338,19 +405,24 @@ def _statistics(
     kernel_gradients: tf.Tensor,
     kernels: tf.Tensor,
     moved: tf.Tensor,
+    change: tf.Tensor,
     losses: tf.Tensor,
 ) -> tf.Tensor:
     """Statistics of every layer in every lane, `(_ROWS, length, lanes)`.
 
-    `_EACH` of each of `KINDS`, two of the kernels, how many weights change, the loss.
+    `_EACH` of each of `KINDS`, two of the kernels and of their change (over the
+    learning rate, if that is all there is to it), how many weights change, the loss.
     """
     wide = losses.dtype
     weights = _raw(tf.cast(tf.stack([kernel_gradients, kernels]), wide))
+    plain = change is kernel_gradients
+    changes = [both[0] for both in weights] if plain else _raw(tf.cast(change, wide))
     rows = [
         *(both[0] for both in weights),
         *_raw(tf.cast(outputs, wide)),
         *_raw(tf.cast(output_gradients, wide)),
         *(both[1] for both in weights[:2]),
+        *changes[:2],
     ]
     changed = tf.cast(tf.not_equal(moved, kernels), wide)
     return tf.stack([*rows, tf.reduce_sum(changed, [2, 3]), losses])
@@ -386,6 +458,7 @@ def _raw(values: tf.Tensor) -> list[tf.Tensor]:
 def _traces(
     stacks: Sequence[Stack],
     block: _Block,
+    recipe: Recipe,
     rows: np.ndarray,
     losses: np.ndarray,
     kernels: np.ndarray,
@@ -397,24 +470,26 @@ def _traces(
         traces.append(
             Trace(
                 losses=losses[:, place.stop - 1, lane].astype(np.float64),
-                statistics=_decoded(rows[:, :, place, lane], stack),
+                statistics=_decoded(rows[:, :, place, lane], stack, recipe),
                 kernels=_cut(kernels[place, lane], stack.kernels),
             )
         )
     return traces
 
 
-def _decoded(rows: np.ndarray, stack: Stack) -> np.ndarray:
+def _decoded(rows: np.ndarray, stack: Stack, recipe: Recipe) -> np.ndarray:
     """The columns of a log from the raw statistics of one stack.
 
     `rows` has the shape `(logged steps, _ROWS, depth)`. Written straight into the
     result, one stack at a time: that stays in the processor's cache.
     """
     steps, _, depth = rows.shape
+    columns = np.empty((len(COLUMNS), steps, len(KINDS), depth))
+    if not steps:
+        return columns
     raw = rows[:, : _EACH * len(KINDS)].reshape(steps, len(KINDS), _EACH, depth)
     largest, squares, sums, nonzero, nonfinite = np.moveaxis(raw, 2, 0)
     sizes = _sizes(stack)
-    columns = np.empty((len(COLUMNS), steps, len(KINDS), depth))
     norm, peak, mean, zero, broken, frozen, ratio = columns
     with np.errstate(all="ignore"):
         np.log10(largest, out=peak, dtype=np.float64)
@@ -426,12 +501,15 @@ def _decoded(rows: np.ndarray, stack: Stack) -> np.ndarray:
         np.divide(nonzero, sizes, out=zero)
         np.subtract(1, zero, out=zero)
         np.divide(nonfinite, sizes, out=broken)
-        frozen[...] = ratio[...] = np.nan
+        frozen[:, 1:] = ratio[:, 1:] = np.nan  # only weights have an update
         frozen[:, 0] = 1 - rows[:, -2] / sizes[0]
-        spread = np.sqrt(squares[:, 0] / rows[:, _EACH * len(KINDS) + 1])
-        weight = rows[:, _EACH * len(KINDS)].astype(np.float64)
+        weight, weight_squares, change, change_squares = np.moveaxis(
+            rows[:, -6:-2], 1, 0
+        )
         # a Keras optimizer keeps its learning rate in float32
-        ratio[:, 0] = largest[:, 0] / weight * spread * np.float32(stack.learning_rate)
+        rate = np.float32(stack.learning_rate) if recipe.rule.plain else 1.0
+        ratio[:, 0] = change / weight.astype(np.float64) * rate
+        ratio[:, 0] *= np.sqrt(change_squares / weight_squares)
     if nonfinite.any():
         columns[:3, nonfinite > 0] = np.inf
     return columns
