@@ -39,6 +39,7 @@ REGIMES = (
 )
 SMALL_GRADIENT = 1e-7  # root mean square
 DECADES = 2.0  # from the first layer to the last, or back
+FACTOR = 1.05  # a layer; a network of many layers may grow more slowly and train
 LARGE_UPDATE = 10.0  # relative to the weights
 LOSS_GROWTH = 1000.0  # last loss relative to the start
 STILL = 0.01  # a loss that lost less than this share has not moved
@@ -162,9 +163,10 @@ def diagnose(
     - vanishing: root mean square below 1e-7 (the number of SageMaker and
       DeepDiagnosis, and the `epsilon` of Keras' Adam), or 2 decades lost from end to
       end by activations or their gradients (craft-bits).
-    - exploding: 2 decades gained from end to end, an update of more than 10 times the
-      weights (SageMaker), outputs whose square overflows, or a loss of more than 1000
-      times its start (`vgkeras.health.run_verdict`).
+    - exploding: 2 decades gained from end to end, by a factor of more than 1.05 a
+      layer (craft-bits), an update of more than 10 times the weights (SageMaker),
+      outputs whose square overflows, or a loss of more than 1000 times its start
+      (`vgkeras.health.run_verdict`).
     - stalled: the loss lost less than 1% in 10 or more updates.
     - slow: it lost more, but too little to be learned (`health.run_verdict`).
 
@@ -341,10 +343,10 @@ def _small(
         return []
     margin = math.log10(threshold) - log10
     if only is not None:
-        margin = np.where(only, margin, np.minimum(margin, 0))
+        margin = _unless(~only, margin)
     layers, code = np.unique(rows.layer, return_inverse=True)
     often = np.bincount(code, margin > 0) > 0.5 * np.bincount(code)
-    margin = np.where(often[code], margin, np.minimum(margin, 0))
+    margin = _unless(~often[code], margin)
     index = _first(margin)
     return [
         _verdict(
@@ -359,6 +361,11 @@ def _small(
             extent=f"{often.sum()} of {len(layers)} layers",
         )
     ]
+
+
+def _unless(excluded: np.ndarray | bool, margin: np.ndarray) -> np.ndarray:
+    """Margins, without those that are positive but do not count."""
+    return np.where(excluded & (margin > 0), -np.inf, margin)
 
 
 def _first(margin: np.ndarray) -> int:
@@ -412,7 +419,7 @@ def _on_line(
         measured=line.total[index],
         margin=margin[index],
         at=line.place.where([index]),
-        remedy=_GAIN if regime == "vanishing" else _SHRINK,
+        remedy=_remedy_by_layer(regime, backward=" gradient " in rule),
         extent=f"{line.rate[index]:+.2g} decades a layer",
     )
 
@@ -708,6 +715,11 @@ _SHRINK = (
     "use smaller, variance-scaled or orthogonal initial weights, or normalization; "
     "clipping (`global_clipnorm=1`) tames the updates only"
 )
+_SHORTCUT = (
+    "use smaller initial weights, or residual connections if normalization keeps the "
+    "activations in size: it makes gradients grow on the way back; clipping "
+    "(`global_clipnorm=1`) tames the updates only"
+)
 _CLIP = "use a smaller learning rate or clip the gradient (`global_clipnorm=1`)"
 _STALLED = (
     "if no other verdict of this run names a cause, try other learning rates, and see "
@@ -724,6 +736,12 @@ _REVIVE = (
     "(leaky ReLU, ELU)"
 )
 _LOG_MORE = "log the losses and the weight gradients"
+
+
+def _remedy_by_layer(regime: str, *, backward: bool) -> str:
+    if regime == "vanishing":
+        return _GAIN
+    return _SHORTCUT if backward else _SHRINK
 
 
 def _vanishing_remedy(run: Run) -> str:

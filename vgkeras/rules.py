@@ -25,8 +25,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from vgkeras.logs import KINDS, GradientLog
+from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog
 
+_NUMBERS = set(LAYER_COLUMNS[LAYER_COLUMNS.index("log10_norm") :])
 _PLACE = ["run", "step", "layer"]
 _RESULT = ("fires", "measured", "threshold", "step", "layer")
 _SAGEMAKER = (
@@ -627,6 +628,8 @@ def _rows(log: GradientLog, kind: str = KINDS[0]) -> pd.DataFrame:
     order = np.lexsort([rows[place].to_numpy() for place in reversed(_PLACE)])
     if (np.diff(order) < 0).any():
         rows = rows.iloc[order]
+    if not len(rows):  # a log without layers has no formats either
+        rows = rows.astype(dict.fromkeys(_NUMBERS & set(rows.columns), float))
     return rows.reset_index(drop=True)
 
 
