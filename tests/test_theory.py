@@ -733,3 +733,25 @@ X = [[1.0, 0.0], [0.0, 1.0]]
 def test_bad_arguments_are_named(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_limits_of_huge_scales_are_tiny_and_do_not_raise():
+    for function in (theory.critical_learning_rate, theory.divergence_learning_rate):
+        assert 0 <= function(1e3, 152, units=2) < 1e-300
+
+
+@pytest.mark.parametrize("depth", [2, 3, 10, 51, 152])
+def test_the_scale_that_diverges_is_where_the_verdict_of_a_simulation_turns(depth):
+    edge = theory.divergence_scale(depth, rate=0.01)
+
+    def ends(scale):
+        with np.errstate(all="ignore"):
+            return theory.trajectory(scale, depth, rate=0.01, steps=60)[-1]
+
+    assert np.isfinite(ends(edge * (1 - 1e-6)))
+    assert not np.isfinite(ends(edge * (1 + 1e-6)))
+
+
+def test_one_layer_has_no_scale_that_diverges():
+    with pytest.raises(ValueError, match="`depth` must be at least 2"):
+        theory.divergence_scale(1, rate=0.1)

@@ -366,9 +366,10 @@ def critical_learning_rate(
         0.04
     """
     c, m, k = _check_landscape(scale, depth, units, target, eigenvalue)
+    c = np.float64(c)  # its powers overflow to Inf, they do not raise
     with np.errstate(all="ignore"):
-        own = depth * c ** np.float64(2 * depth - 2)
-        mixed = (depth - 1) * c ** np.float64(depth - 2) * (c**depth - m)
+        own = depth * c ** (2 * depth - 2)
+        mixed = (depth - 1) * c ** (depth - 2.0) * (c**depth - m)
         # One unit has no antisymmetric direction; only differences between layers
         # bend upwards below the target.
         single = max(own + mixed, -mixed / max(depth - 1, 1))
@@ -415,7 +416,7 @@ def divergence_learning_rate(
     c, m, k = _check_landscape(scale, depth, units, target, eigenvalue)
     _checks.check_positive("target", target)
     edge = _escape_rate(depth, m)
-    if c**depth > m:
+    if depth * math.log(c) > math.log(m):  # the power itself may overflow
         edge = min(edge, _bisected(lambda rate: _thrown_out(c, depth, rate, m)))
     return edge / k
 
@@ -484,6 +485,42 @@ def min_trainable_scale(
         else:
             high = middle
     return high
+
+
+def divergence_scale(depth: int, *, rate: float, target: float = 1.0) -> float:
+    """Returns the scale beyond which gradient descent runs away at once.
+
+    The inverse of `divergence_learning_rate`, above the target.
+
+    Args:
+        depth: Number of layers, at least 2: a single layer's start decides nothing.
+        rate: `learning_rate * (2 / output_units) * eigenvalue`.
+        target: What `scale**depth` has to reach, positive.
+
+    Returns:
+        A scale above `target**(1 / depth)`.
+
+    Raises:
+        TypeError: If an argument is not a number of the kind asked for.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> round(divergence_scale(10, rate=0.01), 4)
+        1.3462
+    """
+    depth = _checks.check_positive_int("depth", depth)
+    if depth == 1:
+        raise ValueError(
+            "`depth` must be at least 2. Received: depth=1. One layer is convex."
+        )
+    rate = _checks.check_positive("rate", rate)
+    m = _checks.check_positive("target", target)
+    low, high = 0.0, 700.0 / depth  # logarithms over the target's own scale
+    for _ in range(60):
+        middle = (low + high) / 2
+        s = m ** (1 / depth) * math.exp(middle)
+        low, high = (low, middle) if _thrown_out(s, depth, rate, m) else (middle, high)
+    return m ** (1 / depth) * math.exp(high)
 
 
 def typical_log_growth(units: int, variance_gain: float = 1.0) -> tuple[float, float]:
