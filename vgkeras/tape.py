@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,7 +179,7 @@ def _recorded(
     The instance attribute `call` hides the method of the class for as long as the
     context lasts, whatever way the model reaches its layers.
     """
-    layers = _measured_layers(model)
+    layers = measured_layers(model)
 
     def recorder(layer: keras.layers.Layer) -> Callable:
         original = layer.call
@@ -204,7 +204,7 @@ def _recorded(
             del layer.__dict__["call"]
 
 
-def _measured_layers(model: keras.Model) -> list[keras.layers.Layer]:
+def measured_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """The layers that do the work: those without layers of their own."""
     layers = model._flatten_layers(include_self=False, recursive=True)
     return [
@@ -219,19 +219,32 @@ def _labels(
     model: keras.Model, called: list[keras.layers.Layer]
 ) -> list[tuple[int, str, str]]:
     """Names the rows; layers count from 1 in the order of their first call."""
-    order = list(dict.fromkeys([*called, *_measured_layers(model)]))
-    numbers = {id(layer): number for number, layer in enumerate(order, start=1)}
-    owners = {id(v): numbers[id(layer)] for layer in order for v in layer.variables}
-    weight, activation, activation_gradient = KINDS
-    weights = [
-        (owners.get(id(v), 0), _short(v.path, model), weight)
-        for v in model.trainable_variables
-    ]
+    _, activation, activation_gradient = KINDS
+    numbers = numbered(model, called)
     outputs = [(numbers[id(la)], _short(la.path or la.name, model)) for la in called]
     return [
-        *weights,
+        *weight_labels(model, called, model.trainable_variables),
         *((number, name, activation) for number, name in outputs),
         *((number, name, activation_gradient) for number, name in outputs),
+    ]
+
+
+def numbered(model: keras.Model, called: list[keras.layers.Layer]) -> dict[int, int]:
+    """The number of each layer, by its `id`: in the order of the first calls."""
+    order = dict.fromkeys([*called, *measured_layers(model)])
+    return {id(layer): number for number, layer in enumerate(order, start=1)}
+
+
+def weight_labels(
+    model: keras.Model, called: list[keras.layers.Layer], variables: Iterable[Any]
+) -> list[tuple[int, str, str]]:
+    """Names the gradients of variables; layer 0 is that of a variable of no layer."""
+    numbers = numbered(model, called)
+    layers = [*called, *measured_layers(model)]
+    owners = {id(v): numbers[id(layer)] for layer in layers for v in layer.variables}
+    return [
+        (owners.get(id(v), 0), _short(getattr(v, "path", v.name), model), KINDS[0])
+        for v in variables
     ]
 
 
