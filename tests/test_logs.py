@@ -683,3 +683,50 @@ def test_a_small_file_that_unpacks_to_much_is_refused_before_it_does(bomb):
             logs.load(content, max_bytes=100_000_000)
 
     assert peak_of(act) < 50_000_000
+
+
+def test_a_file_larger_than_its_log_may_be_is_not_read_to_its_end():
+    endless = EndlessFile()
+
+    with pytest.raises(ValueError, match=r"at most 5,000 bytes .*takes 5,001 bytes"):
+        logs.load(endless, max_bytes=5000)
+
+    assert endless.given == 5001
+
+
+class EndlessFile:
+    given = 0
+
+    def read(self, size):
+        self.given += size
+        return bytes(size)
+
+
+def test_metadata_that_unpacks_to_much_is_refused():
+    content = handmade(pairs={"metadata": b'{"a": [' + b"[]," * 10**5 + b"[]]}"})
+
+    with pytest.raises(ValueError, match="at most 5,000,000 bytes in memory"):
+        logs.load(content, max_bytes=5_000_000)
+
+
+def test_a_log_pays_for_its_file_and_for_all_its_tables_together():
+    plain, with_theory = handmade(), handmade(theory=handmade())
+
+    assert least_that_opens(plain) > len(plain) + 20 * 1000  # pages of the layers
+    assert least_that_opens(with_theory) > 2 * least_that_opens(plain)
+
+
+def least_that_opens(content):
+    """The smallest `max_bytes`, in thousands, with which a log is opened."""
+    for most in range(1000, 10**6, 1000):
+        try:
+            logs.load(content, max_bytes=most)
+        except ValueError:
+            continue
+        return most
+
+
+@pytest.mark.parametrize("most", [0, -1])
+def test_a_limit_must_be_positive(most):
+    with pytest.raises(ValueError, match="`max_bytes` must be a positive integer"):
+        logs.load(b"", max_bytes=most)
