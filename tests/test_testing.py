@@ -30,8 +30,10 @@ def test_the_lessons_small_scale_vanishes_in_every_layer(lesson):
     )
 
     # dL/dW = c^29 on the diagonal for whitened x and y = x; rms = c^29 / sqrt(2)
-    assert "layer 1 (dense_1/kernel) at step 0 vanishes: root mean square 1.3e-09" in text
-    assert "root mean square < 1.0e-07 (SageMaker" in text
+    assert (
+        "layer 1 (dense_1/kernel) at step 0 vanishes: root mean square 1.3e-09" in text
+    )
+    assert "root mean square < 1.0e-07 (NeuroScope" in text
     assert "1.88 decades beyond" in text
     assert "30 of 30 rows are bad" in text
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 
 from vgkeras.logs import KINDS
+from vgkeras.rules import computed_in
 
 _WEIGHT, _ACTIVATION, _GRADIENT = KINDS
-_LIMITS = {  # of normal numbers: lowest and highest power of 2, bits of the mantissa
-    "float16": (-14, 16, 11),
-    "bfloat16": (-126, 128, 8),
-    "float32": (-126, 128, 24),
-    "float64": (-1022, 1024, 53),
-}
-_LOG2 = np.log10(2.0)
 _HEADROOM = 1.0  # decades over the smallest normal number, for a tolerance of 1
 _ROUNDINGS = 10.0  # per layer: what the errors of an output may add up to
 
@@ -56,12 +52,12 @@ def _followed(
     )
     norms = norms[list(KINDS)].sort_index()
     run = runs.set_index("run").loc[norms.index.get_level_values("run")]
-    lowest, highest, digits = _limits(run["dtype"])
+    limits = _limits(run["dtype"]).set_index(norms.index)
     spread = 0.5 * np.log10(_sizes(norms, run))
-    large = norms.add(spread).gt(highest * _LOG2, axis="index")
-    floor = lowest * _LOG2 + _HEADROOM - np.log10(tolerance)
+    large = norms.add(spread).gt(limits["highest"], axis="index")
+    floor = limits["lowest"] + _HEADROOM - np.log10(tolerance)
     fits = ~large & norms.sub(spread).ge(floor, axis="index")
-    error = _residual_error(norms, run, digits)
+    error = _residual_error(norms, run, limits["rounding"])
     fits[_ACTIVATION] = _reached(fits[_ACTIVATION])
     fits[_GRADIENT] &= _at_last(error <= tolerance) & _at_last(~large[_ACTIVATION])
     fits[_GRADIENT] = _reached(fits[_GRADIENT][::-1])[::-1]
@@ -69,12 +65,19 @@ def _followed(
     return norms.where(fits).where(~_after(large.any(axis="columns")))
 
 
-def _limits(dtype: pd.Series) -> list[np.ndarray]:
-    """Lowest and highest exponent and mantissa bits of each row's format."""
-    return [
-        dtype.map({name: values[i] for name, values in _LIMITS.items()}).to_numpy()
-        for i in range(3)
-    ]
+def _limits(dtypes: pd.Series) -> pd.DataFrame:
+    """Base-10 logarithms of the limits of each row's format, and its rounding."""
+    formats = {name: computed_in(name) for name in dtypes.unique()}
+    table = {
+        name: (
+            math.log10(limits.smallest_normal),
+            math.log10(limits.largest),
+            limits.epsilon / 2,
+        )
+        for name, limits in formats.items()
+    }
+    columns = ["lowest", "highest", "rounding"]
+    return pd.DataFrame([table[name] for name in dtypes], columns=columns)
 
 
 def _sizes(norms: pd.DataFrame, run: pd.DataFrame) -> pd.DataFrame:
@@ -88,7 +91,7 @@ def _sizes(norms: pd.DataFrame, run: pd.DataFrame) -> pd.DataFrame:
 
 
 def _residual_error(
-    norms: pd.DataFrame, run: pd.DataFrame, digits: np.ndarray
+    norms: pd.DataFrame, run: pd.DataFrame, rounding: pd.Series
 ) -> pd.Series:
     """Decades by which rounding the outputs changes `outputs - targets`.
 
@@ -96,9 +99,9 @@ def _residual_error(
     """
     size = (run["samples"] * run["output_units"]).to_numpy()
     residual = norms[_GRADIENT] + np.log10(size / 2)
-    rounding = _ROUNDINGS * run["depth"].to_numpy() * 2.0**-digits
+    roundings = _ROUNDINGS * run["depth"].to_numpy() * rounding
     with np.errstate(over="ignore", invalid="ignore"):
-        return 10 ** (norms[_ACTIVATION] - residual) * rounding / np.log(10)
+        return 10 ** (norms[_ACTIVATION] - residual) * roundings / np.log(10)
 
 
 def _at_last(values: pd.Series) -> pd.Series:

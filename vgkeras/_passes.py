@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from vgkeras import tape, theory, training
-from vgkeras.logs import KINDS
+from vgkeras import tape
 from vgkeras.tape import check_model as check_model
 
 
@@ -32,37 +30,6 @@ def measured(model: keras.Model, x: Any, y: Any, loss: Any) -> pd.DataFrame:
     build(model, x)
     with unchanged(model):
         return tape.gradient_norms(model, x, y, loss=total)
-
-
-def closed_form(
-    model: keras.Model, x: Any, y: Any
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The norms that theory gives a stack of scaled identities, and its sizes.
-
-    Returns:
-        A frame `layer, kind, log10_norm`, and the columns `depth, units,
-        output_units, samples, dtype` of a run.
-    """
-    kernels = training._linear_kernels(model)
-    scale = training._identity_scale(kernels)
-    if scale is None:
-        raise ValueError(
-            "`log_or_model` must be a stack that theory covers: linear `Dense` layers "
-            "without bias, their kernels a scaled identity. Received: "
-            f"{model.name!r}. `vgkeras.build_stack(depth=10, scale=0.9)` makes one."
-        )
-    x, y = (keras.ops.convert_to_numpy(part).astype(np.float64) for part in (x, y))
-    form = theory.closed_form(
-        scale, len(kernels), x, y, last_kernel=kernels[-1].astype(np.float64)
-    )
-    columns = {kind: getattr(form, f"log10_{kind}") for kind in KINDS}
-    norms = pd.DataFrame(columns, index=range(1, len(kernels) + 1))
-    norms = norms.rename_axis("layer").melt(
-        var_name="kind", value_name="log10_norm", ignore_index=False
-    )
-    sizes = {"depth": len(kernels), "units": x.shape[1], "output_units": y.shape[1]}
-    format_ = dtype(model).removeprefix("mixed_")
-    return norms.reset_index(), {**sizes, "samples": len(x), "dtype": format_}
 
 
 def dtype(model: keras.Model) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import numbers
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vgkeras import _checks, _expected, _failures, _profiles
+from vgkeras import _checks, _expected, _failures, _profiles, theory
 from vgkeras._failures import decades, number
+from vgkeras.diagnosis import SMALL_GRADIENT
 from vgkeras.logs import KINDS, LOSS_COLUMNS, RUN_COLUMNS, GradientLog
-from vgkeras.theory import LEARNED
+from vgkeras.rules import RULES
 
-VANISHING = 1e-7  # mean magnitude: SageMaker VanishingGradient, DeepDiagnosis
-EXPLODING = 5.0  # norm of the gradient of one variable: NeuroScope
+VANISHING = SMALL_GRADIENT  # root mean square
+EXPLODING = RULES["neuroscope_exploding_layer"].threshold  # norm of one variable
 RECORD_VARIABLE = "VGKERAS_RECORD_PROFILES"
 _GRADIENT = (KINDS[0],)
 
@@ -139,20 +140,20 @@ def assert_not_vanishing(
     steps: int | Iterable[int] | None = None,
     exclude: Iterable[str | int] = (),
 ) -> None:
-    """Asserts that the mean magnitude of every gradient reaches a threshold.
+    """Asserts that the root mean square of every gradient reaches a threshold.
 
-    The mean magnitude is that of all elements of one gradient, as published rules
-    have it; a ratio of the first layer to the last is not, since it calls a deep
-    linear stack healthy whose gradients all vanish alike. Steps of a log at which
-    the loss is down to 1% (`vgkeras.theory.LEARNED`) are not looked at: there the
-    gradient is small because the model has learned. A gradient that is `None` is
-    for `assert_gradients_connected`.
+    It is that of the elements of one gradient that are not exactly 0: most rows of an
+    embedding have none. The threshold is that of `vgkeras.diagnose`. A ratio of first
+    to last layer would call a deep linear stack healthy, whose gradients all vanish
+    alike. Steps of a log at which the loss is down to 1% are not looked at: there the
+    gradient is small because the model has learned. A gradient that is `None` is for
+    `assert_gradients_connected`.
 
     Args:
         log_or_model: See `assert_gradients_finite`, as for every other argument.
         x: Inputs of the model.
         y: Targets.
-        threshold: Smallest mean magnitude allowed. Default 1e-7.
+        threshold: Smallest root mean square allowed. Default 1e-7.
         loss: A Keras loss, its name, a callable, or one for each output.
         kinds: Kinds of rows that are looked at.
         steps: The step or steps of a log to look at.
@@ -168,7 +169,8 @@ def assert_not_vanishing(
         >>> testing.assert_not_vanishing(model, x, y)  # doctest: +SKIP
 
     Reference:
-        [Amazon SageMaker Debugger, VanishingGradient](https://docs.aws.amazon.com/sagemaker/latest/dg/vanishing-gradient.html).
+        `vgkeras.rules`: NeuroScope; SageMaker and DeepDiagnosis have the same number
+        for the mean magnitude.
     """
     line = math.log10(_checks.check_positive("threshold", threshold))
     log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
@@ -217,6 +219,9 @@ def assert_not_exploding(
 
     Example:
         >>> testing.assert_not_exploding(model, x, y, threshold=100)  # doctest: +SKIP
+
+    Reference:
+        `vgkeras.rules`: NeuroScope, for one layer.
     """
     line = math.log10(_checks.check_positive("threshold", threshold))
     log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
@@ -397,6 +402,161 @@ def assert_matches_profile(
     _check(log, rule, _compared(rows, tolerance))
 
 
+def assert_gradients_match_numeric(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    loss: Any = "mse",
+    tolerance: float = 1e-4,
+    directions: int | Mapping[str, Any] = 2,
+    seed: int = 0,
+    training: bool = True,
+    exclude: Iterable[str | int] = (),
+) -> pd.DataFrame:
+    """Asserts that the gradients of the tape are those of finite differences.
+
+    Compared is, for each trainable variable, the derivative along a direction: the
+    tape's gradient times a unit vector `v`, and the central difference of the model
+    at `w + t v` and `w - t v`. Every entry of a gradient counts in it. The chain rule
+    is checked in two parts, the loss by the outputs, and the outputs by each variable
+    with the weights that the loss gives them: a gradient of 1e-40 can be checked that
+    way although the loss is of size 1.
+
+    Both sides are computed in float64, whatever the format of the model, from the
+    values that it holds: what is tested is the formula, not its rounding. Variables
+    and policies are put in place for this and back afterwards; the model need not be
+    cloned and does not change. Seeds are fixed: a `Dropout` drops the same units in
+    every call, a `BatchNormalization` normalizes by the batch if `training`.
+
+    At a kink, such as `relu` of exactly 0, there is no derivative; a point a little
+    beside it is compared. Where rounding hides a derivative from differences, as for a
+    bias in front of a batch normalization (it is 0) or behind forty sigmoids, the two
+    need only agree within the error of the differences; the row is not `resolved`.
+
+    It takes two or three calls of the model for each direction. A layer that means to
+    have another gradient, with `stop_gradient` or a straight-through estimator, fails:
+    exclude what is in front of it.
+
+    Args:
+        model: A Keras model of any kind.
+        x: Inputs: an array or tensor, or a list or dict of them.
+        y: Targets, in the structure of the model's outputs.
+        loss: A Keras loss, its name, a callable `(y, y_pred)`, or one for each output.
+        tolerance: Largest difference, relative to the derivatives and to the root mean
+            square of the tape's gradient. With 1e-4 a single entry of the wrong sign
+            is found among some 10**7.
+        directions: Random directions for each variable, or by name of the variable
+            (`"dense_1/kernel"`) a direction or a list of directions in its shape; then
+            only these variables are compared. Lengths do not matter.
+        seed: Seed of the random directions.
+        training: Whether the model is called as in training.
+        exclude: Layers or variables to leave out.
+
+    Returns:
+        A frame with a row per direction: `layer, name, tape, numeric, error, scale,
+        beside_kink, agrees, resolved`; the derivatives along unit vectors, layer 0 is
+        the loss.
+
+    Raises:
+        AssertionError: If they differ, or nothing can be compared.
+        TypeError: If an argument has the wrong type.
+        ValueError: If the model cannot compute in float64 or gives other outputs at
+            each call, or an argument is out of range.
+
+    Example:
+        >>> testing.assert_gradients_match_numeric(model, x, y)  # doctest: +SKIP
+
+    Reference:
+        [Griewank & Walther, 2008](https://doi.org/10.1137/1.9780898717761), on
+        derivatives and their differences.
+    """
+    from vgkeras import _numeric, _passes  # they load TensorFlow
+
+    _passes.check_model(model)
+    _check_data(x, y)
+    labels = _measured(model, x, y, loss, _GRADIENT, None, ()).layers
+    shapes = [tuple(variable.shape) for variable in model.trainable_variables]
+    excluded = _named(labels, exclude)
+    settings = _numeric.Settings(
+        tolerance=_checks.check_positive("tolerance", tolerance),
+        directions=_numeric.check_directions(directions, labels["name"], shapes),
+        seed=_checks.check_non_negative_int("seed", seed),
+        training=bool(training),
+    )
+    rows = _numeric.compared(
+        model, x, y, loss, labels["name"][~excluded].to_dict(), settings
+    )
+    rows["layer"] = rows["index"].map(labels["layer"]).fillna(0).astype(int)
+    columns = ["layer", *rows.columns.difference(["layer", "index"], sort=False)]
+    if not rows["agrees"].all():
+        raise AssertionError(str(_mismatch(rows, settings.tolerance)))
+    if not (rows["resolved"] & rows["scale"].gt(0) & rows["index"].ge(0)).any():
+        raise AssertionError(_NOTHING_RESOLVED)
+    return rows[columns]
+
+
+_NOTHING_RESOLVED = (
+    "No gradient can be compared with finite differences: each is 0, or too small for "
+    "differences in float64 to resolve. Use other data, targets that the outputs do "
+    "not meet exactly, or a model that is less deep."
+)
+
+
+def _mismatch(rows: pd.DataFrame, tolerance: float) -> _failures.Failure:
+    """The text about the first direction in which tape and differences disagree."""
+    bad = rows["agrees"].eq(False)
+    first = rows[bad].iloc[0]
+    off = abs(first["tape"] - first["numeric"]) / first["scale"]
+    place = f"layer {first['layer']} ({first['name']})"
+    if first["index"] < 0:
+        place = f"the {first['name']}"
+    beyond = (
+        "" if math.isnan(off) else f", {decades(math.log10(off / tolerance))} beyond"
+    )
+    columns = {
+        "layer": rows["layer"].astype("str").mask(rows["index"] < 0, "-").tolist(),
+        "name": rows["name"].tolist(),
+        "tape": rows["tape"].map("{:+.6e}".format).tolist(),
+        "numeric": rows["numeric"].map("{:+.6e}".format).tolist(),
+        "error": rows["error"].map("{:.0e}".format).tolist(),
+        "tape / numeric": _ratios(rows),
+    }
+    return _failures.Failure(
+        problem=f"The gradient of {place} does not match finite differences: the tape "
+        f"says {first['tape']:+.3e}, differences say {first['numeric']:+.3e}.",
+        details=[
+            f"Rule: |tape - numeric| <= {tolerance:g} of the larger, or of the root "
+            "mean square of the gradient; derivatives along a unit vector, in float64.",
+            f"Measured: {off:.1e}{beyond}; {bad.sum()} of {len(rows)} rows are bad (>)."
+            f"{_culprit(rows[bad])}",
+        ],
+        header=list(columns),
+        rows=list(zip(*columns.values(), strict=True)),
+        bad=bad.tolist(),
+        focus=int(bad.to_numpy().argmax()),
+        way_out="Way out: correct the formula, of a `tf.custom_gradient` or a loss; "
+        "exclude what is meant to have another gradient than its derivative.",
+    )
+
+
+def _culprit(bad: pd.DataFrame) -> str:
+    """Where a wrong formula is: it spoils all gradients in front of it."""
+    if (bad["index"] < 0).any():
+        return ""
+    last = bad.iloc[bad["layer"].to_numpy().argmax()]
+    return (
+        f" The last bad layer is {last['layer']} ({last['name']}): the wrong formula "
+        "is in it, or between it and the next one."
+    )
+
+
+def _ratios(rows: pd.DataFrame) -> list[str]:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = rows["tape"] / rows["numeric"]
+    return ratios.map("{:.6g}".format).tolist()
+
+
 def _recorded(log: GradientLog, path: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Reads a profile, or says how to record it, or records it because asked to."""
     name = os.fspath(path)
@@ -464,8 +624,8 @@ class _Rule:
 
 def _source(threshold: float, default: float) -> str:
     sources = {
-        VANISHING: "SageMaker VanishingGradient, DeepDiagnosis",
-        EXPLODING: "NeuroScope, any layer",
+        VANISHING: "NeuroScope; SageMaker and DeepDiagnosis for mean magnitudes",
+        EXPLODING: "NeuroScope, for one layer",
     }
     return f" ({sources[default]})" if threshold == default else ""
 
@@ -622,10 +782,31 @@ def _theory_of(
             "`log_or_model` must have theory. Received: a log without it. Stacks of "
             "scaled identities have one, logged by `vgkeras.train` or `vgkeras.sweep`."
         )
-    from vgkeras import _passes  # loads TensorFlow
-
-    layers, sizes = _passes.closed_form(log_or_model, x, y)
+    layers, sizes = _closed_form(log_or_model, x, y)
     return layers.assign(run=0, step=0), log.runs.assign(**sizes)
+
+
+def _closed_form(model: Any, x: Any, y: Any) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Theory's norms of a stack of scaled identities, `layer, kind, log10_norm`."""
+    from vgkeras import training  # loads TensorFlow
+
+    kernels = training._linear_kernels(model)
+    scale = training._identity_scale(kernels)
+    if scale is None:
+        raise ValueError(
+            "`log_or_model` must be a stack that theory covers: linear `Dense` layers "
+            "without bias, their kernels a scaled identity. Received: "
+            f"{model.name!r}. `vgkeras.build_stack(depth=10, scale=0.9)` makes one."
+        )
+    depth, last = len(kernels), np.asarray(kernels[-1], np.float64)
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    form = theory.closed_form(scale, depth, x, y, last_kernel=last)
+    columns = {kind: getattr(form, f"log10_{kind}") for kind in KINDS}
+    norms = pd.DataFrame(columns, index=pd.RangeIndex(1, depth + 1, name="layer"))
+    rows = norms.melt(var_name="kind", value_name="log10_norm", ignore_index=False)
+    outputs, (samples, units) = y.shape[1], x.shape
+    sizes = {"depth": depth, "units": units, "output_units": outputs}
+    return rows.reset_index(), {**sizes, "samples": samples}
 
 
 def _check_kind(name: str, value: Any) -> str:
@@ -644,11 +825,7 @@ def _as_log(log_or_model: Any, x: Any, y: Any, loss: Any) -> GradientLog:
     from vgkeras import _passes  # loads TensorFlow, which a log does not need
 
     model = _passes.check_model(log_or_model)
-    if x is None or y is None:
-        raise ValueError(
-            "`x` and `y` must be given with a model. "
-            f"Received: x={x!r}, y={y!r}. Give a batch of inputs and targets."
-        )
+    _check_data(x, y)
     layers = _passes.measured(model, x, y, loss).assign(run=0, step=0)
     run = {
         **dict.fromkeys(RUN_COLUMNS, math.nan),
@@ -659,6 +836,17 @@ def _as_log(log_or_model: Any, x: Any, y: Any, loss: Any) -> GradientLog:
     }
     losses = pd.DataFrame(columns=list(LOSS_COLUMNS))
     return GradientLog(pd.DataFrame([run]), losses, layers)
+
+
+def _check_data(x: Any, y: Any) -> None:
+    if x is None or y is None:
+        missing = " and ".join(
+            name for name, value in (("x", x), ("y", y)) if value is None
+        )
+        raise ValueError(
+            "`x` and `y` must be given with a model: a batch of inputs and targets. "
+            f"Received: no {missing}."
+        )
 
 
 def _at_steps(layers: pd.DataFrame, steps: Any) -> pd.DataFrame:
@@ -688,7 +876,7 @@ def _named(layers: pd.DataFrame, exclude: Any, *, strict: bool = True) -> pd.Ser
         if strict and not found.any():
             raise ValueError(
                 "`exclude` must name layers or variables that are there. Received: "
-                f"{entry!r}, which is none of {sorted(set(layers['name']))}."
+                f"{entry!r}, which is none of {list(layers['name'].unique())}."
             )
         gone |= found
     return gone
@@ -730,7 +918,7 @@ def _learned(log: GradientLog) -> pd.Series:
     losses = log.losses.sort_values(["run", "step"], kind="stable")
     first = losses.groupby("run")["loss"].transform(lambda part: part.iloc[0])
     zero = losses["run"].map(log.runs.set_index("run")["loss_zero"])
-    goal = LEARNED * np.fmin(first, zero.astype(float))
+    goal = theory.LEARNED * np.fmin(first, zero.astype(float))
     keys = ["run", "step"]
     done = losses[keys].assign(done=losses["loss"] <= goal).drop_duplicates(keys)
     joined = log.layers[keys].merge(done, on=keys, how="left")
