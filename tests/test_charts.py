@@ -1,5 +1,6 @@
 """Charts, from small logs whose drawing can be worked out in the head."""
 
+import json
 import math
 import re
 import subprocess
@@ -129,7 +130,7 @@ def test_ticks_are_named_in_powers_of_ten():
 
     axis = encoding(chart, "point")["y"]["axis"]
     assert axis["values"] == [-10, -8, -6, -4, -2, 0]
-    assert "'-10': '10⁻¹⁰'" in axis["labelExpr"]
+    assert '"-10": "10⁻¹⁰"' in axis["labelExpr"]
 
 
 def test_measurement_is_points_and_theory_is_dashed_lines():
@@ -546,6 +547,365 @@ def test_heat_map_refuses_a_kind_that_was_not_logged():
         charts.gradient_by_layer_and_step(
             GradientLog(log.runs, log.losses, layers, {}), kind="activation"
         )
+
+
+# --- Somebody's own model ------------------------------------------------------------
+
+
+def own_log(norms=None, *, steps=(0, 1), losses=None, runs=1, kinds=None, sizes=(4, 2)):
+    """A log as of a callback in `model.fit`: no scale, kernels and biases.
+
+    `norms` maps a layer to the norms of its kernel and its bias.
+    """
+    norms = norms or {1: (-2.0, -5.0), 2: (-1.0, -4.0)}
+    log = make_log([losses or [1.0] * len(steps)] * runs, depths=[len(norms)] * runs)
+    log.runs["scale"] = log.runs["loss_zero"] = np.nan
+    log.runs["initializer"] = log.runs["verdict"] = ""
+    log.losses["step"] = list(steps) * runs
+    rows = []
+    for run in range(runs):
+        for step in steps:
+            for layer, pair in norms.items():
+                parts = zip(("kernel", "bias"), pair, sizes, strict=False)
+                for part, norm, size in parts:
+                    row = layer_row(run, step, layer, "weight_gradient", norm)
+                    rows.append({**row, "name": f"block_{layer}/{part}", "size": size})
+                for kind in kinds or ():
+                    row = layer_row(run, step, layer, kind, 0.5)
+                    rows.append({**row, "name": f"block_{layer}", "size": 8})
+    return log.replace(layers=pd.DataFrame(rows), metadata={"origin": "measured"})
+
+
+DRAWN = [
+    charts.loss_by_step,
+    charts.final_loss_by_depth,
+    charts.gradient_by_depth,
+    charts.kinds_by_layer,
+    charts.gradient_by_step,
+    charts.gradient_by_layer_and_step,
+]
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+@pytest.mark.parametrize(
+    "log",
+    [
+        own_log(),
+        own_log(kinds=("activation", "activation_gradient")),
+        own_log({1: (math.nan, math.nan), 2: (math.inf, -math.inf)}),
+        own_log({1: (math.nan, math.nan)}, losses=[math.nan, -1.0]),
+        own_log({layer: (-1.0, -2.0) for layer in range(1, 61)}),
+        own_log(steps=range(7, 2000, 3)),
+        own_log({5: (-1.0, -2.0), 9: (-3.0, -2.0)}),
+        own_log().replace(layers=own_log().layers.drop(columns="size")),
+        own_log().replace(runs=own_log().runs.assign(depth=0)),
+        own_log().replace(runs=own_log().runs.assign(verdict="<script>")),
+    ],
+)
+def test_every_chart_draws_every_log_of_a_model_of_ones_own(draw, log):
+    chart = draw(log)
+
+    assert "nan" not in charts.description(chart).lower().replace("inf or nan", "")
+    assert len(chart.to_dict()["layer"]) > 0
+    assert "null" not in json.dumps(chart.to_dict()["title"])
+
+
+def test_a_run_without_scale_and_initializer_is_called_by_its_number():
+    found = encoding(charts.loss_by_step(own_log(runs=2)), "point")
+
+    assert found["color"]["scale"]["domain"] == ["run 0", "run 1"]
+    assert found["color"]["legend"]["title"] == "run"
+    assert found["tooltip"][0]["title"] == "run"
+
+
+def test_runs_are_ordered_by_number():
+    found = encoding(charts.loss_by_step(own_log(runs=11)), "point")
+
+    assert found["color"]["scale"]["domain"][-2:] == ["run 9", "run 10"]
+
+
+def test_a_long_initializer_is_cut():
+    log = own_log()
+    log.runs["initializer"] = "x" * 1000
+
+    found = encoding(charts.loss_by_step(log), "point")
+
+    assert found["color"]["scale"]["domain"] == ["…" + "x" * 39]
+
+
+def test_kernels_and_biases_differ_in_colour_and_shape():
+    chart = charts.kinds_by_layer(own_log(kinds=("activation", "activation_gradient")))
+
+    drawn = points(chart)
+    kernel, bias = (f"weight gradient ∂L/∂W, {part}" for part in ("kernel", "bias"))
+    assert drawn.loc[drawn["series"] == kernel, "y"].tolist() == [-2.0, -1.0]
+    assert drawn.loc[drawn["series"] == bias, "y"].tolist() == [-5.0, -4.0]
+    found = encoding(chart, "point")
+    assert found["color"]["scale"]["domain"] == [
+        kernel,
+        bias,
+        "activation a",
+        "activation gradient ∂L/∂a",
+    ]
+    for channel in ("color", "shape"):
+        assert len(set(found[channel]["scale"]["range"])) == 4
+
+
+def test_kernels_alone_keep_the_name_of_their_kind():
+    log = own_log({1: (-1.0,), 2: (-2.0,)})
+
+    found = encoding(charts.kinds_by_layer(log), "point")
+
+    assert found["color"]["scale"]["domain"] == ["weight gradient ∂L/∂W"]
+
+
+def test_many_kinds_of_variables_are_not_all_told_apart():
+    log = own_log({layer: (-1.0,) for layer in range(1, 10)})
+    names = [f"block/part_{row}" for row in range(len(log.layers))]
+    log = log.replace(layers=log.layers.assign(name=names))
+
+    drawn = points(charts.kinds_by_layer(log))
+
+    assert drawn["series"].nunique() == 6
+    assert (drawn["series"] == "weight gradient ∂L/∂W, other variables").sum() == 4
+
+
+def test_the_title_names_the_kinds_that_there_are():
+    one, two = own_log(), own_log(kinds=("activation",))
+
+    told = title(charts.kinds_by_layer(one)), title(charts.kinds_by_layer(two))
+
+    assert told[0] == "run 0, depth 2: weight gradient ∂L/∂W, layer by layer"
+    assert told[1] == "run 0, depth 2: two kinds of norm, layer by layer"
+
+
+def test_a_variable_without_gradient_is_flagged_as_such():
+    log = own_log({1: (math.nan, -1.0), 2: (-2.0, math.inf)})
+
+    for chart in (charts.kinds_by_layer(log), charts.gradient_by_step(log)):
+        drawn = points(chart)
+        assert "no gradient" in set(drawn["flag"])
+        assert set(drawn.loc[drawn["flag"] == "no gradient", "value"]) == {
+            "no gradient"
+        }
+        assert "no gradient" in charts.description(chart)
+    lost = points(charts.kinds_by_layer(log)).query("flag == 'Inf or NaN'")
+    assert lost["y"].item() > -1.0
+
+
+def test_the_heat_map_says_in_how_many_layers_there_is_no_gradient():
+    log = own_log({1: (math.nan, -1.0), 2: (-2.0, -1.0), 3: (math.nan, math.nan)})
+
+    chart = charts.gradient_by_layer_and_step(log)
+
+    assert "0.01 in every layer, no gradient in 2 layers" in charts.description(chart)
+    apart = chart.to_dict()["layer"][1]
+    assert apart["encoding"]["color"]["scale"]["domain"] == ["no gradient"]
+
+
+def test_the_heat_map_says_it_if_no_layer_has_a_gradient():
+    chart = charts.gradient_by_layer_and_step(own_log({1: (math.nan, math.nan)}))
+
+    assert "at step 1: no gradient in any layer." in charts.description(chart)
+
+
+def test_the_heat_map_draws_the_largest_variable_of_each_layer_and_says_so():
+    chart = charts.gradient_by_layer_and_step(own_log(sizes=(2, 4)))
+
+    assert heat_rows(chart)["log10"].tolist() == [-5.0, -4.0] * 2
+    assert "Of several tensors in a layer the largest is drawn." in " ".join(
+        chart.title.subtitle
+    )
+
+
+def test_without_sizes_the_first_variable_of_a_layer_is_drawn():
+    log = own_log(sizes=(2, 4))
+
+    chart = charts.gradient_by_layer_and_step(
+        log.replace(layers=log.layers.drop(columns="size"))
+    )
+
+    assert heat_rows(chart)["log10"].tolist() == [-2.0, -1.0] * 2
+
+
+def test_the_heat_map_draws_the_variables_that_are_asked_for():
+    chart = charts.gradient_by_layer_and_step(own_log(), variable="bias")
+
+    assert heat_rows(chart)["log10"].tolist() == [-5.0, -4.0] * 2
+    assert "weight gradient ∂L/∂W (bias)" in title(chart)
+    assert "largest" not in " ".join(chart.title.subtitle)
+
+
+def test_the_heat_map_refuses_a_variable_that_is_not_there():
+    with pytest.raises(
+        ValueError,
+        match=r"`variable` must be one of 'kernel' and 'bias'\. Received: variable='w'",
+    ):
+        charts.gradient_by_layer_and_step(own_log(), variable="w")
+
+
+def test_variables_are_listed_with_the_most_frequent_first():
+    more = own_log({1: (-1.0,), 2: (-1.0, -1.0), 3: (-1.0, -1.0)}).layers
+    assert charts.variables(own_log()) == ["kernel", "bias"]
+    assert charts.variables(own_log().replace(layers=more.iloc[::-1])) == [
+        "kernel",
+        "bias",
+    ]
+    assert charts.variables(own_log().replace(layers=more.iloc[:0])) == []
+
+
+def test_gradient_by_depth_takes_kernels_of_the_lowest_logged_layer():
+    log = own_log({3: (-2.0, -9.0), 4: (-1.0, -9.0)})
+
+    chart = charts.gradient_by_depth(log)
+
+    assert points(chart)["y"].tolist() == [-2.0]
+    told = " ".join(chart.title.subtitle)
+    assert "The lowest logged layer, step 0; layers differ by up to 1 decades." in told
+    assert "Norm of the weight gradient of the lowest logged layer" in (
+        charts.description(chart)
+    )
+
+
+def test_a_chart_of_one_step_takes_the_first_one_that_was_logged():
+    log = own_log(steps=(40, 50))
+
+    for draw in (charts.gradient_by_depth, charts.kinds_by_layer):
+        assert "step 40" in " ".join(draw(log).title.subtitle).lower()
+
+
+def test_gradient_by_step_draws_each_of_few_layers():
+    chart = charts.gradient_by_step(own_log())
+
+    drawn = points(chart)
+    assert drawn.groupby("series")["y"].first().to_dict() == {
+        "1 block_1": -2.0,
+        "2 block_2": -1.0,
+    }
+    assert drawn["step"].tolist() == [0, 0, 1, 1]
+    assert encoding(chart, "point")["color"]["legend"]["title"] == "layer"
+    assert "1 block_1 from 0.01 to 0.01" in charts.description(chart)
+
+
+def test_gradient_by_step_draws_smallest_middle_and_largest_of_many_layers():
+    norms = {layer: (-float(layer), 9.0) for layer in range(1, 12)}
+    norms[4] = (math.nan, 9.0)
+
+    drawn = points(charts.gradient_by_step(own_log(norms)))
+
+    found = drawn[drawn["step"] == 1].set_index("series")
+    assert found["y"].to_dict() == {"largest": -1.0, "middle": -7.0, "smallest": -11.0}
+    assert found.loc["middle", ["layer", "name"]].tolist() == [7, "block_7/kernel"]
+
+
+def test_gradient_by_step_is_thinned_and_keeps_the_last_step():
+    chart = charts.gradient_by_step(own_log(steps=range(5, 10_005)))
+
+    steps = sorted(points(chart)["step"].unique())
+    assert steps == [*range(5, 10_005, 200), 10_004]
+    assert "Every 200th logged step drawn." in " ".join(chart.title.subtitle)
+
+
+def test_gradient_by_step_draws_theory_at_its_own_steps():
+    log = make_log([[1.0]], [-1.0])
+    theory = make_log([[1.0]], [-1.5], origin="theory")
+    later = [theory.layers.assign(step=step) for step in range(120)]
+
+    chart = charts.gradient_by_step(
+        log.replace(theory=theory.replace(layers=pd.concat(later)))
+    )
+
+    assert points(chart)["y"].tolist() == [-1.0, -1.0]
+    assert lines(chart)["step"].unique().tolist() == [*range(0, 120, 3), 119]
+    assert set(points(chart)["series"]) == {"layer 1", "layer 2"}
+
+
+def test_gradient_by_step_refuses_more_than_one_run():
+    with pytest.raises(
+        ValueError, match=r"must hold exactly one run\. Received: 2 runs"
+    ):
+        charts.gradient_by_step(own_log(runs=2))
+
+
+def test_tooltips_name_the_layer_of_a_model_of_ones_own():
+    fields = {
+        draw: [tip["field"] for tip in encoding(draw(own_log()), mark)["tooltip"]]
+        for draw, mark in (
+            (charts.kinds_by_layer, "point"),
+            (charts.gradient_by_step, "point"),
+            (charts.gradient_by_layer_and_step, "rect"),
+        )
+    }
+
+    assert fields[charts.kinds_by_layer][1:3] == ["layer", "name"]
+    assert fields[charts.gradient_by_step][1:4] == ["step", "layer", "name"]
+    assert fields[charts.gradient_by_layer_and_step][:3] == ["step", "layer", "name"]
+    assert "block_1/kernel" in points(charts.kinds_by_layer(own_log()))["name"].tolist()
+
+
+def test_the_lessons_stacks_keep_their_short_tooltips():
+    found = encoding(charts.kinds_by_layer(make_log([[1.0]])), "point")["tooltip"]
+
+    assert [tip["field"] for tip in found] == ["series", "layer", "value", "origin"]
+
+
+def test_few_layers_are_named_on_the_axis_of_the_heat_map():
+    few, many = own_log(), own_log({layer: (-1.0,) for layer in range(1, 22)})
+
+    axes = [
+        encoding(charts.gradient_by_layer_and_step(log), "rect")["y"]["axis"]
+        for log in (few, many)
+    ]
+
+    assert axes[0]["values"] == [1, 2]
+    assert axes[0]["labelExpr"] == '{"1": "1 block_1", "2": "2 block_2"}[datum.value]'
+    assert axes[1] == {}
+
+
+def test_a_name_cannot_break_out_of_an_axis():
+    log = own_log({1: (-1.0,)})
+    bad = '\'"}]; alert(1) \\ {["/kernel'
+    log = log.replace(layers=log.layers.assign(name=bad))
+
+    axis = encoding(charts.gradient_by_layer_and_step(log), "rect")["y"]["axis"]
+
+    listed, rest = json.JSONDecoder().raw_decode(axis["labelExpr"])
+    assert list(listed) == ["1"]
+    assert axis["labelExpr"][rest:] == "[datum.value]"
+
+
+def test_a_negative_loss_is_flagged_and_told_as_it_is():
+    chart = charts.loss_by_step(own_log(losses=[1.0, -0.25]))
+
+    drawn = points(chart).set_index("step")
+    assert drawn.loc[1, ["flag", "value"]].tolist() == ["negative", "-0.25"]
+    assert drawn.loc[1, "y"] < drawn.loc[0, "y"]
+    assert "run 0 from 1 to -0.25" in charts.description(chart)
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+def test_charts_refuse_a_log_without_rows(draw):
+    log = own_log()
+    empty = log.replace(losses=log.losses.iloc[:0], layers=log.layers.iloc[:0])
+
+    with pytest.raises(
+        ValueError,
+        match=r"`log` must hold (losses|layers) of its runs\. Received: none",
+    ):
+        draw(empty)
+
+
+def test_a_long_log_is_drawn_with_no_more_than_a_few_thousand_marks():
+    one, steps = own_log({n: (-1.0, -2.0) for n in range(1, 21)}, steps=(0,)), 10_000
+    rows = one.layers.iloc[np.tile(np.arange(40), steps)]
+    losses = one.losses.iloc[np.zeros(steps, int)].assign(step=range(steps))
+    log = one.replace(
+        losses=losses, layers=rows.assign(step=np.repeat(np.arange(steps), 40))
+    )
+
+    sizes = [len(json.dumps(draw(log).to_dict())) for draw in DRAWN]
+
+    assert max(sizes) < 1_500_000
 
 
 def symbols(chart):

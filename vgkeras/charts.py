@@ -2,13 +2,18 @@
 
 One grammar for all: points are measured, dashed lines are theory, and every size is
 drawn as its base-10 logarithm. A value that has no place on such an axis (exactly 0,
-Inf, NaN, or far outside the drawn range) becomes a flagged mark in a band at the edge.
-Every chart carries a sentence with its numbers: `description(chart)`.
+Inf, NaN, or far outside the drawn range) becomes a flagged mark in a band at the edge,
+and so does a variable that has no gradient. Where a layer has several variables, kernel
+and bias are never mixed: either they differ in colour and shape, or the largest one of
+each layer is drawn, and the subtitle says so. Every chart carries a sentence with its
+numbers: `description(chart)`.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -33,8 +38,11 @@ _COLORS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right")
 _GREY = "#7A8088"
 _ZERO, _NONFINITE = "exactly 0", "Inf or NaN"
+_NONE, _NEGATIVE = "no gradient", "negative"
 _FLAG_SHAPES = {
     _ZERO: "triangle-down",
+    _NONE: "M-1,-0.25H1V0.25H-1Z",
+    _NEGATIVE: "M-1,-0.8H1L0,0.2ZM-1,0.5H1V0.9H-1Z",
     _NONFINITE: "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4"
     "L-0.6,1L-1,0.6L-0.4,0Z",
     "above": "M0,-1L0.9,0.1H0.3V1H-0.3V0.1H-0.9Z",
@@ -45,6 +53,8 @@ _LOSS_VIEW = (-12.0, 12.0)
 _NORM_VIEW = (-60.0, 60.0)
 _COUNTS = alt.Axis(format="d", tickMinStep=1)
 _MOST_POINTS, _MOST_CELLS, _MOST_PANELS = 50, 4000, 12
+_MOST_LINES, _MOST_ROLES, _MOST_NAMED = 6, 5, 20
+_MOST_LETTERS = 40  # of a name
 
 
 def loss_by_step(log: logs.GradientLog) -> Chart:
@@ -54,7 +64,7 @@ def loss_by_step(log: logs.GradientLog) -> Chart:
     band above the axis diverges. How to misread it: a flat curve is not "converged";
     compare its height with the loss it should reach. At most about 50 steps per run
     are drawn, none averaged; the first, the last and the first one off the axis always
-    are.
+    are. A loss below 0 has no logarithm and is flagged.
 
     Args:
         log: Measured, predicted or both. At most 12 depths.
@@ -91,7 +101,9 @@ def final_loss_by_depth(log: logs.GradientLog) -> Chart:
     rows = rows[rows["step"] == rows.groupby("run")["step"].transform("max")]
     rows = rows.assign(line=rows["series"] + " " + rows["seed"].astype(str))
     x = alt.X("depth:Q").title("depth (number of layers)")
-    x = x.scale(type="log", nice=False, padding=14).axis(
+    x = x.scale(
+        type="log" if rows["depth"].min() > 0 else "linear", nice=False, padding=14
+    ).axis(
         values=sorted(rows["depth"].unique().tolist()), format="d", labelOverlap=True
     )
     zero = _log10(log.runs["loss_zero"]).replace([np.inf, -np.inf], np.nan).dropna()
@@ -112,7 +124,7 @@ def final_loss_by_depth(log: logs.GradientLog) -> Chart:
     return _alone(told)
 
 
-def gradient_by_depth(log: logs.GradientLog, step: int = 0) -> Chart:
+def gradient_by_depth(log: logs.GradientLog, step: int | None = None) -> Chart:
     """Draws the weight gradient of layer 1 against the depth of the stack.
 
     How to read it: a straight line is a size that changes by the same factor with
@@ -123,44 +135,49 @@ def gradient_by_depth(log: logs.GradientLog, step: int = 0) -> Chart:
 
     Args:
         log: Measured, predicted or both.
-        step: The logged step to draw. Step 0 is before the first update.
+        step: The logged step to draw. Step 0 is before the first update. `None` for
+            the first one in the log.
 
     Returns:
-        A chart of log10 Frobenius norm of `dL/dW_1` by depth.
+        A chart of log10 Frobenius norm of `dL/dW_1` by depth. Where layer 1 was not
+        logged, the lowest layer that was stands for it.
 
     Raises:
         ValueError: If `log` holds no run or no weight gradient, or did not log `step`.
     """
-    rows = _layer_rows(log, step)
-    rows = _of_kind(rows, "weight_gradient")
-    first = rows[rows["layer"] == 1].assign(
-        log10=lambda table: table["log10_norm"],
-        line=lambda table: table["series"] + " " + table["seed"].astype(str),
-    )
+    rows, step = _layer_rows(log, step)
+    rows, chosen = _largest(_of_kind(rows, "weight_gradient"))
+    lowest = rows.groupby(["origin", "run"])["layer"].transform("min")
+    first = rows[rows["layer"] == lowest]
+    first = first.assign(line=first["series"] + " " + first["seed"].astype(str))
     x = alt.X("depth:Q").title("depth (number of layers)").axis(_COUNTS)
     x = x.scale(nice=False, padding=14)
     chart = _points_over_lines(first, x, y="norm of ∂L/∂W", view=_NORM_VIEW)
     told = _told(
         chart,
         _gradient_title(first, step),
-        _legend_line(first, f"Layer 1, step {step}; {_layer_spread(rows)}."),
+        _legend_line(
+            first, f"{_lowest(first)}, step {step}; {_layer_spread(rows)}. {chosen}"
+        ),
         _gradient_sentence(first, rows, step),
     )
     return _alone(told)
 
 
-def kinds_by_layer(log: logs.GradientLog, step: int = 0) -> Chart:
+def kinds_by_layer(log: logs.GradientLog, step: int | None = None) -> Chart:
     """Draws weight gradients, activations and their gradients, layer by layer.
 
     How to read it: follow one kind from layer 1 (next to the input) to the last layer.
     In a stack of equal square layers the weight gradient is flat, while activations
     and their gradients slope, in opposite directions. How to misread it: by the slope
     of the activations you cannot tell which layer's *weights* learn slowly. At most
-    about 50 layers per kind are drawn as points; the dashed theory has them all.
+    about 50 layers per kind are drawn as points; the dashed theory has them all. Where
+    layers have kernels, biases and more, each has a colour and shape of its own.
 
     Args:
         log: One run, or a few (a panel each; at most 12): `log.select(depth=20)`.
-        step: The logged step to draw. Step 0 is before the first update.
+        step: The logged step to draw. Step 0 is before the first update. `None` for
+            the first one in the log.
 
     Returns:
         A chart of log10 Frobenius norm by layer, a colour and shape per kind.
@@ -169,16 +186,48 @@ def kinds_by_layer(log: logs.GradientLog, step: int = 0) -> Chart:
         ValueError: If `log` holds no run or too many, or did not log `step`.
     """
     _panel_values("runs", log.runs["run"])
-    rows = _layer_rows(log, step).assign(
-        log10=lambda table: table["log10_norm"],
-        series=lambda table: table["kind"].astype(str).map(KIND_LABELS),
-        line=lambda table: table["kind"].astype(str),
+    rows, step = _layer_rows(log, step)
+    rows = rows.assign(line=rows["kind"].astype(str))
+    runs = [run for run in log.runs.itertuples() if (rows["run"] == run.run).any()]
+    return _panels([_kinds_panel(run, rows, step) for run in runs])
+
+
+def gradient_by_step(log: logs.GradientLog) -> Chart:
+    """Draws the weight gradient of one run against the training step.
+
+    How to read it: up to 6 layers have points of their own; of more layers the
+    smallest, the middle and the largest norm at each step are drawn, and the tooltip
+    says which layer that is. How to misread it: a gradient that falls together with
+    the loss is a network that learns; one that is small while the loss stands still is
+    not. At most about 50 logged steps are drawn, none averaged.
+
+    Args:
+        log: Exactly one run, measured, predicted or both.
+
+    Returns:
+        A chart of log10 Frobenius norm of `dL/dW_l` by step. Of a layer with several
+        variables the largest one is drawn.
+
+    Raises:
+        ValueError: If `log` does not hold exactly one run, or no weight gradient.
+    """
+    run = _only_run(log)
+    rows, chosen = _largest(_of_kind(_rows(log, "layers"), "weight_gradient"))
+    drawn, thinned = _logged_steps(rows)
+    drawn = _lines_of_layers(drawn)
+    x = alt.X("step:Q").title("training step").axis(_COUNTS)
+    x = x.scale(nice=False, padding=8)
+    told = _told(
+        _points_over_lines(drawn, x, y="norm of ∂L/∂W", view=_NORM_VIEW, key="layer"),
+        f"{_run_label(run)}: weight gradient by step",
+        _legend_line(drawn, f"{thinned} {chosen}".strip()),
+        _steps_sentence(drawn, run),
     )
-    return _panels([_kinds_panel(run, rows, step) for run in log.runs.itertuples()])
+    return _alone(told)
 
 
 def gradient_by_layer_and_step(
-    log: logs.GradientLog, kind: str = "weight_gradient"
+    log: logs.GradientLog, kind: str = "weight_gradient", variable: str | None = None
 ) -> Chart:
     """Draws one run as a heat map: every layer at every logged step.
 
@@ -190,32 +239,47 @@ def gradient_by_layer_and_step(
     Args:
         log: Exactly one run: `log.select(scale=0.9, depth=20)`.
         kind: One of `vgkeras.logs.KINDS`.
+        variable: Draw the variables whose path ends in this name, e.g. `"bias"`.
+            `None` draws the largest variable of each layer.
 
     Returns:
-        A chart of log10 Frobenius norm (colour) by layer and step. Zeros and
-        non-finite values have colours of their own, outside the scale.
+        A chart of log10 Frobenius norm (colour) by layer and step. Zeros, non-finite
+        values and missing gradients have colours of their own, outside the scale.
 
     Raises:
-        ValueError: If `log` does not hold exactly one run, or `kind` is unknown or
-            was not logged.
+        ValueError: If `log` does not hold exactly one run, `kind` is unknown or was
+            not logged, or no `variable` has that name.
     """
     check_option("kind", kind, logs.KINDS)
-    if len(log.runs) != 1:
-        raise ValueError(
-            f"`log` must hold exactly one run. Received: {len(log.runs)} runs. "
-            "Choose one, e.g. `log.select(scale=0.9, depth=20)`."
-        )
-    rows = _rows(log, "layers").assign(log10=lambda table: table["log10_norm"])
+    run = _only_run(log)
+    rows = _rows(log, "layers")
     rows = _of_kind(rows[rows["origin"] == _origin(log)], kind)
+    if variable is not None:
+        rows = _named(rows, variable)
+    rows, chosen = _largest(rows)
     cells, thinned = _cells(rows)
-    run = next(log.runs.itertuples())
+    what = KIND_LABELS[kind] + (f" ({variable})" if variable else "")
     told = _told(
         _heat_map(_flagged(cells, _NORM_VIEW)),
-        f"{_run_label(run)}: {KIND_LABELS[kind]} by layer and step",
-        thinned,
-        _heat_sentence(rows, KIND_LABELS[kind], run),
+        f"{_run_label(run)}: {what} by layer and step",
+        f"{thinned} {chosen}".strip(),
+        _heat_sentence(rows, what, run),
     )
     return _alone(told)
+
+
+def variables(log: logs.GradientLog) -> list[str]:
+    """Returns what the variables of a log are called within their layers.
+
+    Args:
+        log: Measured, predicted or both.
+
+    Returns:
+        The last parts of the names of all variables with a weight gradient, e.g.
+        `["kernel", "bias"]`: the most frequent first, then in the order of the log.
+    """
+    rows = log.layers[log.layers["kind"] == "weight_gradient"]
+    return _roles(rows).value_counts(sort=True).index.tolist() if len(rows) else []
 
 
 def description(chart: Chart) -> str:
@@ -263,9 +327,11 @@ def _loss_panel(log: logs.GradientLog, rows: pd.DataFrame) -> alt.LayerChart:
 
 def _kinds_panel(run: Any, rows: pd.DataFrame, step: int) -> alt.LayerChart:
     rows = rows[rows["run"] == run.run]
-    stride = math.ceil(run.depth / _MOST_POINTS)
+    rows = rows.assign(series=_kind_series(rows))
+    last = rows["layer"].max()
+    stride = max(math.ceil(last / _MOST_POINTS), 1)
     kept = (rows["layer"] - 1) % stride == 0
-    kept |= (rows["origin"] == "theory") | (rows["layer"] == run.depth)
+    kept |= (rows["origin"] == "theory") | (rows["layer"] == last)
     x = alt.X("layer:Q").title("layer (1 = next to the input)").axis(_COUNTS)
     x = x.scale(nice=False, padding=8)
     chart = _points_over_lines(rows[kept], x, y="norm", view=_NORM_VIEW, key="kind")
@@ -307,7 +373,12 @@ def _rows(log: logs.GradientLog, table: str) -> pd.DataFrame:
     parts = [_with_runs(log, table, _origin(log))]
     if log.theory is not None:
         parts.append(_with_runs(log.theory, table, "theory"))
-    return pd.concat(parts, ignore_index=True)
+    rows = pd.concat(parts, ignore_index=True)
+    if rows.empty:
+        raise ValueError(f"`log` must hold {table} of its runs. Received: none.")
+    if table == "layers":
+        rows["log10"] = rows["log10_norm"]
+    return rows
 
 
 def _origin(log: logs.GradientLog) -> str:
@@ -316,26 +387,46 @@ def _origin(log: logs.GradientLog) -> str:
 
 def _with_runs(log: logs.GradientLog, table: str, origin: str) -> pd.DataFrame:
     runs = log.runs[["run", "depth", "seed"]]
-    runs = runs.assign(series=_series(log.runs), origin=origin)
+    own = log.runs["scale"].isna()
+    runs = runs.assign(series=_series(log.runs), own=own, origin=origin)
     rows = getattr(log, table).merge(runs, on="run")
     return rows.assign(line=rows["run"].astype(str))
 
 
 def _series(runs: pd.DataFrame) -> pd.Series:
-    """What a colour stands for: the scale, or the initializer where there is none."""
-    scales = pd.to_numeric(runs["scale"]).map("{:g}".format)
-    return scales.where(runs["scale"].notna(), runs["initializer"].astype(str))
+    """What a colour stands for: the scale, else the initializer, else the run."""
+    names = [
+        f"{run.scale:g}" if not pd.isna(run.scale) else _start(run)
+        for run in runs.itertuples()
+    ]
+    return pd.Series(names, index=runs.index, dtype="str")
 
 
-def _layer_rows(log: logs.GradientLog, step: int) -> pd.DataFrame:
+def _start(run: Any) -> str:
+    """What a run without a scale is called."""
+    return _cut(str(run.initializer)) if run.initializer else f"run {run.run}"
+
+
+def _only_run(log: logs.GradientLog) -> Any:
+    if len(log.runs) != 1:
+        raise ValueError(
+            f"`log` must hold exactly one run. Received: {len(log.runs)} runs. "
+            "Choose one, e.g. `log.select(scale=0.9, depth=20)`."
+        )
+    return next(log.runs.itertuples())
+
+
+def _layer_rows(log: logs.GradientLog, step: int | None) -> tuple[pd.DataFrame, int]:
+    """The rows of one logged step, and which step that is."""
     rows = _rows(log, "layers")
     logged = sorted(rows["step"].unique().tolist())
+    step = logged[0] if step is None else step
     if step not in logged:
         told = ", ".join(map(str, logged[:8])) + (", ..." if len(logged) > 8 else "")
         raise ValueError(
             f"`step` must be a logged step, one of {told}. Received: step={step!r}."
         )
-    return rows[rows["step"] == step]
+    return rows[rows["step"] == step], step
 
 
 def _of_kind(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
@@ -346,6 +437,90 @@ def _of_kind(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
             f"Received: only {_listed(rows['kind'].unique()) or 'none'}."
         )
     return found
+
+
+def _roles(rows: pd.DataFrame) -> pd.Series:
+    """`kernel` of `dense_1/kernel`: what a variable is to its layer."""
+    names = rows["name"].astype("category")
+    parts = {name: str(name).rsplit("/", 1)[-1] for name in names.cat.categories}
+    return names.astype("str").map(parts)
+
+
+def _named(rows: pd.DataFrame, variable: str) -> pd.DataFrame:
+    found = rows[_roles(rows) == variable]
+    if found.empty:
+        known = list(dict.fromkeys(_roles(rows)))
+        raise ValueError(
+            f"`variable` must be one of {_listed(map(repr, known[:8]))}. "
+            f"Received: variable={variable!r}."
+        )
+    return found
+
+
+def _largest(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """A row per layer and step, of its largest variable, and words if others are out.
+
+    The first one of a layer counts as the largest where sizes are not known.
+    """
+    within = ["origin", "run", "layer"]
+    names = rows.drop_duplicates([*within, "name"])
+    if "size" in names:
+        names = names.sort_values("size", ascending=False, kind="stable")
+    first = names.drop_duplicates(within)[[*within, "name"]]
+    kept = rows.merge(first, on=[*within, "name"])
+    kept = kept.drop_duplicates([*within, "step"])
+    if len(kept) == len(rows):
+        return rows, ""
+    return kept, "Of several tensors in a layer the largest is drawn."
+
+
+def _kind_series(rows: pd.DataFrame) -> pd.Series:
+    """The kinds by name; weight gradients apart by variable, if there are several."""
+    labels = rows["kind"].astype("str").map(KIND_LABELS)
+    weights = rows["kind"] == "weight_gradient"
+    roles = _roles(rows[weights])
+    frequent = roles.value_counts().index.tolist()
+    if len(frequent) < 2:
+        return labels
+    known = set(frequent[:_MOST_ROLES])
+    roles = roles.map(lambda role: _cut(role) if role in known else "other variables")
+    return labels.where(~weights, KIND_LABELS["weight_gradient"] + ", " + roles)
+
+
+def _logged_steps(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """The rows of about 50 logged steps, the last among them, and words on it."""
+    parts, stride = [], 1
+    for _, part in rows.groupby("origin", sort=False):
+        steps = sorted(part["step"].unique().tolist())
+        every = math.ceil(len(steps) / _MOST_POINTS)
+        parts.append(part[part["step"].isin({*steps[::every], steps[-1]})])
+        stride = max(stride, every)
+    told = f"Every {_ordinal(stride)} logged step drawn." if stride > 1 else ""
+    return pd.concat(parts), told
+
+
+def _lines_of_layers(rows: pd.DataFrame) -> pd.DataFrame:
+    """A series per layer or, of many layers, the smallest, middle and largest norm."""
+    layers = rows["layer"].nunique()
+    if layers <= _MOST_LINES:
+        names = [_layer_label(row) for row in rows.itertuples()]
+        return rows.assign(series=names, line=rows["layer"].astype(str))
+    rows = rows[rows["log10"].notna()].sort_values("log10", kind="stable")
+    by_step = rows.groupby(["origin", "step"])
+    place, last = by_step.cumcount(), by_step["log10"].transform("size") - 1
+    picks = {
+        "smallest": place == 0,
+        "middle": place == last // 2,
+        "largest": place == last,
+    }
+    parts = [rows[at].assign(series=name, line=name) for name, at in picks.items()]
+    return pd.concat(parts)
+
+
+def _layer_label(row: Any, most: int = _MOST_LETTERS) -> str:
+    """`2 dense_1`: the number of a layer and, of a model of one's own, its name."""
+    owner = str(row.name).rpartition("/")[0] or str(row.name)
+    return f"{row.layer} {_cut(owner, most)}" if row.own else f"layer {row.layer}"
 
 
 def _panel_values(what: str, values: Iterable[Any]) -> list[Any]:
@@ -409,16 +584,36 @@ def _log10(values: pd.Series) -> pd.Series:
 
 
 def _flagged(rows: pd.DataFrame, view: tuple[float, float]) -> pd.DataFrame:
-    """Adds `flag`: empty for values on the axis, else why they are not; and `value`."""
+    """Adds `flag`: empty for values on the axis, else why they are not; and `value`.
+
+    NaN among losses is a number that got lost; among norms, that there is no tensor:
+    the loss does not depend on that variable.
+    """
     value, (low, high) = rows["log10"], view
+    losses = rows.get("loss")
     reasons = {
+        _NEGATIVE: value.isna() if losses is None else losses < 0,
         _NONFINITE: value.isna() | (value == np.inf),
         _ZERO: value == -np.inf,
         f"above {_power(high)}": value > high,
         f"below {_power(low)}": value < low,
     }
-    flag = np.select(list(reasons.values()), list(reasons), default="")
-    return rows.assign(flag=flag, value=[_number(v) for v in value])
+    names = [_NONE if losses is None else _NEGATIVE, *list(reasons)[1:]]
+    flag = np.select(list(reasons.values()), names, default="")
+    told = [
+        f"{row.loss:.3g}"
+        if why == _NEGATIVE
+        else _NONE
+        if why == _NONE
+        else _number(row.log10)
+        for row, why in zip(rows.itertuples(), flag, strict=True)
+    ]
+    return rows.assign(flag=flag, value=told)
+
+
+def _values(rows: pd.DataFrame) -> list[str]:
+    """The sizes in words: what they are, or why they have no place on the axis."""
+    return _flagged(rows, _NORM_VIEW)["value"].tolist()
 
 
 class _Decades:
@@ -430,7 +625,7 @@ class _Decades:
         self.low = math.floor(min(inside, default=-1.0) + 1e-9)
         self.high = max(math.ceil(max(inside, default=0.0) - 1e-9), self.low + 1)
         at_top = rows["flag"].str.startswith(("above", _NONFINITE))
-        at_bottom = rows["flag"].str.startswith(("below", _ZERO))
+        at_bottom = (rows["flag"] != "") & ~at_top
         self.above = sorted(set(rows.loc[at_top, "series"]))
         self.below = sorted(set(rows.loc[at_bottom, "series"]))
         self.lane = (self.high - self.low) / 14
@@ -470,7 +665,7 @@ def _points_over_lines(
     *,
     y: str,
     view: tuple[float, float],
-    key: str = "scale",
+    key: str = "",
     reference: tuple[float, str] | None = None,
 ) -> alt.LayerChart:
     """Measured points over dashed theory, flagged marks in bands at the edges."""
@@ -478,7 +673,9 @@ def _points_over_lines(
     decades = _Decades(rows, reference[0] if reference else None)
     rows = rows.assign(y=[decades.place(row) for row in rows.itertuples()])
     across = x.shorthand.split(":")[0]
-    rows = rows[[across, "y", "series", "line", "origin", "flag", "value"]]
+    key = key or ("scale" if any(map(_is_number, rows["series"])) else "run")
+    rows, names = _with_names(rows, across)
+    rows = rows[[across, "y", "series", "line", "origin", "flag", "value", *names]]
     rows = rows.sort_values(across, kind="stable")
     scale = alt.Scale(domain=decades.domain(), nice=False, zero=False)
     encoding = {
@@ -487,6 +684,7 @@ def _points_over_lines(
         "tooltip": [
             alt.Tooltip("series:N", title=key),
             alt.Tooltip(f"{across}:Q"),
+            *names,
             alt.Tooltip("value:N"),
             alt.Tooltip("origin:N"),
         ],
@@ -494,6 +692,15 @@ def _points_over_lines(
     }
     layers: list[Any] = [*_rules(decades, reference), *_marks(rows, encoding)]
     return alt.LayerChart(layer=layers)
+
+
+def _with_names(rows: pd.DataFrame, across: str) -> tuple[pd.DataFrame, list[str]]:
+    """Layers and names for the tooltips, where they say more than the series."""
+    if "name" not in rows or not rows["own"].any():
+        return rows, []
+    names = [_cut(str(name), _MOST_LETTERS * 2) for name in rows["name"]]
+    fields = [field for field in ("layer", "name") if field != across]
+    return rows.assign(name=names), fields
 
 
 def _marks(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
@@ -533,18 +740,20 @@ def _flag_shape(flag: str) -> str:
 
 def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
     """Colour and shape per series; the flags that occur join the same legend."""
-    kinds = key == "kind"
-    names = list(KIND_LABELS.values()) if kinds else _in_order(rows["series"])
-    first = 3 if kinds else 0  # a kind never has the colour of a scale
-    places = range(first, first + len(names))
+    if key == "kind":
+        names, places = _kinds_in_order(rows["series"])
+    else:
+        names = _in_order(rows["series"])
+        places = list(range(len(names)))
     flags = _in_order(rows.loc[rows["flag"] != "", "flag"])
     colors = [_COLORS[i % 6] for i in places] + [_GREY] * len(flags)
     shapes = [_SHAPES[(i + i // 6) % 6] for i in places]
     shapes += [_flag_shape(flag) for flag in flags]
-    # The names of kinds are long: side by side they would be cut off on a phone.
-    columns = 1 if kinds else 3
-    title = "kind" if kinds else "scale c"
+    # Side by side, long names would be cut off on a phone.
+    columns = 1 if max(map(len, names), default=0) > 14 else 3
+    title = "scale c" if key == "scale" else key
     legend = alt.Legend(orient="bottom", columns=columns, title=title, symbolOpacity=1)
+    legend.labelLimit = 320
     domain = names + flags
     color = alt.Scale(domain=domain, range=colors)
     shape = alt.Scale(domain=domain, range=shapes)
@@ -552,6 +761,25 @@ def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
         "color": alt.Color("series:N", scale=color, legend=legend),
         "shape": alt.Shape("series:N", scale=shape, legend=legend),
     }
+
+
+def _kinds_in_order(series: pd.Series) -> tuple[list[str], list[int]]:
+    """The kinds that occur, and the places of their colours and shapes.
+
+    A kind never has the colour of a scale; the further variables of weight gradients
+    have colours that no kind has.
+    """
+    names: list[str] = []
+    places: list[int] = []
+    further = 2 * len(_COLORS)
+    for place, label in enumerate(KIND_LABELS.values(), 3):
+        for name in dict.fromkeys(series):
+            if name == label or name.startswith(f"{label}, "):
+                first = not any(taken.startswith(label) for taken in names)
+                names.append(name)
+                places.append(place if first else further)
+                further += not first
+    return names, places
 
 
 def _rules(
@@ -571,17 +799,21 @@ def _rules(
 
 def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
     """Cells on the colour scale, and flagged cells in colours outside of it."""
+    cells, names = _with_names(cells, "layer")
     fields = ["step", "step_end", "bottom", "top", "layer", "log10", "flag", "value"]
     on, off = cells["flag"] == "", cells["flag"] != ""
     bottom, top = cells["bottom"].min(), cells["top"].max()
-    steps = alt.Axis(values=sorted(cells["step"].unique().tolist()), labelOverlap=True)
-    numbers = cells[fields].assign(log10=cells["log10"].where(on))
+    drawn = sorted(cells["step"].unique().tolist())
+    steps = alt.Axis(values=drawn, labelOverlap=True) if len(drawn) <= 50 else _COUNTS
+    numbers = cells[[*fields, *names]].assign(log10=cells["log10"].where(on))
     base = alt.Chart(numbers).encode(
         alt.X("step:Q").title("training step").scale(nice=False).axis(steps),
-        alt.Y("bottom:Q").title("layer (1 = next to the input)"),
+        alt.Y("bottom:Q")
+        .title("layer (1 = next to the input)")
+        .axis(_layer_axis(cells)),
         x2=alt.X2("step_end:Q"),
         y2=alt.Y2("top:Q"),
-        tooltip=[alt.Tooltip(f) for f in ("step:Q", "layer:Q", "value:N")],
+        tooltip=[alt.Tooltip(f) for f in ("step:Q", "layer:Q", *names, "value:N")],
     )
     base.encoding.y.scale = alt.Scale(domain=[bottom, top], nice=False, zero=False)
     layers = []
@@ -590,6 +822,15 @@ def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
     if off.any():
         layers.append(_colored_apart(base, cells[off]))
     return alt.layer(*layers).resolve_scale(color="independent")
+
+
+def _layer_axis(cells: pd.DataFrame) -> alt.Axis:
+    """Numbers; with names, where there are few layers of a model of one's own."""
+    rows = cells.drop_duplicates("layer")
+    if len(rows) > _MOST_NAMED or not rows["own"].all():
+        return alt.Axis()
+    names = {row.layer: _layer_label(row, most=14) for row in rows.itertuples()}
+    return alt.Axis(values=sorted(names), labelExpr=_labels(names), labelLimit=120)
 
 
 def _colored(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
@@ -618,7 +859,7 @@ def _colored(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
 
 def _colored_apart(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
     """Colours that viridis does not contain."""
-    known = {_ZERO: "#9E9E9E", _NONFINITE: "#D55E00"}
+    known = {_ZERO: "#9E9E9E", _NONFINITE: "#D55E00", _NONE: "#56B4E9"}
     flags = _in_order(cells["flag"])
     scale = alt.Scale(domain=flags, range=[known.get(f, "#CC79A7") for f in flags])
     legend = alt.Legend(orient="bottom", title="not on the scale")
@@ -628,8 +869,9 @@ def _colored_apart(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
 
 def _labels(names: dict[Any, str]) -> str:
     """A Vega expression that looks a tick's label up."""
-    listed = ", ".join(f"'{tick:g}': '{name}'" for tick, name in names.items())
-    return f"{{{listed}}}[datum.value]"
+    # As JSON: a name out of somebody's file must stay a text in the expression.
+    listed = {f"{tick:g}": name for tick, name in names.items()}
+    return f"{json.dumps(listed, ensure_ascii=False)}[datum.value]"
 
 
 def _told(
@@ -683,11 +925,11 @@ def _deepest_trained(runs: pd.DataFrame) -> str:
 def _loss_sentence(rows: pd.DataFrame, depth: int) -> str:
     told = []
     for name, run in _one_origin(rows):
-        run = run.sort_values("step")
-        first, last = _number(run["log10"].iloc[0]), _number(run["log10"].iloc[-1])
+        first, last = _values(run.sort_values("step").iloc[[0, -1]])
         told.append(f"{_spoken([name])} from {first} to {last}")
     steps = int(rows["step"].max())
-    return f"Loss of stacks of depth {depth} over {steps} steps: {'; '.join(told)}."
+    what = "networks" if rows["own"].any() else "stacks"
+    return f"Loss of {what} of depth {depth} over {steps} steps: {'; '.join(told)}."
 
 
 def _final_loss_sentence(rows: pd.DataFrame) -> str:
@@ -695,9 +937,28 @@ def _final_loss_sentence(rows: pd.DataFrame) -> str:
 
 
 def _gradient_sentence(first: pd.DataFrame, rows: pd.DataFrame, step: int) -> str:
+    where = _lowest(first)
     return (
-        f"Norm of the weight gradient of layer 1 at step {step}. "
+        f"Norm of the weight gradient of {where[0].lower()}{where[1:]} at step {step}. "
         f"{_shallowest_and_deepest(first)}. In each stack {_layer_spread(rows)}."
+    )
+
+
+def _lowest(first: pd.DataFrame) -> str:
+    if (first["layer"] == 1).all():
+        return "Layer 1"
+    return "The lowest logged layer"
+
+
+def _steps_sentence(rows: pd.DataFrame, run: Any) -> str:
+    told = []
+    for name, part in _one_origin(rows):
+        first, last = _values(part.sort_values("step").iloc[[0, -1]])
+        told.append(f"{name} from {first} to {last}")
+    steps = rows["step"]
+    return (
+        f"{_run_label(run)}, norm of the weight gradient from step {steps.min()} to "
+        f"step {steps.max()}: {'; '.join(told)}."
     )
 
 
@@ -705,14 +966,18 @@ def _shallowest_and_deepest(rows: pd.DataFrame) -> str:
     told = []
     for name, part in _one_origin(rows):
         part = part.sort_values("depth")
-        ends = [f"{_number(r.log10)} at depth {r.depth}" for r in part.itertuples()]
+        pairs = zip(_values(part), part["depth"], strict=True)
+        ends = [f"{value} at depth {depth}" for value, depth in pairs]
         told.append(f"{_spoken([name])}: {' and '.join(ends[:: len(ends) - 1 or 1])}")
     return "; ".join(told)
 
 
 def _gradient_title(first: pd.DataFrame, step: int) -> str:
     if step or first["depth"].nunique() == 1:
-        return f"Weight gradient of layer 1 at step {step}, by depth"
+        where = _lowest(first)
+        return (
+            f"Weight gradient of {where[0].lower()}{where[1:]} at step {step}, by depth"
+        )
     found: dict[str, list[str]] = {}
     for name, part in _one_origin(first):
         part = part.sort_values("depth")["log10"].fillna(np.inf)
@@ -745,7 +1010,11 @@ def _kinds_title(run: Any, rows: pd.DataFrame) -> str:
     others = rows[rows["kind"] != "weight_gradient"]
     if _slope(weights) < 1e-3 and _slope(others) > 0.1:
         return f"{_run_label(run)}: weight gradients are flat, the others slope"
-    return f"{_run_label(run)}: three kinds of norm, layer by layer"
+    kinds = list(dict.fromkeys(rows["kind"].astype("str")))
+    if len(kinds) > 1:
+        number = "three" if len(kinds) == 3 else "two"
+        return f"{_run_label(run)}: {number} kinds of norm, layer by layer"
+    return f"{_run_label(run)}: {KIND_LABELS[kinds[0]]}, layer by layer"
 
 
 def _slope(rows: pd.DataFrame) -> float:
@@ -758,25 +1027,32 @@ def _slope(rows: pd.DataFrame) -> float:
 def _kinds_sentence(run: Any, rows: pd.DataFrame, step: int) -> str:
     told = []
     for name, part in _one_origin(rows):
-        part = part.sort_values("layer")["log10"]
-        told.append(f"{name} from {_number(part.iloc[0])} to {_number(part.iloc[-1])}")
-    return (
-        f"{_run_label(run)}, step {step}, from layer 1 to layer {run.depth}: "
-        f"{'; '.join(told)}."
-    )
+        first, last = _values(part.sort_values("layer", kind="stable").iloc[[0, -1]])
+        told.append(f"{name} from {first} to {last}")
+    ends = f"from layer {rows['layer'].min()} to layer {rows['layer'].max()}"
+    return f"{_run_label(run)}, step {step}, {ends}: {'; '.join(told)}."
 
 
 def _heat_sentence(rows: pd.DataFrame, label: str, run: Any) -> str:
     steps = rows["step"]
     parts = []
     for step in dict.fromkeys([steps.min(), steps.max()]):
-        found = rows.loc[rows["step"] == step, "log10"].fillna(np.inf)
-        low, high = _number(found.min()), _number(found.max())
-        over = (
-            f"{low} in every layer" if low == high else f"{low} to {high} over layers"
-        )
-        parts.append(f"at step {step}: {over}")
+        found = rows[rows["step"] == step].sort_values("log10", kind="stable")
+        parts.append(f"at step {step}: {_range_told(found)}")
     return f"{_run_label(run)}, norm of the {label}, {'; '.join(parts)}."
+
+
+def _range_told(rows: pd.DataFrame) -> str:
+    """Smallest and largest of sorted rows, and how many have no gradient."""
+    there = rows[rows["log10"].notna()]
+    missing = rows.loc[rows["log10"].isna(), "layer"].nunique()
+    if there.empty:
+        return f"{_NONE} in any layer"
+    low, high = _values(there.iloc[[0, -1]])
+    told = f"{low} in every layer" if low == high else f"{low} to {high} over layers"
+    if missing:
+        told += f", {_NONE} in {missing} {'layer' if missing == 1 else 'layers'}"
+    return told
 
 
 def _one_origin(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
@@ -786,7 +1062,7 @@ def _one_origin(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
 
 
 def _run_label(run: Any) -> str:
-    named = f"c = {run.scale:g}" if not pd.isna(run.scale) else str(run.initializer)
+    named = _start(run) if pd.isna(run.scale) else f"c = {run.scale:g}"
     return f"{named}, depth {run.depth}"
 
 
@@ -796,10 +1072,15 @@ def _spoken(names: list[str]) -> str:
 
 
 def _in_order(names: Iterable[str]) -> list[str]:
-    """Unique, numbers by size and before words."""
-    return sorted(
-        set(names), key=lambda n: (0, float(n), n) if _is_number(n) else (1, 0, n)
-    )
+    """Unique, numbers by size and before words; `run 2` before `run 10`."""
+    return sorted(set(names), key=_place_in_order)
+
+
+def _place_in_order(name: str) -> tuple[int, float, str]:
+    if _is_number(name):
+        return 0, float(name), name
+    number = re.search(r"\d{1,15}", name)
+    return 1, float(number[0]) if number else 0.0, name
 
 
 def _is_number(name: str) -> bool:
@@ -808,6 +1089,11 @@ def _is_number(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _cut(text: str, most: int = _MOST_LETTERS) -> str:
+    """The end of a name, if it is too long: paths differ in their ends."""
+    return text if len(text) <= most else f"…{text[1 - most :]}"
 
 
 def _listed(values: Iterable[Any]) -> str:
