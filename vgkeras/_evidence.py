@@ -16,8 +16,8 @@ import pandas as pd
 from vgkeras.logs import KINDS, GradientLog
 
 LEARNED = 0.01  # a loss below this share of its start is learned (`theory.judge`)
-IMPROVED = 0.5  # a run of unknown verdict below this share of its first loss learns
-HIGH = 0.9  # a step with a loss above this share of the first has learned nothing yet
+IMPROVED = 0.5  # a run with a last loss below this share of its start learns
+HIGH = 0.9  # a step with a loss above this share of the start has learned nothing yet
 TINY = 1e-6  # counts as learned where the loss of the zero map is unknown
 
 
@@ -114,40 +114,45 @@ class Run:
         """Whether the loss came down to 1%."""
         if self.row["verdict"]:
             return bool(self.row["verdict"] == "trains")
-        return self.last <= max(LEARNED * self.start, self._tiny)
+        return self.last <= self._learned
 
     @property
     def improved(self) -> bool:
-        """Whether it learned, or came down to half if its verdict is unknown."""
-        half = not self.row["verdict"] and self.last <= IMPROVED * self.first
-        return self.learned or half
+        """Whether the loss came down to half, or was learned."""
+        return self.learned or self.last <= self._share(IMPROVED)
 
     @property
     def scaled(self) -> bool:
         """Whether the loss was multiplied for the sake of small gradients."""
         return "lossscale" in str(self.row["optimizer"]).lower().replace("_", "")
 
-    @property
-    def _tiny(self) -> float:
-        return TINY if math.isnan(self.zero_map) else 0.0
-
     def unlearned(self, tensors: Tensors) -> Tensors:
         """The rows of steps whose loss is not learned: an exact 0 is a fault there."""
-        limit = max(LEARNED * self.start, self._tiny)
-        return tensors.where(~(self._loss_at(tensors.step) <= limit))
+        return tensors.where(~(self._loss_at(tensors.step) <= self._learned))
 
     def judged(self, tensors: Tensors) -> Tensors:
         """The rows of steps at which a small gradient is no sign of success.
 
-        Those with a loss about as high as the first; of a run that stalls or diverges
-        all, and of one that learns the first step.
+        Those with a loss about as high as at the start; the first one of a run that
+        learns.
         """
-        if self.row["verdict"] in ("stalls", "diverges"):
-            return tensors
         if self.learned:
             return tensors.where(tensors.step == tensors.step[:1])
-        limit = max(HIGH * self.first, self._tiny)
-        return tensors.where(~(self._loss_at(tensors.step) <= limit))
+        high = self._share(HIGH)
+        return tensors.where(~(self._loss_at(tensors.step) <= high))
+
+    @property
+    def _learned(self) -> float:
+        """The loss that counts as learned; a loss with a sign has none."""
+        if (self.losses < 0).any():
+            return -math.inf
+        if math.isnan(self.zero_map):
+            return max(LEARNED * self.first, TINY)
+        return LEARNED * self.zero_map
+
+    def _share(self, share: float) -> float:
+        """The loss at which `share` of the start is left, whatever its sign."""
+        return self.start - (1 - share) * abs(self.start)
 
     def _loss_at(self, step: np.ndarray) -> np.ndarray:
         """The last loss known at each step; NaN if there is none."""
@@ -186,9 +191,14 @@ def _grouped(rows: pd.DataFrame) -> Iterator[tuple[int, Tensors]]:
     rows = rows.iloc[np.lexsort(keys)]
     numbers, starts = np.unique(rows["run"].to_numpy(), return_index=True)
     everything = _tensors(rows)
-    stops = [*starts[1:], len(rows)]
-    for number, start, stop in zip(numbers.tolist(), starts, stops, strict=True):
-        yield number, Tensors(*(column[start:stop] for column in everything))
+    for number, own in zip(numbers.tolist(), _spans(starts, len(rows)), strict=True):
+        yield number, everything.where(own)
+
+
+def _spans(starts: np.ndarray, count: int) -> list[slice]:
+    """The stretches of `count` rows that begin at `starts`."""
+    stops = [*starts[1:], count]
+    return [slice(*ends) for ends in zip(starts, stops[: len(starts)], strict=True)]
 
 
 def _tensors(rows: pd.DataFrame) -> Tensors:
@@ -233,16 +243,16 @@ def slope(rows: Tensors, decades: float, *, backward: bool = False) -> Slope | N
     rows = rows.where(order)
     begin = np.flatnonzero(np.diff(rows.step, prepend=-1))
     lines, places = [], []
-    for start, stop in zip(begin, [*begin[1:], len(order)], strict=True):
-        count = stop - start
+    for own in _spans(begin, len(order)):
+        norms = rows.log10_norm[own]
+        count = len(norms)
         if count < 3:
             continue
         travelled = np.arange(count) - (count - 1) / 2
-        norms = rows.log10_norm[start:stop]
         rate = (travelled @ norms) / (travelled @ travelled)
         passed = np.flatnonzero(np.abs(norms - norms[0]) > decades)
         lines.append((rate * (count - 1), rate))
-        places.append(start + (int(passed[0]) if len(passed) else count - 1))
+        places.append(own.start + (int(passed[0]) if len(passed) else count - 1))
     if not lines:
         return None
     total, rate = np.array(lines).T

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 
 from vgkeras._checks import check_positive
-from vgkeras._evidence import LEARNED, Run, Slope, Tensors, runs, slope
+from vgkeras._evidence import IMPROVED, Run, Slope, Tensors, runs, slope
 from vgkeras.logs import KINDS, LAYER_COLUMNS, RUN_COLUMNS, GradientLog
-from vgkeras.rules import number_format, weight_format
+from vgkeras.rules import computed_in, stored_in, vanishes_below
 
 REGIMES = (
     "non-finite",
@@ -168,7 +168,7 @@ def diagnose(
       outputs whose square overflows, or a loss of more than 1000 times its start
       (`vgkeras.health.run_verdict`).
     - stalled: the loss lost less than 1% in 10 or more updates.
-    - slow: it lost more, but too little to be learned (`health.run_verdict`).
+    - slow: it lost more, but not half, and the run `"stalls"` (`health.run_verdict`).
 
     The first and the last layer are never compared by their *weight* gradients: those
     are equal in a deep stack of scaled identities, and vanish all the same. The four
@@ -291,7 +291,7 @@ def _subnormal(run: Run) -> list[Verdict]:
     if run.scaled:
         return []  # what is logged was divided by the scale afterwards
     rows = _weights(run)
-    limit = number_format(run.row["dtype"]).smallest_normal
+    limit = computed_in(run.row["dtype"]).smallest_normal
     what = "largest element of the weight gradient"
     remedy = _underflow_remedy(run, forward=False)
     return _small(run, rows, rows.log10_max, limit, "subnormal", what, remedy)
@@ -300,7 +300,7 @@ def _subnormal(run: Run) -> list[Verdict]:
 def _frozen(run: Run) -> list[Verdict]:
     rows = _weights(run)
     rows = rows.where(np.isfinite(rows.update_ratio))
-    limit = weight_format(run.row["dtype"]).rounding
+    limit = stored_in(run.row["dtype"]).epsilon / 2
     with np.errstate(divide="ignore"):
         ratio = np.log10(rows.update_ratio)
     lost = rows.frozen_fraction > rows.zero_fraction + 1e-9
@@ -377,26 +377,19 @@ def _first(margin: np.ndarray) -> int:
 def _by_layer(run: Run) -> list[Verdict]:
     """Decay and growth from layer to layer, forward and backward."""
     found = []
-    for line, ends in zip(
-        _slopes(run),
-        ("last / first activation", "first / last activation gradient"),
-        strict=True,
-    ):
-        if line is not None:
-            lost = np.where(line.whole, -line.total - DECADES, -np.inf)
-            if not (lost > 0).sum() > 0.5 * len(lost):
-                lost = np.minimum(lost, 0)
-            rule = f"log10 of {ends}"
-            found += [
-                _on_line(run, line, lost, "vanishing", f"{rule} < {-DECADES:g}"),
-                _on_line(
-                    run,
-                    line,
-                    line.total - DECADES,
-                    "exploding",
-                    f"{rule} > {DECADES:g}",
-                ),
-            ]
+    ends = ("last / first activation", "first / last activation gradient")
+    for line, what in zip(_slopes(run), ends, strict=True):
+        if line is None:
+            continue
+        lost, won = -line.total - DECADES, line.total - DECADES
+        often = (lost > 0).sum() > 0.5 * len(lost)
+        lost = _unless(~(line.whole & often), lost)
+        won = _unless(line.rate <= math.log10(FACTOR), won)
+        rule = f"log10 of {what}"
+        found += [
+            _on_line(run, line, lost, "vanishing", f"{rule} < {-DECADES:g}"),
+            _on_line(run, line, won, "exploding", f"{rule} > {DECADES:g}"),
+        ]
     return found
 
 
@@ -452,7 +445,7 @@ def _large_output(run: Run) -> list[Verdict]:
     rows = rows.where(~np.isnan(rows.log10_max))
     if not len(rows.step):
         return []
-    limit = math.sqrt(weight_format(run.row["dtype"]).largest)
+    limit = math.sqrt(stored_in(run.row["dtype"]).largest)
     margin = rows.log10_max - math.log10(limit)
     index = _first(margin)
     return [
@@ -495,15 +488,15 @@ def _no_progress(run: Run) -> list[Verdict]:
     if math.isnan(run.zero_map) and len(run.losses):
         begun = float(np.median(run.losses[: max(1, len(run.losses) // 10)]))
     enough = len(run.losses) > FEWEST_STEPS and begun > 0 and run.last >= 0
-    if not enough or run.last > LOSS_GROWTH * begun:
+    if not enough or run.learned or run.last > LOSS_GROWTH * begun:
         return []
     ratio = run.last / begun
     lost = max(1 - ratio, 0.0)
     flat = math.log10(STILL / lost) if lost else math.inf
+    slow = math.log10(ratio / IMPROVED) if ratio else -math.inf
     found = [_loss_verdict(run, "stalled", lost, flat, STILL, _STALLED)]
-    if flat <= 0 and (run.learned or run.row["verdict"] == "stalls"):
-        short = math.log10(ratio / LEARNED) if ratio else -math.inf
-        found.append(_loss_verdict(run, "slow", ratio, short, LEARNED, _SLOW))
+    if flat <= 0 and (slow <= 0 or run.row["verdict"] == "stalls"):
+        found.append(_loss_verdict(run, "slow", ratio, slow, IMPROVED, _SLOW))
     return found
 
 
@@ -647,6 +640,9 @@ def _zero(run: Run) -> Verdict | None:
         return None
     at = rows.where(zero)
     here = np.unique(rows.layer[zero])
+    cause = _cause(run, int(at.step[0]))
+    if cause == "branch" and len(np.unique(rows.step)) == 1:
+        return None  # such a branch wakes with the first update
     return _verdict(
         run,
         "zero",
@@ -654,7 +650,7 @@ def _zero(run: Run) -> Verdict | None:
         threshold=0.0,
         measured=0.0,
         at=at,
-        remedy=_zero_remedy(run, _cause(run, int(at.step[0]))),
+        remedy=_zero_remedy(run, cause),
         extent=f"{len(here)} of {len(np.unique(rows.layer))} layers",
     )
 
@@ -670,7 +666,8 @@ def _to_the_end(rows: Tensors, empty: np.ndarray) -> np.ndarray:
 def _cause(run: Run, step: int) -> str:
     """Why the gradients of a step are 0, as far as activations are logged.
 
-    `"forward"` or `"backward"` underflow, no `"error"` at the output, or `""`.
+    `"forward"` or `"backward"` underflow, no `"error"` at the output, a `"branch"`
+    that lets nothing back while a shortcut past it does, or `""`.
     """
     forward, backward = run.activations.at(step), run.gradients.at(step)
     silent = np.flatnonzero(forward.log10_norm == -math.inf)
@@ -682,6 +679,8 @@ def _cause(run: Run, step: int) -> str:
         return ""
     if lost[0] == 0:
         return "error"
+    if np.isfinite(upward.log10_norm[lost[0] :]).any():
+        return "branch"
     return "backward" if _slid(upward.log10_max[: lost[0]], run) else ""
 
 
@@ -690,7 +689,7 @@ def _slid(log10_max: np.ndarray, run: Run) -> bool:
 
     Units that die give no warning: what goes into them is of ordinary size.
     """
-    floor = math.log10(number_format(run.row["dtype"]).floor)
+    floor = math.log10(vanishes_below(computed_in(run.row["dtype"])))
     before = log10_max[np.isfinite(log10_max)]
     if not len(before):
         return False
@@ -771,6 +770,8 @@ def _zero_remedy(run: Run, cause: str) -> str:
         return f"{told}; {_underflow_remedy(run, forward=cause == 'forward')}"
     if cause == "error":
         return "the loss itself has no slope here, so look at the loss and the targets"
+    if cause == "branch":
+        return "a factor of 0 cuts off this branch, so start it at another value"
     return (
         "see that the inputs and the weights of this layer are not all 0, and log the "
         "activations to tell dead units from underflow"
@@ -778,7 +779,7 @@ def _zero_remedy(run: Run, cause: str) -> str:
 
 
 def _frozen_remedy(verdict: Verdict) -> str:
-    narrow = weight_format(verdict.dtype).rounding > 2.0**-24
+    narrow = stored_in(verdict.dtype).digits < 24
     wider = "keep the weights in float32 (a mixed policy does)"
     cause = wider if narrow else "find out why the gradient is this small"
     if 0 < verdict.margin < 3:
@@ -830,12 +831,13 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, rate: float) -> GradientLog
     _passes.build(model, x)
     with _passes.unchanged(model):
         taped = tape.tape_pass(model, x, y, total)
+        zero_map = _zero_loss(model(x), y, total)
     layers = pd.DataFrame(taped.labels, columns=["layer", "name", "kind"])
     layers[list(tape.STATISTICS)] = tape.statistics(taped.tensors).numpy()
     step = _plain_step(model.trainable_variables, taped.gradients, rate)
     layers = layers.assign(run=0, step=0, size=taped.sizes).join(step)
     return GradientLog(
-        runs=_run_row(layers, _passes.dtype(model), rate),
+        runs=_run_row(layers, _passes.dtype(model), rate, zero_map),
         losses=pd.DataFrame({"run": [0], "step": [0], "loss": [float(taped.loss)]}),
         layers=layers[list(LAYER_COLUMNS)],
     )
@@ -856,7 +858,17 @@ def _plain_step(variables: Any, gradients: Any, rate: float) -> pd.DataFrame:
     return pd.DataFrame({"frozen_fraction": frozen, "update_ratio": ratio})
 
 
-def _run_row(layers: pd.DataFrame, dtype: str, rate: float) -> pd.DataFrame:
+def _zero_loss(outputs: Any, y: Any, total: Callable) -> float:
+    """The loss of answering 0 to everything; NaN if it has none."""
+    import keras
+
+    value = float(total(y, keras.tree.map_structure(keras.ops.zeros_like, outputs)))
+    return value if value >= 0 else math.nan
+
+
+def _run_row(
+    layers: pd.DataFrame, dtype: str, rate: float, zero_map: float
+) -> pd.DataFrame:
     unknown = dict.fromkeys(("run", "units", "output_units", "steps", "samples"), 0)
     row: dict[str, Any] = {**dict.fromkeys(RUN_COLUMNS, ""), **unknown}
     row |= {
@@ -866,7 +878,7 @@ def _run_row(layers: pd.DataFrame, dtype: str, rate: float) -> pd.DataFrame:
         "learning_rate": rate,
         "dtype": dtype,
         "seed": -1,
-        "loss_zero": math.nan,
+        "loss_zero": zero_map,
     }
     return pd.DataFrame([row])
 

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from vgkeras import floats
+from vgkeras._checks import DTYPES
 from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog
 
 _NUMBERS = set(LAYER_COLUMNS[LAYER_COLUMNS.index("log10_norm") :])
@@ -39,52 +40,47 @@ _NEUROSCOPE = "https://pypi.org/project/neuroscope/"
 _CRAFT_BITS = "https://craft-bits.unlocalhosted.com/docs/ml-viz/gradient-decay-explorer"
 
 
-class Format(NamedTuple):
-    """Limits of a number format."""
-
-    smallest_normal: float
-    floor: float  # smallest magnitude that TensorFlow keeps
-    largest: float
-    rounding: float  # largest relative error of rounding: half the spacing above 1
-
-
-def number_format(dtype: str) -> Format:
-    """Returns the limits of a number format, or of what a mixed policy computes in.
-
-    TensorFlow flushes the subnormal numbers of float32, bfloat16 and float64 to zero;
-    float16 is computed through float32 and keeps its own.
+def computed_in(dtype: str) -> floats.Format:
+    """Returns the number format that gradients of `dtype` are computed in.
 
     Args:
-        dtype: `"float16"`, `"bfloat16"`, `"float32"`, `"float64"`, `"mixed_float16"`
-            or `"mixed_bfloat16"`. Anything else is taken for float32.
-
-    Returns:
-        A `Format`.
+        dtype: A format, or the name of a mixed policy. Anything that is neither is
+            taken for float32.
 
     Example:
-        >>> number_format("float32").rounding == 2.0**-24
-        True
+        >>> computed_in("mixed_float16").largest
+        65504.0
     """
     name = str(dtype).removeprefix("mixed_")
-    if name == "bfloat16":
-        return Format(2.0**-126, 2.0**-126, (2 - 2.0**-7) * 2.0**127, 2.0**-8)
-    limits = np.finfo(name if name in ("float16", "float64") else "float32")
-    tiny = float(limits.tiny)
-    floor = float(limits.smallest_subnormal) if name == "float16" else tiny
-    return Format(tiny, floor, float(limits.max), float(limits.eps) / 2)
+    return floats.number_format(name if name in DTYPES else "float32")
 
 
-def weight_format(dtype: str) -> Format:
-    """Returns the limits of the format that the weights are stored in.
+def stored_in(dtype: str) -> floats.Format:
+    """Returns the number format that weights are stored in.
 
     Args:
-        dtype: See `number_format`. A mixed policy stores weights in float32.
+        dtype: See `computed_in`. A mixed policy stores weights in float32.
 
     Example:
-        >>> weight_format("mixed_bfloat16") == number_format("float32")
+        >>> stored_in("mixed_float16").dtype
+        'float32'
+    """
+    return computed_in("float32" if str(dtype).startswith("mixed_") else dtype)
+
+
+def vanishes_below(number_format: floats.Format) -> float:
+    """Returns the magnitude below which TensorFlow makes a result 0.
+
+    Args:
+        number_format: Flushes subnormal results, or rounds them.
+
+    Example:
+        >>> vanishes_below(computed_in("float32")) == 2.0**-126
         True
     """
-    return number_format("float32" if str(dtype).startswith("mixed_") else dtype)
+    if number_format.flushes:
+        return number_format.smallest_normal
+    return number_format.smallest_subnormal / 2
 
 
 @dataclass(frozen=True)
@@ -552,7 +548,9 @@ def norm_prints_as_zero(log: GradientLog) -> pd.DataFrame:
     Squares come first, so this is so at half the depth at which the gradient is 0.
     """
     rows = _rows(log)
-    half = 0.5 * np.log10(_limits(log, rows, "floor"))
+    half = 0.5 * np.log10(
+        _limit(log, rows, lambda name: vanishes_below(computed_in(name)))
+    )
     return _result(log, rows, _power(rows["log10_norm"]), rows["log10_max"] < half)
 
 
@@ -566,7 +564,7 @@ def norm_prints_as_zero(log: GradientLog) -> pd.DataFrame:
 def norm_prints_as_inf(log: GradientLog) -> pd.DataFrame:
     """The norm as a framework computes it is Inf: the sum of squares overflows."""
     rows = _rows(log)
-    half = 0.5 * np.log10(_limits(log, rows, "largest"))
+    half = 0.5 * np.log10(_limit(log, rows, lambda name: computed_in(name).largest))
     norm = rows["log10_norm"]
     return _result(log, rows, _power(norm), norm > half, largest=True)
 
@@ -581,10 +579,8 @@ def norm_prints_as_inf(log: GradientLog) -> pd.DataFrame:
 def below_smallest_normal(log: GradientLog) -> pd.DataFrame:
     """Every element of a gradient is subnormal, or 0; TensorFlow makes it 0."""
     rows = _rows(log)
-    tiny = _limits(log, rows, "smallest_normal")
-    return _result(
-        log, rows, _power(rows["log10_max"]), rows["log10_max"] < np.log10(tiny)
-    )
+    tiny = np.log10(_limit(log, rows, lambda name: computed_in(name).smallest_normal))
+    return _result(log, rows, _power(rows["log10_max"]), rows["log10_max"] < tiny)
 
 
 @_published(
@@ -604,9 +600,9 @@ def update_rounds_away(log: GradientLog) -> pd.DataFrame:
     rows = _rows(log)
     rows = rows[np.isfinite(rows["log10_norm"])]
     lost = rows["frozen_fraction"] > rows["zero_fraction"] + 1e-9
-    rounding = _limits(log, rows, "rounding", stored=True)
+    spacing = _limit(log, rows, lambda name: stored_in(name).epsilon)
     ratio = rows["update_ratio"]
-    return _result(log, rows, ratio, lost & (ratio < rounding))
+    return _result(log, rows, ratio, lost & (ratio < spacing / 2))
 
 
 @_published(
@@ -718,13 +714,11 @@ def _joined(rows: pd.DataFrame) -> pd.DataFrame:
     return joined.rename("log10_norm").reset_index()
 
 
-def _limits(
-    log: GradientLog, rows: pd.DataFrame, limit: str, *, stored: bool = False
+def _limit(
+    log: GradientLog, rows: pd.DataFrame, limit: Callable[[str], float]
 ) -> pd.Series:
     """A limit of the number format of each row's run."""
-    look_up = weight_format if stored else number_format
-    dtypes = log.runs.set_index("run")["dtype"]
-    return rows["run"].map(dtypes.map(lambda name: getattr(look_up(name), limit)))
+    return rows["run"].map(log.runs.set_index("run")["dtype"].map(limit))
 
 
 def _power(logarithm: pd.Series) -> pd.Series:
