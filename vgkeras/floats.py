@@ -225,10 +225,10 @@ def limits(
     first update, with the loss in its own format. (`model.compile(loss="mse")`
     computes the loss in float32 instead.) The modes:
 
-    - `"subnormal"`, `"zero"`: in some layer the largest element is smaller than
-      every normal number, or 0. Where subnormal results are flushed, only the latter.
-    - `"inf"`: in some layer an element is Inf or NaN.
-    - `"frozen"`: `w - learning_rate * gradient == w` in the format, in every layer and
+    - `"subnormal"`, `"zero"`: in the first or last layer the largest element is
+      smaller than every normal number, or 0; only 0 where subnormals are flushed.
+    - `"inf"`: in the first or last layer an element is Inf or NaN.
+    - `"frozen"`: `w - learning_rate * gradient == w` in the format, in both layers,
       for every weight on the diagonal. (Off it the weights are 0, where the numbers
       are so dense that rounding noise moves them.)
     - `"blind"`: `output - target == -target` throughout, so that the loss is, to the
@@ -237,6 +237,8 @@ def limits(
     `"activation"` is that of the last layer; `"gradient_norm"` is what `tf.norm`, which
     squares first, makes of a weight gradient. From the depth given here on, every
     deeper stack fails; a stack that happens to start at its target counts as sound.
+    The order of summation is not TensorFlow's: a sum that lies within its own rounding
+    of a limit, as powers of two may, can make it one layer more or less.
 
     Args:
         scale: The factor of every kernel.
@@ -268,6 +270,11 @@ def limits(
         loss                         -        25         -         -         -
     """
     scale = _checks.check_finite("scale", scale)
+    if flush_to_zero is not None and not isinstance(flush_to_zero, bool):
+        raise TypeError(
+            "`flush_to_zero` must be True, False or None. "
+            f"Received: flush_to_zero={flush_to_zero!r}."
+        )
     arithmetic = _Arithmetic(number_format(dtype), flush_to_zero)
     rate = _checks.check_positive("learning_rate", learning_rate)
     deepest = _checks.check_positive_int("deepest", deepest)
@@ -439,7 +446,7 @@ class _Arithmetic:
         self.narrow = np.dtype(limits.dtype)  # ml_dtypes has registered bfloat16
         self.wide = np.dtype("float64" if limits.dtype == "float64" else "float32")
         self.smallest_normal = limits.smallest_normal
-        self.flushes = limits.flushes if flush_to_zero is None else bool(flush_to_zero)
+        self.flushes = limits.flushes if flush_to_zero is None else flush_to_zero
 
     def rounded(self, values: Any) -> np.ndarray:
         wide = np.asarray(values).astype(self.wide)
