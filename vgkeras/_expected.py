@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from vgkeras.logs import KINDS
+from vgkeras import theory
+from vgkeras.logs import KINDS, GradientLog
 from vgkeras.rules import computed_in
 
 _WEIGHT, _ACTIVATION, _GRADIENT = KINDS
@@ -16,7 +18,10 @@ _ROUNDINGS = 10.0  # per layer: what the errors of an output may add up to
 
 
 def beside_theory(
-    measured: pd.DataFrame, theory: pd.DataFrame, runs: pd.DataFrame, tolerance: float
+    measured: pd.DataFrame,
+    expected: pd.DataFrame,
+    runs: pd.DataFrame,
+    tolerance: float,
 ) -> pd.DataFrame:
     """Rows for which theory has a norm that the number format can follow.
 
@@ -27,7 +32,7 @@ def beside_theory(
 
     Args:
         measured: Rows of the table `layers` of a log.
-        theory: The same of theory, of every kind and layer of each run and step:
+        expected: The same of theory, of every kind and layer of each run and step:
             `run, step, layer, kind, log10_norm`.
         runs: Table with the columns `run, depth, units, output_units, samples, dtype`.
         tolerance: Decades that rounding may not reach.
@@ -35,7 +40,7 @@ def beside_theory(
     Returns:
         Rows of `measured` with the column `theory`, base-10 logarithms.
     """
-    norms = _followed(theory, runs, tolerance).melt(
+    norms = _followed(expected, runs, tolerance).melt(
         value_name="theory", ignore_index=False
     )
     rows = measured.astype({"name": "str", "kind": "str"})
@@ -43,11 +48,49 @@ def beside_theory(
     return rows.merge(norms.dropna().reset_index(), on=keys)
 
 
+def theory_of(
+    log_or_model: Any, x: Any, y: Any, log: GradientLog
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Theory's rows and the runs that they are of."""
+    if log.theory is not None:
+        return log.theory.layers, log.runs
+    if isinstance(log_or_model, GradientLog):
+        raise ValueError(
+            "`log_or_model` must have theory. Received: a log without it. Stacks of "
+            "scaled identities have one, logged by `vgkeras.train` or `vgkeras.sweep`."
+        )
+    layers, sizes = _closed_form(log_or_model, x, y)
+    return layers.assign(run=0, step=0), log.runs.assign(**sizes)
+
+
+def _closed_form(model: Any, x: Any, y: Any) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Theory's norms of a stack of scaled identities, `layer, kind, log10_norm`."""
+    from vgkeras import training  # loads TensorFlow
+
+    kernels = training._linear_kernels(model)
+    scale = training._identity_scale(kernels)
+    if scale is None:
+        raise ValueError(
+            "`log_or_model` must be a stack that theory covers: linear `Dense` layers "
+            "without bias, their kernels a scaled identity. Received: "
+            f"{model.name!r}. `vgkeras.build_stack(depth=10, scale=0.9)` makes one."
+        )
+    depth, last = len(kernels), np.asarray(kernels[-1], np.float64)
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    form = theory.closed_form(scale, depth, x, y, last_kernel=last)
+    columns = {kind: getattr(form, f"log10_{kind}") for kind in KINDS}
+    norms = pd.DataFrame(columns, index=pd.RangeIndex(1, depth + 1, name="layer"))
+    rows = norms.melt(var_name="kind", value_name="log10_norm", ignore_index=False)
+    outputs, (samples, units) = y.shape[1], x.shape
+    sizes = {"depth": depth, "units": units, "output_units": outputs}
+    return rows.reset_index(), {**sizes, "samples": samples}
+
+
 def _followed(
-    theory: pd.DataFrame, runs: pd.DataFrame, tolerance: float
+    expected: pd.DataFrame, runs: pd.DataFrame, tolerance: float
 ) -> pd.DataFrame:
     """Norms by `run, step, layer` and kind; NaN where the format cannot follow."""
-    norms = theory.astype({"kind": "str"}).pivot(
+    norms = expected.astype({"kind": "str"}).pivot(
         index=["run", "step", "layer"], columns="kind", values="log10_norm"
     )
     norms = norms[list(KINDS)].sort_index()

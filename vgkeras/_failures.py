@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from vgkeras._profiles import NEW, RENAMED
+from vgkeras.diagnosis import Verdict
+from vgkeras.logs import KINDS, GradientLog
 
 _SHOWN = 24  # rows of a table that is longer than this are left out
 _EDGE = 4  # rows kept at each end of a long table
@@ -105,6 +112,224 @@ def decades(value: float) -> str:
     if math.isinf(value):
         return "infinitely many decades"
     return f"{value:.2f} decades" if abs(value) >= 0.1 else f"{value:.2g} decades"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The words of one assertion.
+
+    `told` ends the first sentence, about the first bad row; `quantity` is what a
+    threshold is for; `expected` names what norms are compared with.
+    """
+
+    told: Callable[[pd.Series], str]
+    rule: str
+    way_out: str
+    quantity: str = "norm"
+    expected: str = ""
+
+
+def check(log: GradientLog, rule: Rule, rows: pd.DataFrame) -> None:
+    """Raises if a row is bad: about the first run and step that has one.
+
+    Args:
+        log: What was measured.
+        rule: The words.
+        rows: Rows of layers with the columns `bad`; `value`, which the rule is about;
+            `beyond`, decades beyond the threshold, NaN where there is none; and for a
+            comparison `expected` and `note`.
+    """
+    if not rows["bad"].any():
+        return
+    rows = rows.sort_values(["run", "step"], kind="stable")
+    first = rows[rows["bad"]].iloc[0]
+    here = rows[(rows["run"] == first["run"]) & (rows["step"] == first["step"])]
+    raise AssertionError(str(_failure(log, rule, here.reset_index(drop=True))))
+
+
+def _failure(log: GradientLog, rule: Rule, rows: pd.DataFrame) -> Failure:
+    """The text about one step: a variable that is not there comes before a norm."""
+    bad = rows[rows["bad"]]
+    if "note" in bad:
+        bad = bad.sort_values("note", key=lambda note: note.eq(""), kind="stable")
+    first = bad.iloc[0]
+    columns = _columns(rule, rows)
+    return Failure(
+        problem=f"{_place(first)} {rule.told(first)}.",
+        details=[
+            f"Rule: {rule.rule}.{_margin(rule, first)}",
+            _shown(log, rows, first["run"]),
+        ],
+        header=list(columns),
+        rows=list(zip(*columns.values(), strict=True)),
+        bad=rows["bad"].tolist(),
+        focus=int(bad.index[0]),
+        way_out=f"Way out: {rule.way_out}",
+    )
+
+
+def _shown(log: GradientLog, rows: pd.DataFrame, run: int) -> str:
+    """Which rows the table shows."""
+    step = f"step {rows['step'].iloc[0]}" if len(rows) else "no rows"
+    return f"Shown: {_run_told(log, run)}{step}; {_counted(rows)} (>)."
+
+
+def _counted(rows: pd.DataFrame) -> str:
+    """How many rows are bad, and how many of them for a reason of their own."""
+    told = f"{rows['bad'].sum()} of {len(rows)} rows are bad"
+    if "note" not in rows or rows["note"].eq("").all():
+        return told
+    notes = rows["note"].mask(rows["note"].str.startswith(RENAMED), "renamed")
+    counts = notes[rows["bad"]].replace("", "changed").value_counts()
+    return f"{told}: {', '.join(f'{count} {note}' for note, count in counts.items())}"
+
+
+def _place(row: pd.Series) -> str:
+    kinds = dict(zip(KINDS, ("gradient", "activation", "dL/da"), strict=True))
+    return (
+        f"The {kinds[row['kind']]} of layer {row['layer']} ({row['name']}) "
+        f"at step {row['step']}"
+    )
+
+
+def _margin(rule: Rule, first: pd.Series) -> str:
+    """What was measured, and how far beyond the threshold."""
+    value, beyond = first["value"], first["beyond"]
+    if rule.expected and not beyond > 0:
+        return ""
+    measured = decades(value) if rule.expected else number(value)
+    far = "" if math.isnan(beyond) else f", {decades(beyond)} beyond"
+    return f" Measured: {measured}{far if beyond > 0 else ''}."
+
+
+def _run_told(log: GradientLog, number_of_run: int) -> str:
+    """Which of several runs it is, and its number format."""
+    runs = log.runs.set_index("run")
+    if number_of_run not in runs.index:
+        return f"run {number_of_run} (only recorded), "
+    run = runs.loc[number_of_run]
+    if len(log.runs) == 1:
+        return f"{run['dtype']}, "
+    scale = "" if math.isnan(run["scale"]) else f", scale {run['scale']:g}"
+    return f"run {number_of_run} (depth {run['depth']}{scale}, {run['dtype']}), "
+
+
+def check_verdict(log: GradientLog, verdict: Verdict) -> None:
+    """Raises because of a verdict of `diagnose`.
+
+    Args:
+        log: The log that was diagnosed.
+        verdict: What was found.
+    """
+    rows = _rows_of(log.layers, verdict)
+    columns = {
+        "layer": rows["layer"].astype("str").tolist(),
+        "name": rows["name"].tolist(),
+        "norm": rows["log10_norm"].map(number).tolist(),
+        "rms": root_mean_square(rows).map(number).tolist(),
+    }
+    if verdict.rule.startswith("update"):
+        columns["update / weights"] = rows["update_ratio"].map("{:.1e}".format).tolist()
+    margin = verdict.margin
+    beyond = f", {decades(margin)} beyond" if math.isfinite(margin) else ""
+    failure = Failure(
+        problem=str(replace(verdict, remedy="")),
+        details=[
+            f"Rule: {verdict.rule} (vgkeras.diagnose). Measured: "
+            f"{verdict.measured:.3g}{beyond}.",
+            _shown(log, rows, verdict.run),
+        ],
+        header=list(columns),
+        rows=list(zip(*columns.values(), strict=True)),
+        bad=rows["bad"].tolist(),
+        focus=min(rows.index[rows["bad"]], default=0),
+        way_out=f"Way out: {verdict.remedy}.",
+    )
+    raise AssertionError(str(failure))
+
+
+def _rows_of(layers: pd.DataFrame, verdict: Verdict) -> pd.DataFrame:
+    """The rows that a verdict is about: of its run, its step and its kind.
+
+    They have a column `bad`: whether the rule fires there too.
+    """
+    rows = layers[layers["run"] == verdict.run]
+    rows = rows[rows["kind"] == _kind_of(verdict.rule)]
+    if verdict.step is not None:  # or else the last step logged before
+        rows = rows[rows["step"] <= verdict.step]
+    rows = rows[rows["step"] == rows["step"].max()].reset_index(drop=True)
+    tests = {
+        "zero": rows["log10_norm"] == -math.inf,
+        "non-finite": rows["log10_norm"] == math.inf,
+        "subnormal": rows["log10_max"] < _log10(verdict.threshold),
+        "vanishing": root_mean_square(rows) < _log10(verdict.threshold),
+        "exploding": rows["update_ratio"] > verdict.threshold,
+    }
+    own = (rows["layer"] == verdict.layer) & (rows["name"] == verdict.name)
+    by_layer = verdict.rule.startswith(("log10", "largest output", "last loss"))
+    return rows.assign(bad=own if by_layer else own | tests[verdict.regime])
+
+
+def _kind_of(rule: str) -> str:
+    weight, activation, activation_gradient = KINDS
+    if "activation gradient" in rule:
+        return activation_gradient
+    return activation if "activation" in rule or "output" in rule else weight
+
+
+def _log10(value: float) -> float:
+    return math.log10(value) if value > 0 else math.nan
+
+
+def root_mean_square(layers: pd.DataFrame) -> pd.Series:
+    """log10 of the root mean square of the elements that are not exactly 0.
+
+    Zeros are left out: the gradient of an embedding is 0 in all rows but a few. Where
+    no sizes are known, in older logs, it is the largest magnitude instead.
+    """
+    if "size" not in layers:
+        return layers["log10_max"]
+    share = 1 - layers["zero_fraction"].fillna(0.0)
+    elements = (layers["size"] * share).clip(lower=1.0)
+    return layers["log10_norm"] - 0.5 * np.log10(elements)
+
+
+def _columns(rule: Rule, rows: pd.DataFrame) -> dict[str, list[str]]:
+    """The table of a failure, by column title."""
+    columns = {
+        "layer": rows["layer"].astype("str").tolist(),
+        "name": rows["name"].tolist(),
+        "kind": rows["kind"].tolist(),
+    }
+    if rows["kind"].nunique() == 1:
+        del columns["kind"]
+    if rule.expected:
+        return {**columns, **_comparison(rule, rows)}
+    columns["norm"] = rows["log10_norm"].map(number).tolist()
+    if rule.quantity != "norm":
+        columns[rule.quantity] = rows["value"].map(number).tolist()
+    if rows["beyond"].notna().any():
+        columns["decades beyond"] = _signed(rows["beyond"])
+    return columns
+
+
+def _comparison(rule: Rule, rows: pd.DataFrame) -> dict[str, list[str]]:
+    gone = rows["note"].str.endswith("missing")
+    new = rows["note"].isin([NEW, "step is new"])
+    columns = {
+        rule.expected: rows["expected"].map(number).mask(new, "-").tolist(),
+        "measured": rows["log10_norm"].map(number).mask(gone, "-").tolist(),
+        "decades apart": [
+            "" if math.isnan(value) else f"{value:.4f}" for value in rows["value"]
+        ],
+    }
+    if rows["note"].ne("").any():
+        columns["note"] = rows["note"].tolist()
+    return columns
+
+
+def _signed(values: pd.Series) -> list[str]:
+    return ["" if math.isnan(value) else f"{value:+.2f}" for value in values]
 
 
 def _kept(count: int, focus: int) -> list[int]:

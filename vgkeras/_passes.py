@@ -11,7 +11,6 @@ import pandas as pd
 import tensorflow as tf
 
 from vgkeras import tape
-from vgkeras.tape import check_model as check_model
 
 
 def measured(model: keras.Model, x: Any, y: Any, loss: Any) -> pd.DataFrame:

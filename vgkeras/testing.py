@@ -7,26 +7,39 @@ threshold and the measured value, and shows every layer in a table.
 from __future__ import annotations
 
 import math
-import numbers
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from vgkeras import _checks, _expected, _failures, _profiles, theory
-from vgkeras._failures import decades, number
-from vgkeras.diagnosis import SMALL_GRADIENT
-from vgkeras.logs import KINDS, LOSS_COLUMNS, RUN_COLUMNS, GradientLog
-from vgkeras.rules import RULES
+from vgkeras import _checks, _expected, _profiles, theory
+from vgkeras._failures import (
+    Failure,
+    Rule,
+    check,
+    check_verdict,
+    decades,
+    number,
+    root_mean_square,
+)
+from vgkeras._selection import (
+    check_bool,
+    check_data,
+    check_exclude,
+    check_model,
+    check_path,
+    named,
+    selected,
+)
+from vgkeras.diagnosis import diagnose
+from vgkeras.logs import KINDS, GradientLog
 
-VANISHING = SMALL_GRADIENT  # root mean square
-EXPLODING = RULES["neuroscope_exploding_layer"].threshold  # norm of one variable
 RECORD_VARIABLE = "VGKERAS_RECORD_PROFILES"
 _GRADIENT = (KINDS[0],)
+_VANISHING = ("zero", "subnormal", "vanishing")  # regimes of the diagnosis
+_EXPLODING = ("non-finite", "exploding")
 
 
 def assert_gradients_finite(
@@ -66,8 +79,10 @@ def assert_gradients_finite(
         >>> testing.assert_gradients_finite(model, x, y)  # doctest: +SKIP
         >>> testing.assert_gradients_finite(vg.load("fit.parquet"))  # doctest: +SKIP
     """
-    log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
-    rule = _Rule(
+    log = selected(
+        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+    )
+    rule = Rule(
         told=lambda row: "is not finite",
         rule="no element is Inf or NaN (SageMaker ExplodingTensor)",
         way_out="Lower the learning rate or the scale of the kernels, or clip; look "
@@ -75,7 +90,7 @@ def assert_gradients_finite(
     )
     norm = log.layers["log10_norm"]
     rows = log.layers.assign(bad=norm == math.inf, value=norm, beyond=math.nan)
-    _check(log, rule, rows)
+    check(log, rule, rows)
 
 
 def assert_gradients_connected(
@@ -111,8 +126,10 @@ def assert_gradients_connected(
     Example:
         >>> testing.assert_gradients_connected(model, x, y)  # doctest: +SKIP
     """
-    log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
-    rule = _Rule(
+    log = selected(
+        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+    )
+    rule = Rule(
         told=lambda row: (
             "is None: the loss does not depend on it"
             if math.isnan(row["value"])
@@ -124,9 +141,11 @@ def assert_gradients_connected(
         "`stop_gradient`, or numbers below the smallest of the format.",
     )
     norm = log.layers["log10_norm"]
-    zero = (norm == -math.inf).groupby(_identity(log.layers)).transform("all")
+    zero = norm == -math.inf
+    if zero.any():
+        zero = zero.groupby(_identity(log.layers)).transform("all")
     rows = log.layers.assign(bad=norm.isna() | zero, value=norm, beyond=math.nan)
-    _check(log, rule, rows)
+    check(log, rule, rows)
 
 
 def assert_not_vanishing(
@@ -134,56 +153,68 @@ def assert_not_vanishing(
     x: Any = None,
     y: Any = None,
     *,
-    threshold: float = VANISHING,
+    threshold: float | None = None,
     loss: Any = "mse",
-    kinds: Sequence[str] = _GRADIENT,
+    kinds: Sequence[str] | None = None,
     steps: int | Iterable[int] | None = None,
     exclude: Iterable[str | int] = (),
 ) -> None:
-    """Asserts that the root mean square of every gradient reaches a threshold.
+    """Asserts that gradients do not vanish, by the diagnosis or by a threshold.
 
-    It is that of the elements of one gradient that are not exactly 0: most rows of an
-    embedding have none. The threshold is that of `vgkeras.diagnose`. A ratio of first
-    to last layer would call a deep linear stack healthy, whose gradients all vanish
-    alike. Steps of a log at which the loss is down to 1% are not looked at: there the
-    gradient is small because the model has learned. A gradient that is `None` is for
-    `assert_gradients_connected`.
+    By default it fails where `vgkeras.diagnose` finds a run `"vanishing"`,
+    `"subnormal"` or `"zero"`: a root mean square below 1e-7 in a kernel's gradient, or
+    2 decades lost from end to end, as long as the loss has not been learned.
+
+    With a `threshold` the number alone decides, for every variable. It is held against
+    the root mean square of the elements of a gradient that are not exactly 0: most
+    rows of an embedding have none. Steps of a log at which the loss is down to 1% are
+    not looked at: there the gradient is small because the model has learned. A
+    gradient that is `None` is for `assert_gradients_connected`.
 
     Args:
         log_or_model: See `assert_gradients_finite`, as for every other argument.
         x: Inputs of the model.
         y: Targets.
-        threshold: Smallest root mean square allowed. Default 1e-7.
+        threshold: Smallest root mean square allowed, e.g. 1e-7. Default: the rules of
+            the diagnosis.
         loss: A Keras loss, its name, a callable, or one for each output.
-        kinds: Kinds of rows that are looked at.
+        kinds: Kinds of rows that a `threshold` is held against. Default: weight
+            gradients.
         steps: The step or steps of a log to look at.
         exclude: Layers or variables to leave out, e.g. biases that a batch
             normalization makes useless.
 
     Raises:
-        AssertionError: If a gradient is smaller.
+        AssertionError: If gradients vanish.
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range or selects nothing.
 
     Example:
         >>> testing.assert_not_vanishing(model, x, y)  # doctest: +SKIP
+        >>> testing.assert_not_vanishing(log, threshold=1e-5)  # doctest: +SKIP
 
     Reference:
-        `vgkeras.rules`: NeuroScope; SageMaker and DeepDiagnosis have the same number
-        for the mean magnitude.
+        `vgkeras.diagnose` and `vgkeras.rules` say where the numbers come from.
     """
+    if threshold is None:
+        _check_no_kinds(kinds)
+        log = selected(log_or_model, x, y, loss=loss, steps=steps, exclude=exclude)
+        return _check_diagnosis(log, _VANISHING)
     line = math.log10(_checks.check_positive("threshold", threshold))
-    log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
-    rule = _Rule(
+    kinds = _GRADIENT if kinds is None else kinds
+    log = selected(
+        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+    )
+    rule = Rule(
         told=lambda row: f"vanishes: root mean square {number(row['value'])}",
-        rule=f"root mean square < {number(line)}{_source(threshold, VANISHING)}",
+        rule=f"root mean square < {number(line)}",
         quantity="rms",
         way_out="Start closer to an isometry (orthogonal, He or Glorot kernels), add "
-        "shortcuts or normalization, or fewer layers; `threshold=` sets the line.",
+        "shortcuts or normalization, or take fewer layers.",
     )
-    size = _root_mean_square(log.layers)
+    size = root_mean_square(log.layers)
     bad = (size < line) & ~_learned(log)
-    _check(log, rule, log.layers.assign(bad=bad, value=size, beyond=line - size))
+    return check(log, rule, log.layers.assign(bad=bad, value=size, beyond=line - size))
 
 
 def assert_not_exploding(
@@ -191,49 +222,91 @@ def assert_not_exploding(
     x: Any = None,
     y: Any = None,
     *,
-    threshold: float = EXPLODING,
+    threshold: float | None = None,
+    learning_rate: float = 0.01,
     loss: Any = "mse",
-    kinds: Sequence[str] = _GRADIENT,
+    kinds: Sequence[str] | None = None,
     steps: int | Iterable[int] | None = None,
     exclude: Iterable[str | int] = (),
 ) -> None:
-    """Asserts that the norm of every gradient is finite and below a threshold.
+    """Asserts that gradients do not explode, by the diagnosis or by a threshold.
 
-    The norm of a gradient has the unit of the loss: targets in thousands need
-    another threshold than targets of size 1, for which the default is made.
+    By default it fails where `vgkeras.diagnose` finds a run `"exploding"` or
+    `"non-finite"`: an update of more than 10 times the weights, 2 decades gained from
+    end to end, a loss of more than 1000 times its start, Inf or NaN.
+
+    With a `threshold` the number alone decides, for every variable. It is held against
+    Frobenius norms, which have the unit of the loss: targets in thousands need another
+    one than targets of size 1. (NeuroScope calls a layer exploding from 5 on, and many
+    a network that trains.)
 
     Args:
         log_or_model: See `assert_gradients_finite`, as for every other argument.
         x: Inputs of the model.
         y: Targets.
-        threshold: Largest Frobenius norm allowed. Default 5.
+        threshold: Largest norm allowed. Default: the rules of the diagnosis.
+        learning_rate: Of the step of plain SGD that the diagnosis judges a model by;
+            a log has its own updates. The default is that of `keras.optimizers.SGD`.
         loss: A Keras loss, its name, a callable, or one for each output.
-        kinds: Kinds of rows that are looked at.
+        kinds: Kinds of rows that a `threshold` is held against. Default: weight
+            gradients.
         steps: The step or steps of a log to look at.
         exclude: Layers or variables to leave out.
 
     Raises:
-        AssertionError: If a gradient is larger, or Inf or NaN.
+        AssertionError: If gradients explode, or are Inf or NaN.
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range or selects nothing.
 
     Example:
-        >>> testing.assert_not_exploding(model, x, y, threshold=100)  # doctest: +SKIP
+        >>> testing.assert_not_exploding(model, x, y)  # doctest: +SKIP
+        >>> testing.assert_not_exploding(log, threshold=100)  # doctest: +SKIP
 
     Reference:
-        `vgkeras.rules`: NeuroScope, for one layer.
+        `vgkeras.diagnose` and `vgkeras.rules` say where the numbers come from.
     """
+    rate = _checks.check_positive("learning_rate", learning_rate)
+    if threshold is None:
+        _check_no_kinds(kinds)
+        log = selected(
+            log_or_model,
+            x,
+            y,
+            loss=loss,
+            steps=steps,
+            exclude=exclude,
+            learning_rate=rate,
+        )
+        return _check_diagnosis(log, _EXPLODING)
     line = math.log10(_checks.check_positive("threshold", threshold))
-    log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
-    rule = _Rule(
+    kinds = _GRADIENT if kinds is None else kinds
+    log = selected(
+        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+    )
+    rule = Rule(
         told=lambda row: f"explodes: norm {number(row['value'])}",
-        rule=f"norm > {number(line)}{_source(threshold, EXPLODING)}",
+        rule=f"norm > {number(line)}",
         way_out="Scale the targets, lower the scale of the kernels, normalize, or "
-        "clip by norm; `threshold=` sets the line.",
+        "clip by norm.",
     )
     norm = log.layers["log10_norm"]
     rows = log.layers.assign(bad=norm > line, value=norm, beyond=norm - line)
-    _check(log, rule, rows)
+    return check(log, rule, rows)
+
+
+def _check_no_kinds(kinds: Any) -> None:
+    if kinds is not None:
+        raise ValueError(
+            "`kinds` must be left out without a threshold: the diagnosis looks at all "
+            f"kinds. Received: kinds={kinds!r}. Give a `threshold` too."
+        )
+
+
+def _check_diagnosis(log: GradientLog, regimes: tuple[str, ...]) -> None:
+    """Raises about the first verdict of one of the regimes."""
+    for verdict in diagnose(log):
+        if verdict.regime in regimes:
+            check_verdict(log, verdict)
 
 
 def assert_matches_theory(
@@ -277,12 +350,12 @@ def assert_matches_theory(
         >>> testing.assert_matches_theory(model, x, y)  # doctest: +SKIP
     """
     tolerance = _checks.check_positive("tolerance_in_decades", tolerance_in_decades)
-    log = _measured(log_or_model, x, y, "mse", kinds, steps, exclude)
-    theory, runs = _theory_of(log_or_model, x, y, log)
+    log = selected(log_or_model, x, y, kinds=kinds, steps=steps, exclude=exclude)
+    theory, runs = _expected.theory_of(log_or_model, x, y, log)
     rows = _expected.beside_theory(log.layers, theory, runs, tolerance)
     if rows.empty:
         raise AssertionError(_nothing_compared(log))
-    rule = _Rule(
+    rule = Rule(
         told=lambda row: (
             f"does not match theory: norm {number(row['log10_norm'])}, theory "
             f"{number(row['expected'])}"
@@ -294,7 +367,7 @@ def assert_matches_theory(
         expected="theory",
     )
     rows = rows.rename(columns={"theory": "expected"}).assign(note="")
-    _check(log, rule, _compared(rows, tolerance))
+    check(log, rule, _compared(rows, tolerance))
 
 
 def record_profile(
@@ -332,7 +405,10 @@ def record_profile(
     Example:
         >>> testing.record_profile(model, x, y, path="golden.json")  # doctest: +SKIP
     """
-    log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
+    path = check_path(path)
+    log = selected(
+        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+    )
     _profiles.write(log, path)
 
 
@@ -383,23 +459,26 @@ def assert_matches_profile(
         ... )  # doctest: +SKIP
     """
     tolerance = _checks.check_positive("tolerance_in_decades", tolerance_in_decades)
-    log = _measured(log_or_model, x, y, loss, kinds, steps, exclude)
+    path = check_path(path)
+    log = selected(
+        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+    )
     recorded, head = _recorded(log, path)
     recorded = recorded[recorded["kind"].isin(kinds)]
     if steps is not None:
         recorded = recorded[recorded["step"].isin(log.layers["step"])]
-    recorded = recorded[~_named(recorded, exclude, strict=False)]
+    recorded = recorded[~named(recorded, check_exclude(exclude), strict=False)]
     rows = _profiles.joined(recorded, log.layers)
-    rule = _Rule(
+    rule = Rule(
         told=_told_by_profile,
-        rule=f"norms within {decades(tolerance)} of {os.fspath(path)} (recorded with "
+        rule=f"norms within {decades(tolerance)} of {path} (recorded with "
         f"keras {head['versions'].get('keras')} in {', '.join(head['dtypes'])})",
         way_out="If this is intended, record it anew: `record_profile`, or "
         f"{RECORD_VARIABLE}=1 in the environment.",
         expected="recorded",
     )
     rows = rows.rename(columns={"recorded": "expected"})
-    _check(log, rule, _compared(rows, tolerance))
+    check(log, rule, _compared(rows, tolerance))
 
 
 def assert_gradients_match_numeric(
@@ -471,18 +550,18 @@ def assert_gradients_match_numeric(
         [Griewank & Walther, 2008](https://doi.org/10.1137/1.9780898717761), on
         derivatives and their differences.
     """
-    from vgkeras import _numeric, _passes  # they load TensorFlow
+    from vgkeras import _numeric  # loads TensorFlow
 
-    _passes.check_model(model)
-    _check_data(x, y)
-    labels = _measured(model, x, y, loss, _GRADIENT, None, ()).layers
+    check_model("model", "a Keras model", model)
+    check_data(x, y)
+    labels = selected(model, x, y, loss=loss, kinds=_GRADIENT).layers
     shapes = [tuple(variable.shape) for variable in model.trainable_variables]
-    excluded = _named(labels, exclude)
+    excluded = named(labels, check_exclude(exclude))
     settings = _numeric.Settings(
         tolerance=_checks.check_positive("tolerance", tolerance),
         directions=_numeric.check_directions(directions, labels["name"], shapes),
         seed=_checks.check_non_negative_int("seed", seed),
-        training=bool(training),
+        training=check_bool("training", training),
     )
     rows = _numeric.compared(
         model, x, y, loss, labels["name"][~excluded].to_dict(), settings
@@ -503,7 +582,7 @@ _NOTHING_RESOLVED = (
 )
 
 
-def _mismatch(rows: pd.DataFrame, tolerance: float) -> _failures.Failure:
+def _mismatch(rows: pd.DataFrame, tolerance: float) -> Failure:
     """The text about the first direction in which tape and differences disagree."""
     bad = rows["agrees"].eq(False)
     first = rows[bad].iloc[0]
@@ -522,7 +601,7 @@ def _mismatch(rows: pd.DataFrame, tolerance: float) -> _failures.Failure:
         "error": rows["error"].map("{:.0e}".format).tolist(),
         "tape / numeric": _ratios(rows),
     }
-    return _failures.Failure(
+    return Failure(
         problem=f"The gradient of {place} does not match finite differences: the tape "
         f"says {first['tape']:+.3e}, differences say {first['numeric']:+.3e}.",
         details=[
@@ -557,21 +636,20 @@ def _ratios(rows: pd.DataFrame) -> list[str]:
     return ratios.map("{:.6g}".format).tolist()
 
 
-def _recorded(log: GradientLog, path: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _recorded(log: GradientLog, path: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Reads a profile, or says how to record it, or records it because asked to."""
-    name = os.fspath(path)
-    if os.environ.get(RECORD_VARIABLE):
+    if os.environ.get(RECORD_VARIABLE, "0") not in ("", "0"):
         _profiles.write(log, path)
         raise AssertionError(
-            f"Recorded {name} anew, because {RECORD_VARIABLE} is set. Look at what "
+            f"Recorded {path} anew, because {RECORD_VARIABLE} is set. Look at what "
             "changed, and run the test again without it."
         )
     try:
         return _profiles.read(path)
     except FileNotFoundError as error:
         raise AssertionError(
-            f"There is no profile {name} yet. Record it with the same arguments, "
-            f"`vgkeras.testing.record_profile(..., path={name!r})`, or by running the "
+            f"There is no profile {path} yet. Record it with the same arguments, "
+            f"`vgkeras.testing.record_profile(..., path={path!r})`, or by running the "
             f"test once with {RECORD_VARIABLE}=1 in the environment."
         ) from error
 
@@ -607,308 +685,12 @@ def _nothing_compared(log: GradientLog) -> str:
     )
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """The words of one assertion.
-
-    `told` ends the first sentence, about the first bad row; `quantity` is what a
-    threshold is for; `expected` names what norms are compared with.
-    """
-
-    told: Callable[[pd.Series], str]
-    rule: str
-    way_out: str
-    quantity: str = "norm"
-    expected: str = ""
-
-
-def _source(threshold: float, default: float) -> str:
-    sources = {
-        VANISHING: "NeuroScope; SageMaker and DeepDiagnosis for mean magnitudes",
-        EXPLODING: "NeuroScope, for one layer",
-    }
-    return f" ({sources[default]})" if threshold == default else ""
-
-
-def _check(log: GradientLog, rule: _Rule, rows: pd.DataFrame) -> None:
-    """Raises if a row is bad: about the first run and step that has one.
-
-    Args:
-        log: What was measured.
-        rule: The words.
-        rows: Rows of layers with the columns `bad`; `value`, which the rule is about;
-            `beyond`, decades beyond the threshold, NaN where there is none; and for a
-            comparison `expected` and `note`.
-    """
-    if not rows["bad"].any():
-        return
-    rows = rows.sort_values(["run", "step"], kind="stable")
-    first = rows[rows["bad"]].iloc[0]
-    here = rows[(rows["run"] == first["run"]) & (rows["step"] == first["step"])]
-    raise AssertionError(str(_failure(log, rule, here.reset_index(drop=True))))
-
-
-def _failure(log: GradientLog, rule: _Rule, rows: pd.DataFrame) -> _failures.Failure:
-    """The text about one step: a variable that is not there comes before a norm."""
-    bad = rows[rows["bad"]]
-    if "note" in bad:
-        bad = bad.sort_values("note", key=lambda note: note.eq(""), kind="stable")
-    first = bad.iloc[0]
-    columns = _columns(rule, rows)
-    return _failures.Failure(
-        problem=f"{_place(first)} {rule.told(first)}.",
-        details=[
-            f"Rule: {rule.rule}.{_margin(rule, first)}",
-            f"Shown: {_run_told(log, first['run'])}step {first['step']}; "
-            f"{_counted(rows)} (>).",
-        ],
-        header=list(columns),
-        rows=list(zip(*columns.values(), strict=True)),
-        bad=rows["bad"].tolist(),
-        focus=int(bad.index[0]),
-        way_out=f"Way out: {rule.way_out}",
-    )
-
-
-def _counted(rows: pd.DataFrame) -> str:
-    """How many rows are bad, and how many of them for a reason of their own."""
-    told = f"{rows['bad'].sum()} of {len(rows)} rows are bad"
-    if "note" not in rows or rows["note"].eq("").all():
-        return told
-    notes = rows["note"].mask(rows["note"].str.startswith(_profiles.RENAMED), "renamed")
-    counts = notes[rows["bad"]].replace("", "changed").value_counts()
-    return f"{told}: {', '.join(f'{count} {note}' for note, count in counts.items())}"
-
-
-def _place(row: pd.Series) -> str:
-    kinds = dict(zip(KINDS, ("gradient", "activation", "dL/da"), strict=True))
-    return (
-        f"The {kinds[row['kind']]} of layer {row['layer']} ({row['name']}) "
-        f"at step {row['step']}"
-    )
-
-
-def _margin(rule: _Rule, first: pd.Series) -> str:
-    """What was measured, and how far beyond the threshold."""
-    value, beyond = first["value"], first["beyond"]
-    if rule.expected and not beyond > 0:
-        return ""
-    measured = decades(value) if rule.expected else number(value)
-    far = "" if math.isnan(beyond) else f", {decades(beyond)} beyond"
-    return f" Measured: {measured}{far if beyond > 0 else ''}."
-
-
-def _run_told(log: GradientLog, number_of_run: int) -> str:
-    """Which of several runs it is, and its number format."""
-    runs = log.runs.set_index("run")
-    if number_of_run not in runs.index:
-        return f"run {number_of_run} (only recorded), "
-    run = runs.loc[number_of_run]
-    if len(log.runs) == 1:
-        return f"{run['dtype']}, "
-    scale = "" if math.isnan(run["scale"]) else f", scale {run['scale']:g}"
-    return f"run {number_of_run} (depth {run['depth']}{scale}, {run['dtype']}), "
-
-
-def _columns(rule: _Rule, rows: pd.DataFrame) -> dict[str, list[str]]:
-    """The table of a failure, by column title."""
-    columns = {
-        "layer": rows["layer"].astype("str").tolist(),
-        "name": rows["name"].tolist(),
-        "kind": rows["kind"].tolist(),
-    }
-    if rows["kind"].nunique() == 1:
-        del columns["kind"]
-    if rule.expected:
-        return {**columns, **_comparison(rule, rows)}
-    columns["norm"] = rows["log10_norm"].map(number).tolist()
-    if rule.quantity != "norm":
-        columns[rule.quantity] = rows["value"].map(number).tolist()
-    if rows["beyond"].notna().any():
-        columns["decades beyond"] = _signed(rows["beyond"])
-    return columns
-
-
-def _comparison(rule: _Rule, rows: pd.DataFrame) -> dict[str, list[str]]:
-    gone = rows["note"].str.endswith("missing")
-    new = rows["note"].isin([_profiles.NEW, "step is new"])
-    columns = {
-        rule.expected: rows["expected"].map(number).mask(new, "-").tolist(),
-        "measured": rows["log10_norm"].map(number).mask(gone, "-").tolist(),
-        "decades apart": [
-            "" if math.isnan(value) else f"{value:.4f}" for value in rows["value"]
-        ],
-    }
-    if rows["note"].ne("").any():
-        columns["note"] = rows["note"].tolist()
-    return columns
-
-
-def _signed(values: pd.Series) -> list[str]:
-    return ["" if math.isnan(value) else f"{value:+.2f}" for value in values]
-
-
-def _measured(
-    log_or_model: Any,
-    x: Any,
-    y: Any,
-    loss: Any,
-    kinds: Any,
-    steps: Any,
-    exclude: Any,
-) -> GradientLog:
-    """The rows that an assertion looks at, as a log."""
-    kinds = _checks.check_each("kinds", kinds, _check_kind)
-    log = _as_log(log_or_model, x, y, loss)
-    layers = log.layers[log.layers["kind"].isin(kinds)]
-    layers = _at_steps(layers, steps)
-    layers = layers[~_named(layers, exclude)]
-    if layers.empty:
-        raise ValueError(
-            "`log_or_model` must have rows to look at. Received: no row of "
-            f"kinds={kinds!r} that exclude={list(exclude)!r} leaves."
-        )
-    return log.replace(layers=layers.reset_index(drop=True))
-
-
-def _theory_of(
-    log_or_model: Any, x: Any, y: Any, log: GradientLog
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Theory's rows and the runs that they are of."""
-    if log.theory is not None:
-        return log.theory.layers, log.runs
-    if isinstance(log_or_model, GradientLog):
-        raise ValueError(
-            "`log_or_model` must have theory. Received: a log without it. Stacks of "
-            "scaled identities have one, logged by `vgkeras.train` or `vgkeras.sweep`."
-        )
-    layers, sizes = _closed_form(log_or_model, x, y)
-    return layers.assign(run=0, step=0), log.runs.assign(**sizes)
-
-
-def _closed_form(model: Any, x: Any, y: Any) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Theory's norms of a stack of scaled identities, `layer, kind, log10_norm`."""
-    from vgkeras import training  # loads TensorFlow
-
-    kernels = training._linear_kernels(model)
-    scale = training._identity_scale(kernels)
-    if scale is None:
-        raise ValueError(
-            "`log_or_model` must be a stack that theory covers: linear `Dense` layers "
-            "without bias, their kernels a scaled identity. Received: "
-            f"{model.name!r}. `vgkeras.build_stack(depth=10, scale=0.9)` makes one."
-        )
-    depth, last = len(kernels), np.asarray(kernels[-1], np.float64)
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    form = theory.closed_form(scale, depth, x, y, last_kernel=last)
-    columns = {kind: getattr(form, f"log10_{kind}") for kind in KINDS}
-    norms = pd.DataFrame(columns, index=pd.RangeIndex(1, depth + 1, name="layer"))
-    rows = norms.melt(var_name="kind", value_name="log10_norm", ignore_index=False)
-    outputs, (samples, units) = y.shape[1], x.shape
-    sizes = {"depth": depth, "units": units, "output_units": outputs}
-    return rows.reset_index(), {**sizes, "samples": samples}
-
-
-def _check_kind(name: str, value: Any) -> str:
-    return _checks.check_option(name, value, KINDS)
-
-
-def _as_log(log_or_model: Any, x: Any, y: Any, loss: Any) -> GradientLog:
-    """The log that was given, or a log of one tape pass over the model."""
-    if isinstance(log_or_model, GradientLog):
-        if x is not None or y is not None:
-            raise ValueError(
-                "`x` and `y` must be left out with a log: it holds what was "
-                "measured. Received: a GradientLog and data."
-            )
-        return log_or_model
-    from vgkeras import _passes  # loads TensorFlow, which a log does not need
-
-    model = _passes.check_model(log_or_model)
-    _check_data(x, y)
-    layers = _passes.measured(model, x, y, loss).assign(run=0, step=0)
-    run = {
-        **dict.fromkeys(RUN_COLUMNS, math.nan),
-        "run": 0,
-        "depth": layers["layer"].max(),
-        "dtype": _passes.dtype(model),
-        "verdict": "",
-    }
-    losses = pd.DataFrame(columns=list(LOSS_COLUMNS))
-    return GradientLog(pd.DataFrame([run]), losses, layers)
-
-
-def _check_data(x: Any, y: Any) -> None:
-    if x is None or y is None:
-        missing = " and ".join(
-            name for name, value in (("x", x), ("y", y)) if value is None
-        )
-        raise ValueError(
-            "`x` and `y` must be given with a model: a batch of inputs and targets. "
-            f"Received: no {missing}."
-        )
-
-
-def _at_steps(layers: pd.DataFrame, steps: Any) -> pd.DataFrame:
-    if steps is None:
-        return layers
-    wanted = [steps] if isinstance(steps, numbers.Integral) else steps
-    wanted = _checks.check_each("steps", wanted, _checks.check_non_negative_int)
-    missing = sorted(set(wanted) - set(layers["step"]))
-    if missing:
-        raise ValueError(
-            "`steps` must be steps that were logged. Received: "
-            f"steps={steps!r}, of which {missing} are not in the log."
-        )
-    return layers[layers["step"].isin(wanted)]
-
-
-def _named(layers: pd.DataFrame, exclude: Any, *, strict: bool = True) -> pd.Series:
-    """Whether each row is of a layer or variable that is to be left out."""
-    if isinstance(exclude, str) or not isinstance(exclude, Iterable):
-        raise TypeError(
-            "`exclude` must be a list or tuple of names, patterns or layer numbers. "
-            f"Received: exclude={exclude!r}."
-        )
-    gone = pd.Series(False, index=layers.index)
-    for entry in exclude:
-        found = _matches(layers, entry)
-        if strict and not found.any():
-            raise ValueError(
-                "`exclude` must name layers or variables that are there. Received: "
-                f"{entry!r}, which is none of {list(layers['name'].unique())}."
-            )
-        gone |= found
-    return gone
-
-
-def _matches(layers: pd.DataFrame, entry: Any) -> pd.Series:
-    if isinstance(entry, str):
-        return layers["name"].map(
-            lambda name: fnmatchcase(name, entry) or name.startswith(f"{entry}/")
-        )
-    return layers["layer"] == _checks.check_positive_int("exclude", entry)
-
-
 def _identity(layers: pd.DataFrame) -> list[pd.Series]:
     """What makes rows of several steps the same row."""
     within = ["run", "step", "layer", "name", "kind"]
     call = layers.groupby(within, observed=True).cumcount()
     names = [layers[column].astype("str") for column in ("name", "kind")]
     return [layers["run"], layers["layer"], *names, call]
-
-
-def _root_mean_square(layers: pd.DataFrame) -> pd.Series:
-    """log10 of the root mean square of the elements that are not exactly 0.
-
-    Zeros are left out: the gradient of an embedding is 0 in all rows but a few. Where
-    no sizes are known, in older logs, it is the largest magnitude instead.
-    """
-    if "size" not in layers:
-        return layers["log10_max"]
-    share = 1 - layers["zero_fraction"].fillna(0.0)
-    elements = (layers["size"] * share).clip(lower=1.0)
-    return layers["log10_norm"] - 0.5 * np.log10(elements)
 
 
 def _learned(log: GradientLog) -> pd.Series:
