@@ -191,14 +191,9 @@ def _grouped(rows: pd.DataFrame) -> Iterator[tuple[int, Tensors]]:
     rows = rows.iloc[np.lexsort(keys)]
     numbers, starts = np.unique(rows["run"].to_numpy(), return_index=True)
     everything = _tensors(rows)
-    for number, own in zip(numbers.tolist(), _spans(starts, len(rows)), strict=True):
-        yield number, everything.where(own)
-
-
-def _spans(starts: np.ndarray, count: int) -> list[slice]:
-    """The stretches of `count` rows that begin at `starts`."""
-    stops = [*starts[1:], count]
-    return [slice(*ends) for ends in zip(starts, stops[: len(starts)], strict=True)]
+    stops = [*starts[1:], len(rows)][: len(starts)]
+    for number, start, stop in zip(numbers.tolist(), starts, stops, strict=True):
+        yield number, everything.where(slice(start, stop))
 
 
 def _tensors(rows: pd.DataFrame) -> Tensors:
@@ -239,22 +234,18 @@ def slope(rows: Tensors, decades: float, *, backward: bool = False) -> Slope | N
     """
     broken = np.unique(rows.step[rows.log10_norm == np.inf])
     rows = rows.finite()
-    order = np.lexsort((-rows.layer if backward else rows.layer, rows.step))
-    rows = rows.where(order)
-    begin = np.flatnonzero(np.diff(rows.step, prepend=-1))
-    lines, places = [], []
-    for own in _spans(begin, len(order)):
-        norms = rows.log10_norm[own]
-        count = len(norms)
-        if count < 3:
-            continue
-        travelled = np.arange(count) - (count - 1) / 2
-        rate = (travelled @ norms) / (travelled @ travelled)
-        passed = np.flatnonzero(np.abs(norms - norms[0]) > decades)
-        lines.append((rate * (count - 1), rate))
-        places.append(own.start + (int(passed[0]) if len(passed) else count - 1))
-    if not lines:
+    rows = rows.where(np.lexsort((-rows.layer if backward else rows.layer, rows.step)))
+    _, begin, counts = np.unique(rows.step, return_index=True, return_counts=True)
+    enough = counts >= 3
+    if not enough.any():
         return None
-    total, rate = np.array(lines).T
-    place = rows.where(np.array(places))
-    return Slope(total, rate, ~np.isin(place.step, broken), place)
+    count = np.repeat(counts, counts)
+    travelled = np.arange(len(count)) - np.repeat(begin, counts)
+    centred = travelled - (count - 1) / 2
+    rate = np.add.reduceat(centred * rows.log10_norm, begin)
+    rate = (rate / np.add.reduceat(centred**2, begin))[enough]
+    passed = np.abs(rows.log10_norm - np.repeat(rows.log10_norm[begin], counts))
+    end = np.where(passed > decades, travelled, count - 1)
+    place = rows.where((begin + np.minimum.reduceat(end, begin))[enough])
+    whole = ~np.isin(place.step, broken)
+    return Slope(rate * (counts[enough] - 1), rate, whole, place)

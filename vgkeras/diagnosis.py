@@ -145,7 +145,7 @@ def diagnose(
     y: Any = None,
     *,
     loss: Any = "mse",
-    learning_rate: float = 0.01,
+    learning_rate: float | None = None,
 ) -> Verdicts:
     """Says in words what is wrong with the gradients of a log or of a model.
 
@@ -186,8 +186,9 @@ def diagnose(
         y: Targets, in the structure of the model's outputs.
         loss: Loss of the model: a Keras loss, its name, a callable, or one for each
             output.
-        learning_rate: Learning rate of the step of plain SGD that a model is judged
-            by. The default is that of `keras.optimizers.SGD`.
+        learning_rate: Learning rate of a step of plain SGD from the model as it is.
+            The step is not made, but judged: would it round away, or be larger than
+            the weights? Default: no step is judged.
 
     Returns:
         `Verdicts`: one or more for each run, never none. A run without a fault gets
@@ -211,8 +212,9 @@ def diagnose(
             )
         log = log_or_model
     else:
-        rate = check_positive("learning_rate", learning_rate)
-        log = _measured(_checked_model(log_or_model), x, y, loss, rate)
+        if learning_rate is not None:
+            check_positive("learning_rate", learning_rate)
+        log = _measured(_checked_model(log_or_model), x, y, loss, learning_rate)
     if not len(log.runs):
         raise ValueError("`log` must hold at least one run. Received: 0 runs.")
     return Verdicts(verdict for run in runs(log) for verdict in _findings(run))
@@ -607,29 +609,44 @@ def _dead(run: Run) -> Verdict | None:
     """A layer that lets nothing through, up to the last step that is not learned."""
     outputs = run.unlearned(run.activations)
     outputs = outputs.where(~(outputs.nonfinite_fraction > 0))
-    kernels = run.unlearned(run.weights).main()
-    empty = _to_the_end(outputs, outputs.zero_fraction >= DEAD)
-    for index in np.flatnonzero(empty):
-        at = outputs.where([index])
-        step, layer = int(at.step[0]), int(at.layer[0])
-        own = kernels.where((kernels.step == step) & (kernels.layer <= layer))
-        if not len(own.step) or not own.zero_fraction[-1] >= DEAD:
-            continue
-        before = outputs.where((outputs.step == step) & (outputs.layer < layer))
-        if _slid(before.log10_max, run):
-            return None
-        return _verdict(
-            run,
-            "dead units",
-            f"share of exact zeros in the activation > {DEAD}",
-            threshold=DEAD,
-            measured=at.zero_fraction[0],
-            margin=math.log10(at.zero_fraction[0] / DEAD),
-            at=at,
-            remedy=_REVIVE,
-            extent="and its gradient is as empty",
-        )
-    return None
+    empty = _to_the_end(
+        outputs, (outputs.zero_fraction >= DEAD) & _starved(run, outputs)
+    )
+    if not empty.any():
+        return None
+    at = outputs.where([np.argmax(empty)])
+    before = outputs.where((outputs.step == at.step) & (outputs.layer < at.layer))
+    if _slid(before.log10_max, run):
+        return None
+    return _verdict(
+        run,
+        "dead units",
+        f"share of exact zeros in the activation > {DEAD}",
+        threshold=DEAD,
+        measured=at.zero_fraction[0],
+        margin=math.log10(at.zero_fraction[0] / DEAD),
+        at=at,
+        remedy=_REVIVE,
+        extent="and its gradient is as empty",
+    )
+
+
+def _starved(run: Run, outputs: Tensors) -> np.ndarray:
+    """Whether the kernel at or before each output has a gradient of zeros.
+
+    What comes out of a one-hot encoding is as empty, but has no such kernel.
+    """
+    kernels = run.weights.main()
+    if not len(kernels.step):
+        return np.zeros(len(outputs.step), bool)
+    highest = 1 + max(kernels.layer.max(), outputs.layer.max(initial=0))
+    own, asked = (
+        t.step.astype(np.int64) * highest + t.layer for t in (kernels, outputs)
+    )
+    place = np.searchsorted(own, asked, side="right") - 1
+    before = kernels.where(np.maximum(place, 0))
+    same = (place >= 0) & (before.step == outputs.step)
+    return same & (before.zero_fraction >= DEAD)
 
 
 def _zero(run: Run) -> Verdict | None:
@@ -817,7 +834,7 @@ def _checked_model(model: Any) -> Any:
     return model
 
 
-def _measured(model: Any, x: Any, y: Any, loss: Any, rate: float) -> GradientLog:
+def _measured(model: Any, x: Any, y: Any, loss: Any, rate: float | None) -> GradientLog:
     """One tape pass over the model as a log of one run without an update."""
     missing = [name for name, value in (("x", x), ("y", y)) if value is None]
     if missing:
@@ -834,6 +851,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, rate: float) -> GradientLog
         zero_map = _zero_loss(model(x), y, total)
     layers = pd.DataFrame(taped.labels, columns=["layer", "name", "kind"])
     layers[list(tape.STATISTICS)] = tape.statistics(taped.tensors).numpy()
+    rate = math.nan if rate is None else rate
     step = _plain_step(model.trainable_variables, taped.gradients, rate)
     layers = layers.assign(run=0, step=0, size=taped.sizes).join(step)
     return GradientLog(
@@ -844,7 +862,7 @@ def _measured(model: Any, x: Any, y: Any, loss: Any, rate: float) -> GradientLog
 
 
 def _plain_step(variables: Any, gradients: Any, rate: float) -> pd.DataFrame:
-    """What a step of plain SGD would do to each variable."""
+    """What a step of plain SGD would do to each variable; NaN without a rate."""
     from vgkeras import tape
 
     values = [variable.value for variable in variables]
@@ -855,6 +873,8 @@ def _plain_step(variables: Any, gradients: Any, rate: float) -> pd.DataFrame:
         math.nan if g is None else float(np.mean((value - rate * g == value).numpy()))
         for value, g in zip(values, gradients, strict=True)
     ]
+    if math.isnan(rate):
+        frozen = [math.nan] * len(values)
     return pd.DataFrame({"frozen_fraction": frozen, "update_ratio": ratio})
 
 
