@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from collections.abc import Callable, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    wait,
+)
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +29,15 @@ from vgkeras._checks import (
     check_positive_int,
     check_seeds,
 )
-from vgkeras.batch import COLUMNS, Stack, Trace, run_stacks
+from vgkeras.batch import (
+    COLUMNS,
+    LINEAR,
+    Stack,
+    Trace,
+    _packed,
+    _run_block,
+    run_stacks,
+)
 from vgkeras.data import make_data
 from vgkeras.logs import (
     KINDS,
@@ -31,8 +48,11 @@ from vgkeras.logs import (
     versions,
 )
 from vgkeras.predictions import predict
+from vgkeras.recipes import Recipe
 from vgkeras.stacks import initial_kernels
 from vgkeras.theory import judge
+
+_PATIENCE = 0.2  # seconds between two calls of `progress` while no worker is done
 
 
 def sweep(
@@ -50,6 +70,7 @@ def sweep(
     dtype: str = "float32",
     seed: int | Sequence[int] = 0,
     initializers: Sequence[Any] | None = None,
+    executor: Executor | None = None,
     progress: Callable[[int, int], Any] | None = None,
 ) -> GradientLog:
     """Trains a linear stack for every scale, depth and seed, and logs them all.
@@ -75,6 +96,8 @@ def sweep(
         dtype: `"float16"`, `"bfloat16"`, `"float32"` or `"float64"`.
         seed: Seed of the data and of the initial kernels, or a list of seeds.
         initializers: Keras initializers, or their names, for further runs.
+        executor: Trains the parts of a wide sweep side by side: any
+            `concurrent.futures.Executor`. `None` trains them one after the other.
         progress: Called as `progress(done, total)`, in passes, a few times a second.
             An exception raised in it, for instance by a stop button, ends the sweep.
 
@@ -114,7 +137,9 @@ def sweep(
     }
     runs = _runs(grid, data)
     logged = logged_steps(steps, check_every(every))
-    traces = run_stacks(
+    _check_executor(executor)
+    train = run_stacks if executor is None else functools.partial(_run_on, executor)
+    traces = train(
         _stacks(grid, data),
         steps=steps,
         logged_steps=logged,
@@ -203,6 +228,94 @@ def _stacks(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> list
                 mine = initial_kernels(depth, **start, **shapes)
             stacks.append(Stack(mine, *data[start["seed"]], rate))
     return stacks
+
+
+def _check_executor(executor: Any) -> None:
+    """Refuses what takes no tasks, and processes in which TensorFlow would hang."""
+    if executor is None:
+        return
+    if not isinstance(executor, Executor):
+        raise TypeError(
+            "`executor` must be a `concurrent.futures.Executor`. "
+            f"Received: executor={executor!r}. Make one, `ThreadPoolExecutor(2)`; "
+            "that of a Dask client is `client.get_executor()`."
+        )
+    context = getattr(executor, "_mp_context", None)  # only a process pool has one
+    if context is not None and context.get_start_method() == "fork":
+        raise ValueError(
+            "`executor` must not fork: a forked process hangs in TensorFlow. "
+            f"Received: executor={executor!r}. Make it by `ProcessPoolExecutor("
+            'mp_context=multiprocessing.get_context("spawn"))`.'
+        )
+
+
+def _run_on(
+    executor: Executor,
+    stacks: list[Stack],
+    *,
+    steps: int,
+    logged_steps: list[int],
+    dtype: str,
+    recipe: Recipe = LINEAR,
+    progress: Callable[[int, int], Any] | None,
+) -> list[Trace]:
+    """Does what `run_stacks` does, each of its blocks of stacks a task of `executor`.
+
+    A block runs in the same compiled program wherever it runs, and gives the same
+    numbers to the last bit. A task is bytes: initial weights, data and names. So
+    initializers need not travel, and an executor need not look into a million layers.
+    """
+    blocks = _packed(stacks)
+    keep = np.zeros(steps + 1, bool)
+    keep[logged_steps] = True
+    tasks = [
+        pickle.dumps(([stacks[i] for i in b.places], b, steps, keep, dtype, recipe))
+        for b in blocks
+    ]
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(done * (steps + 1), len(tasks) * (steps + 1))
+
+    traces: dict[int, Trace] = {}
+    for block, found in zip(blocks, _gathered(executor, tasks, tell), strict=True):
+        traces.update(zip(block.places, found, strict=True))
+    return [traces[index] for index in range(len(stacks))]
+
+
+def _trained(task: bytes) -> list[Trace]:
+    """The traces of one block, without its kernels. This is what a worker runs."""
+    stacks, block, steps, keep, dtype, recipe = pickle.loads(task)
+    traces = _run_block(stacks, block, steps, keep, dtype, recipe, lambda done: None)
+    return [trace._replace(kernels=[]) for trace in traces]
+
+
+def _gathered(
+    executor: Executor, tasks: list[bytes], tell: Callable[[int], None]
+) -> list[list[Trace]]:
+    """What every task gives, in order; a failure cancels the tasks not yet begun."""
+    results: dict[int, list[Trace]] = {}
+    pending: dict[Future, int] = {}
+    try:
+        for number, task in enumerate(tasks):
+            pending[executor.submit(_trained, task)] = number
+        while pending:
+            for future in wait(pending, _PATIENCE, FIRST_COMPLETED).done:
+                results[pending.pop(future)] = future.result()
+            tell(len(results))
+    except (BrokenExecutor, CancelledError) as error:
+        raise BrokenExecutor(
+            "`executor` must keep its workers. Received: an executor that lost one, "
+            f"or was shut down, with {len(results)} of {len(tasks)} parts of the sweep "
+            "done. Sweep again with a new one: a process pool cannot replace a worker, "
+            "a Dask cluster can. If a pool fails at once, put the script's own code "
+            'under `if __name__ == "__main__":`; if later, give each worker more '
+            "memory."
+        ) from error
+    finally:
+        for future in pending:
+            future.cancel()
+    return [results[number] for number in range(len(tasks))]
 
 
 def _theory(
