@@ -1,14 +1,17 @@
 """The lesson "Vanishing/Exploding Gradients" as a page: `streamlit run dashboard.py`.
 
-Read top to bottom: words, controls, the server's one trainer, the sections, the page.
-Widget keys are the argument names of `vgkeras.sweep`, so the address of the page reads
-like a call of it. TensorFlow is loaded only when a setting has to be run live.
+Read top to bottom: words, controls, the server's one trainer, the lesson, a log of
+one's own, the page. Only the section that is chosen is worked out. Widget keys are the
+argument names of `vgkeras.sweep`, so the address of the page reads like a call of it.
+TensorFlow is loaded only when a setting has to be run live.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import streamlit as st
 
 import vgkeras as vg
 
+SECTIONS = ("The lesson", "Your log")
 RECORDED = Path(__file__).parent / "assets" / "lesson.parquet"
 DEFAULTS: dict[str, Any] = {
     "scales": [0.5, 0.9, 1.5],
@@ -47,11 +51,15 @@ OPTIONS: dict[str, Any] = {
     "seed": range(100),
 }
 MOST_WORK = 3e10  # multiplications: half a minute on two cores
+MOST_UPLOAD = 20  # megabytes of a file, as in .streamlit/config.toml
+MOST_MEMORY = 100_000_000  # bytes of an opened log: about 800,000 rows
+MOST_ROWS = 500  # of a table or a choice
 SIGNS = {
     "trains": ":green[:material/check_circle:]",
     "stalls": ":blue[:material/pause_circle:]",
     "diverges": ":red[:material/error:]",
 }
+NOT_JUDGED = ":gray[:material/help:]"
 KINDS = {
     "weight_gradient": "weight gradient",
     "activation": "activation",
@@ -215,17 +223,23 @@ def measured(settings: dict[str, Any], slot: Any) -> vg.GradientLog:
     return log
 
 
-# --- Sections ----------------------------------------------------------------------
+# --- The lesson --------------------------------------------------------------------
 
 
-def figure(name: str, chart: Any, *, read: str, misread: str) -> None:
-    """A chart, what it shows in numbers, how to read it, how people misread it."""
+def figure(
+    name: str, chart: Any, *, read: str, misread: str, plain: bool = False
+) -> None:
+    """A chart, what it shows in numbers, how to read it, how people misread it.
+
+    `plain` if it tells names out of somebody's file: those are no markup.
+    """
     with st.container(key=name):
         picture, words = st.columns([3, 2], gap="medium", vertical_alignment="center")
         # The room is kept before the chart is there: nothing below it jumps.
         with picture.container(height=vg.charts.HEIGHT + 10, border=False):
             st.altair_chart(chart)  # its description is its text alternative
-        words.markdown(vg.charts.description(chart))
+        told = vg.charts.description(chart)
+        words.text(told) if plain else words.markdown(told)
         words.caption(f"**How to read it.** {read}")
         words.caption(f"**How people misread it.** {misread}")
 
@@ -443,10 +457,302 @@ SOURCES = """
 """
 
 
+# --- A log of one's own ------------------------------------------------------------
+
+HOW_TO = """
+import vgkeras as vg
+
+logger = vg.GradientLogger(every=10)
+model.fit(x, y, callbacks=[logger])
+logger.log.save("gradients.parquet")
+"""
+REGIMES = {
+    "healthy": ":green[:material/check_circle:]",
+    "unknown": NOT_JUDGED,
+    "stalled": SIGNS["stalls"],
+    "slow": SIGNS["stalls"],
+}
+
+
+def your_log() -> None:
+    st.title("Your log")
+    st.markdown(
+        "Look at the gradients of **your own model**, in the charts of the lesson. "
+        "Save a log where you train, and open the file here. It is read as a table of "
+        "numbers and nothing else: no model is loaded, nothing in it is run, and "
+        "nothing is kept when you leave."
+    )
+    content = chosen_file()
+    with st.expander("How to make such a file", icon=":material/code:"):
+        st.code(HOW_TO.strip(), language="python")
+        st.markdown("Logs of `vg.train` and `vg.sweep` open here, too.")
+    if content is None:
+        return
+    # One at a time: what a log takes when it is opened, it takes once.
+    with reading_room():
+        try:
+            log = vg.load(content, max_bytes=MOST_MEMORY)
+        except ValueError as error:
+            refuse(error)
+            return
+        show(log)
+
+
+def chosen_file() -> bytes | None:
+    """What the visitor has opened, kept for the session: sections may change."""
+    st.file_uploader(
+        f"A gradient log: a Parquet file of at most {MOST_UPLOAD} MB",
+        type="parquet",
+        max_upload_size=MOST_UPLOAD,
+        key="your_file",
+        on_change=keep_file,
+    )
+    name, content = st.session_state.get("kept_file", ("", None))
+    if content is None:
+        if st.toggle(
+            "No file at hand? Take the log of the lesson",
+            key="example",
+            bind="query-params",
+        ):
+            return RECORDED.read_bytes()
+    elif st.session_state["your_file"] is None:
+        st.text(f"Still open: {name}")
+        st.button("Close it", on_click=st.session_state.pop, args=("kept_file", None))
+    if content is not None and len(content) > MOST_UPLOAD * 2**20:
+        st.error(f"This file is not opened: it has more than {MOST_UPLOAD} MB.")
+        return None
+    return content
+
+
+def keep_file() -> None:
+    file = st.session_state["your_file"]
+    st.session_state["kept_file"] = (
+        ("", None) if file is None else (file.name, file.getvalue())
+    )
+
+
+@st.cache_resource(show_spinner=False)
+def reading_room() -> threading.Lock:
+    return threading.Lock()
+
+
+def refuse(error: ValueError) -> None:
+    """Says why, as plain text: an error may quote names out of a file."""
+    st.error("This file is not opened.", icon=":material/block:")
+    st.text(f"What is wrong with it: {error.__cause__}.")
+    st.markdown(
+        "Write it anew with `log.save(path)`. A log that is too large gets smaller if "
+        "fewer steps are logged: `vg.GradientLogger(every=100)`."
+    )
+
+
+def show(log: vg.GradientLog) -> None:
+    """Everything there is to see in one run of a log, and the runs beside it."""
+    if log.runs.empty:
+        st.info("This log holds no run.")
+        return
+    run = chosen_run(log)
+    own = log.select(run=run)
+    origin(own)
+    st.header("The verdict")
+    your_verdicts(own)
+    st.header("The loss and the gradients, step by step")
+    by_step(own)
+    st.header("The gradients, layer by layer")
+    by_layer(own)
+    if log.runs["depth"].nunique() > 1:
+        st.header("All runs of this log, by depth")
+        by_depth(log)
+
+
+def chosen_run(log: vg.GradientLog) -> int:
+    """The run to look at. A row of a table of all runs would be too small to tap."""
+    names = {run.run: run_name(run) for run in log.runs.head(MOST_ROWS).itertuples()}
+    if len(names) == 1:
+        return next(iter(names))
+    return st.selectbox(
+        f"Run, of {len(log.runs):,}", list(names), format_func=names.get, key="your_run"
+    )
+
+
+def run_name(run: Any) -> str:
+    start = run.initializer or f"run {run.run}"
+    start = start if math.isnan(run.scale) else f"c = {run.scale:g}"
+    judged = f": {run.verdict}" if run.verdict else ""
+    return f"{start}, L = {run.depth}{judged}"
+
+
+def origin(log: vg.GradientLog) -> None:
+    """Where the numbers of a run come from, as the file has it."""
+    told, runs = log.metadata, log.runs
+    parts = [f"Origin: {told.get('origin') or 'unknown'}"]
+    if told.get("model"):
+        parts.insert(0, f"Model: {told['model']}")
+    first = runs.iloc[0]
+    parts.append(f"{first['optimizer']}, learning rate {first['learning_rate']:g}")
+    parts.append(f"{first['steps']:,} steps in {first['dtype']}")
+    versions = told.get("versions")
+    if isinstance(versions, dict):
+        parts.append(", ".join(f"{name} {number}" for name, number in versions.items()))
+    st.text(". ".join(parts)[:500] + ".")
+
+
+def attempt(draw: Callable[[], None]) -> None:
+    """Draws, or says what this log lacks for it."""
+    try:
+        draw()
+    except ValueError as error:
+        st.info("Not to be drawn from this log:")
+        st.text(str(error))
+
+
+def your_verdicts(log: vg.GradientLog) -> None:
+    from vgkeras import diagnosis, rules
+
+    with st.container(key="verdicts"):
+        attempt(lambda: run_verdict(log))
+        attempt(lambda: faults(diagnosis.diagnose(log)))
+        with st.expander("What would the others say", icon=":material/groups:"):
+            attempt(lambda: others(rules.what_others_say(log)))
+
+
+def run_verdict(log: vg.GradientLog) -> None:
+    word = log.runs["verdict"].iloc[0]
+    with st.container(border=True):
+        named = (
+            f"This run **{word}**" if word in SIGNS else "**Not judged by its loss**"
+        )
+        st.markdown(f"{SIGNS.get(word, NOT_JUDGED)} {named}")
+        if log.losses.empty:
+            st.text("No loss was logged.")
+        else:
+            st.text(vg.health.sentences(log)[0])
+
+
+def faults(found: Any) -> None:
+    """What `vgkeras.diagnose` says, with the remedy."""
+    for verdict in found:
+        with st.container(border=True):
+            sign = REGIMES.get(verdict.regime, SIGNS["diverges"])
+            st.markdown(f"{sign} **{verdict.regime.capitalize()}**")
+            st.text(str(verdict))
+
+
+def others(said: Any) -> None:
+    st.markdown(
+        "The published rules on the same numbers. Each looks at a number alone, and "
+        "they do not agree: a threshold is a convention."
+    )
+    said.columns = [*said.columns[:-1], "answer"]
+    said = said[["answer", "source", "says", "condition"]].sort_values("answer")
+    st.dataframe(said, hide_index=True)
+
+
+def by_step(log: vg.GradientLog) -> None:
+    attempt(
+        lambda: figure(
+            "loss_by_step",
+            vg.charts.loss_by_step(log),
+            read="A falling curve trains, a flat one stalls, one that leaves the top "
+            "diverges. The loss of a `fit` is that of each step's own batch: it jumps.",
+            misread="Flat does not mean finished. Compare the height with the loss "
+            "that your task can reach.",
+            plain=True,
+        )
+    )
+    attempt(
+        lambda: figure(
+            "gradient_by_step",
+            vg.charts.gradient_by_step(log),
+            read="The gradient of each layer's weights as training goes on; of many "
+            "layers, the smallest, the middle and the largest.",
+            misread="A gradient that gets small while the loss falls is no fault: the "
+            "network has learned. One that is small while the loss stands still is.",
+            plain=True,
+        )
+    )
+
+
+def by_layer(log: vg.GradientLog) -> None:
+    if log.layers.empty:
+        st.info("This log holds no layers of this run.")
+        return
+    step = chosen_step(log)
+    attempt(
+        lambda: figure(
+            "kinds_by_layer",
+            vg.charts.kinds_by_layer(log, step=step),
+            read="Layer 1 is next to the input. Gradients that fall from right to left "
+            "vanish on their way back. Point at a mark, or tap it, for the name of "
+            "the layer.",
+            misread="Layers of different width have norms of different size, and a "
+            "bias has a smaller one than a kernel: compare like with like.",
+            plain=True,
+        )
+    )
+    kinds = [kind for kind in KINDS if (log.layers["kind"] == kind).any()]
+    kind = choice("Colour shows", kinds, "your_kind", KINDS)
+    variable = chosen_variable(log) if kind == "weight_gradient" else None
+    attempt(
+        lambda: figure(
+            "gradient_by_layer_and_step",
+            vg.charts.gradient_by_layer_and_step(log, kind=kind, variable=variable),
+            read="A column is a step, a row is a layer. A change from left to right: "
+            "training. A change from bottom to top: depth.",
+            misread="Small changes of colour can be large factors; see the scale.",
+            plain=True,
+        )
+    )
+
+
+def chosen_step(log: vg.GradientLog) -> int:
+    steps = sorted(log.layers["step"].unique().tolist())
+    # No more than a few hundred, and the last one always.
+    steps = sorted({*steps[:: len(steps) // 200 + 1], steps[-1]})
+    if len(steps) == 1:
+        return steps[0]
+    return st.select_slider("Training step", steps, key="your_step")
+
+
+def chosen_variable(log: vg.GradientLog) -> str | None:
+    known = vg.charts.variables(log)[:MOST_ROWS]
+    if len(known) < 2:
+        return None
+    return st.selectbox(
+        "Variables",
+        [None, *known],
+        format_func=lambda name: name or "the largest of each layer",
+        key="your_variable",
+    )
+
+
+def by_depth(log: vg.GradientLog) -> None:
+    attempt(
+        lambda: figure(
+            "final_loss_by_depth",
+            vg.charts.final_loss_by_depth(log),
+            read="The loss after the last step of each run. Low points have learned, "
+            "marks above the axis have diverged.",
+            misread="A high point may only need more steps.",
+            plain=True,
+        )
+    )
+    attempt(
+        lambda: figure(
+            "gradient_by_depth",
+            vg.charts.gradient_by_depth(log),
+            read="The weight gradient of the first layer, by the depth of the network.",
+            misread="The axis below is the depth of the whole network, not a layer "
+            "in it.",
+            plain=True,
+        )
+    )
+
+
 # --- The page ----------------------------------------------------------------------
 
 
-def page() -> None:
+def lesson() -> None:
     settings = controls()
     theory = vg.predict(**settings)
     problem(theory)
@@ -470,6 +776,19 @@ def page() -> None:
     st.header("Sources")
     st.markdown(SOURCES)
     warm_up()
+
+
+def page() -> None:
+    section = st.segmented_control(
+        "Section",
+        SECTIONS,
+        default=SECTIONS[0],
+        key="section",
+        required=True,
+        label_visibility="collapsed",
+        bind="query-params",
+    )
+    your_log() if section == "Your log" else lesson()
 
 
 st.set_page_config(

@@ -728,6 +728,18 @@ def test_without_sizes_the_first_variable_of_a_layer_is_drawn():
     assert heat_rows(chart)["log10"].tolist() == [-2.0, -1.0] * 2
 
 
+def test_the_heat_map_draws_a_shared_layer_once():
+    log = own_log(kinds=("activation",))
+    calls = pd.concat([log.layers, log.layers.assign(log10_norm=7.0)])
+
+    chart = charts.gradient_by_layer_and_step(
+        log.replace(layers=calls), kind="activation"
+    )
+
+    assert heat_rows(chart)["log10"].tolist() == [0.5] * 4
+    assert "the largest is drawn" in " ".join(chart.title.subtitle)
+
+
 def test_the_heat_map_draws_the_variables_that_are_asked_for():
     chart = charts.gradient_by_layer_and_step(own_log(), variable="bias")
 
@@ -808,6 +820,7 @@ def test_gradient_by_step_is_thinned_and_keeps_the_last_step():
 
 def test_gradient_by_step_draws_theory_at_its_own_steps():
     log = make_log([[1.0]], [-1.0])
+    log.layers["step"] = 1
     theory = make_log([[1.0]], [-1.5], origin="theory")
     later = [theory.layers.assign(step=step) for step in range(120)]
 
@@ -859,7 +872,8 @@ def test_few_layers_are_named_on_the_axis_of_the_heat_map():
 
     assert axes[0]["values"] == [1, 2]
     assert axes[0]["labelExpr"] == '{"1": "1 block_1", "2": "2 block_2"}[datum.value]'
-    assert axes[1] == {}
+    assert "labelExpr" not in axes[1]
+    assert axes[1]["tickMinStep"] == 1
 
 
 def test_a_name_cannot_break_out_of_an_axis():

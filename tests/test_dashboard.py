@@ -1,10 +1,15 @@
 """The page's wiring, without a browser: widgets, package, words."""
 
 import ast
+import io
 import re
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -162,3 +167,328 @@ def test_a_button_leads_back_to_the_lecture():
 
     assert not page.exception
     assert "Recorded" in words(page)
+
+
+# --- A log of one's own --------------------------------------------------------------
+
+YOURS = "Your log"
+
+
+def own_log(name="dense", **run):
+    """A log of a network of three layers, as of a callback in `model.fit`."""
+    row = {
+        "run": 0,
+        "depth": 3,
+        "units": 0,
+        "output_units": 0,
+        "scale": np.nan,
+        "initializer": "",
+        "optimizer": "adam",
+        "learning_rate": 0.001,
+        "steps": 20,
+        "dtype": "float32",
+        "target": "",
+        "samples": 0,
+        "seed": -1,
+        "loss_zero": np.nan,
+        "verdict": "",
+        **run,
+    }
+    layers = [
+        (0, step, layer, f"{name}_{layer}/{part}", "weight_gradient", 2.0 * layer - 10)
+        for step in range(0, 21, 5)
+        for layer in (1, 2, 3)
+        for part in ("kernel", "bias")
+    ]
+    frame = pd.DataFrame(layers, columns=[*vg.logs.LAYER_COLUMNS[:6]])
+    sizes = {"log10_max": frame["log10_norm"], "log10_mean": frame["log10_norm"]}
+    none = dict.fromkeys(("frozen_fraction", "update_ratio"), np.nan)
+    zero = dict.fromkeys(("zero_fraction", "nonfinite_fraction"), 0.0)
+    losses = {"run": 0, "step": range(21), "loss": 1.0}
+    return vg.GradientLog(
+        pd.DataFrame([row]),
+        pd.DataFrame(losses),
+        frame.assign(**sizes, **none, **zero, size=4),
+        {"origin": "by hand", "model": name},
+    )
+
+
+def saved(log, tmp_path):
+    log.save(tmp_path / "log.parquet")
+    return (tmp_path / "log.parquet").read_bytes()
+
+
+def open_log(content):
+    """The page as it is once a file was opened in the section for it."""
+    page = AppTest.from_file(str(PAGE), default_timeout=120)
+    page.query_params["section"] = YOURS
+    page.session_state["kept_file"] = ("log.parquet", content)
+    return page.run()
+
+
+def upload(page, content, name="log.parquet"):
+    file = None if content is None else (name, content, "application/octet-stream")
+    return page.file_uploader(key="your_file").set_value(file).run()
+
+
+def charts_in(page):
+    return len(page.get("vega_lite_chart"))
+
+
+def plain(page):
+    return [element.value for element in page.text]
+
+
+def test_the_lesson_comes_first_and_alone(lesson):
+    assert lesson.segmented_control(key="section").value == "The lesson"
+    assert not lesson.file_uploader
+
+
+@pytest.mark.parametrize("rubbish", ["", "<b>", "Your", "1e400"])
+def test_rubbish_for_a_section_leads_to_the_lesson(rubbish):
+    page = open_page(section=rubbish)
+
+    assert not page.exception
+    assert "Recorded" in words(page)
+
+
+def test_only_the_chosen_section_is_worked_out():
+    page = open_page(section=YOURS)
+
+    assert not page.exception
+    assert page.file_uploader(key="your_file").allowed_type == [".parquet"]
+    assert charts_in(page) == 0
+    assert not page.multiselect
+    assert "vg.GradientLogger" in page.code[0].value
+
+
+def test_a_log_of_ones_own_is_drawn_and_judged(tmp_path):
+    page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
+
+    assert not page.exception
+    assert not page.error
+    assert charts_in(page) == 4
+    told = "\n".join(plain(page))
+    assert "Model: dense. Origin: by hand. adam, learning rate 0.001. 20 steps" in told
+    assert re.search(r"Vanishing|Stalled", told)
+    assert "The loss stayed at 1.0e+00 for 20 steps" in told
+    answers = page.dataframe[0].value.set_index("says")["answer"]
+    assert answers["VanishingGradient"].startswith("fires")
+
+
+def test_a_step_and_a_variable_are_chosen(tmp_path):
+    page = open_log(saved(own_log(), tmp_path))
+
+    page.select_slider(key="your_step").set_value(15).run()
+    page.selectbox(key="your_variable").set_value("bias").run()
+
+    assert not page.exception
+    told = "\n".join(plain(page))
+    assert "step 15, from layer 1 to layer 3" in told
+    assert "weight gradient ∂L/∂W (bias)" in told
+
+
+def test_the_next_file_has_other_steps_and_variables(tmp_path):
+    page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
+    page.select_slider(key="your_step").set_value(15).run()
+    page.selectbox(key="your_variable").set_value("bias").run()
+    other = own_log()
+    kernels = other.layers[other.layers["name"].str.endswith("kernel")]
+    layers = kernels.assign(step=kernels["step"] * 7 + 1)
+
+    upload(page, saved(other.replace(layers=layers), tmp_path))
+
+    assert not page.exception
+    assert charts_in(page) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "trouble"),
+    [
+        (b"", "it is no Parquet file, or it is cut short"),
+        (b"<script>alert(1)</script>", "it is no Parquet file, or it is cut short"),
+        (Path(__file__).read_bytes(), "it is no Parquet file, or it is cut short"),
+    ],
+)
+def test_a_file_that_is_no_log_is_refused_in_a_sentence(content, trouble):
+    page = upload(open_page(section=YOURS), content)
+
+    assert not page.exception
+    assert page.error[0].value == "This file is not opened."
+    assert plain(page) == [f"What is wrong with it: {trouble}."]
+    assert charts_in(page) == 0
+
+
+def test_a_table_of_somebody_else_is_refused_in_a_sentence():
+    buffer = io.BytesIO()
+    pd.DataFrame({"a": [1]}).to_parquet(buffer)
+
+    page = open_log(buffer.getvalue())
+
+    assert "it is a Parquet file, but no gradient log." in plain(page)[-1]
+
+
+def test_a_log_that_takes_too_much_memory_is_refused(tmp_path):
+    log = own_log()
+    rows = log.layers.iloc[np.zeros(1_000_000, int)].reset_index(drop=True)
+    content = saved(log.replace(layers=rows), tmp_path)
+
+    page = open_log(content)
+
+    assert len(content) < 2**20
+    assert not page.exception
+    assert "it takes 104," in plain(page)[-1]
+
+
+def test_a_file_that_is_too_large_is_refused():
+    page = open_log(bytes(21 * 2**20))
+
+    assert not page.exception
+    assert "it has more than 20 MB" in page.error[0].value
+
+
+def test_the_server_takes_no_larger_files_than_the_page():
+    settings = tomllib.loads((PAGE.parent / ".streamlit/config.toml").read_text())
+    limit = re.search(r"^MOST_UPLOAD = (\d+)", PAGE.read_text(), flags=re.MULTILINE)
+
+    assert settings["server"]["maxUploadSize"] == int(limit[1]) == 20
+
+
+NASTY = (
+    "<script>alert(1)</script>",
+    "![](http://127.0.0.1:9/picture)",
+    "[here](http://127.0.0.1:9/) :red[a] $x$ **b**",
+    "http://127.0.0.1:9/",
+    "'; alert(1); //",
+    "\x00\u202e\ud7ff",
+)
+
+
+@pytest.mark.parametrize("bad", NASTY)
+def test_names_out_of_a_file_are_shown_as_plain_text_alone(bad, tmp_path):
+    log = own_log(bad, initializer=bad, optimizer=bad, dtype=bad, verdict=bad)
+    told = {"origin": bad, "model": bad, "versions": {bad: bad}}
+
+    page = open_log(saved(log.replace(metadata=told), tmp_path))
+
+    assert not page.exception
+    assert charts_in(page) == 4
+    marked = [element.value for element in (*page.markdown, *page.caption)]
+    marked += [element.value for element in (*page.error, *page.info, *page.header)]
+    assert not any(bad in text for text in marked)
+    assert any(
+        bad.replace("\x00", "") in text.replace("\x00", "") for text in plain(page)
+    )
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"runs": own_log().runs.iloc[:0], "losses": own_log().losses.iloc[:0]},
+        {"layers": own_log().layers.iloc[:0]},
+        {"losses": own_log().losses.iloc[:0]},
+        {"losses": own_log().losses.assign(loss=np.nan)},
+        {"losses": own_log().losses.assign(loss=-1.0)},
+        {"losses": own_log().losses.iloc[3:4]},
+        {"layers": own_log().layers.assign(log10_norm=np.nan, log10_max=np.nan)},
+        {"layers": own_log().layers.assign(log10_norm=np.inf, nonfinite_fraction=1.0)},
+        {"layers": own_log().layers.assign(log10_norm=-np.inf, zero_fraction=1.0)},
+        {"layers": own_log().layers.assign(log10_norm=1e308, size=2**62)},
+        {"layers": own_log().layers.assign(kind="activation")},
+        {"layers": own_log().layers.assign(kind="activation_gradient", step=7)},
+        {"layers": own_log().layers.assign(step=2**53, layer=2**53)},
+        {"layers": own_log().layers.drop(columns=["size", "log10_mean"])},
+        {"layers": own_log().layers.assign(update_ratio=1e300, frozen_fraction=9.0)},
+        {"layers": own_log().layers.sample(frac=1.0, random_state=0)},
+        {"runs": own_log().runs.assign(depth=0, steps=0, learning_rate=np.nan)},
+        {"runs": own_log().runs.assign(scale=np.inf, loss_zero=-1.0)},
+        {"runs": own_log().runs.assign(dtype="nonsense", seed=2**62)},
+        {"metadata": {"versions": ["x"], "model": [1], "origin": {"a": 1}}},
+        {"metadata": {"epochs": "x", "every": None}},
+    ],
+)
+def test_every_log_that_can_be_opened_can_be_looked_at(changes, tmp_path):
+    log = own_log().replace(**changes)
+    if not len(log.runs):
+        log = log.replace(layers=log.layers.iloc[:0])
+
+    page = open_log(saved(log, tmp_path))
+
+    assert not page.exception
+    assert not page.error
+
+
+def test_the_lessons_own_log_is_there_to_try():
+    page = open_page(section=YOURS)
+
+    page.toggle(key="example").set_value(True).run()
+    page.selectbox(key="your_run").set_value(20).run()
+
+    assert not page.exception
+    assert charts_in(page) == 6
+    assert "c = 1.5, L = 152: diverges." in "\n".join(plain(page))
+
+
+def test_a_link_opens_the_lessons_own_log():
+    page = open_page(section=YOURS, example="true")
+
+    assert charts_in(page) == 6
+
+
+def test_the_lessons_settings_survive_a_look_at_another_section():
+    page = open_page(depths=["3"], scales=["0.9"], steps="50", dtype="float64")
+
+    page.segmented_control(key="section").set_value(YOURS).run()
+    page.segmented_control(key="section").set_value("The lesson").run()
+
+    assert not page.exception
+    assert page.multiselect(key="depths").value == [3]
+    assert page.select_slider(key="steps").value == 50
+    assert page.selectbox(key="dtype").value == "float64"
+
+
+def test_an_opened_log_survives_a_look_at_another_section_until_it_is_closed(tmp_path):
+    page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
+
+    page.segmented_control(key="section").set_value("The lesson").run()
+    page.segmented_control(key="section").set_value(YOURS).run()
+    kept = charts_in(page)
+    page.button[0].click().run()
+
+    assert kept == 4
+    assert not page.exception
+    assert charts_in(page) == 0
+
+
+def test_a_file_that_is_taken_away_is_gone(tmp_path):
+    page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
+
+    upload(page, None)
+
+    assert not page.exception
+    assert charts_in(page) == 0
+    assert not page.button
+
+
+def test_two_visitors_do_not_see_each_others_logs(tmp_path):
+    open_log(saved(own_log("secret"), tmp_path))
+
+    other = open_page(section=YOURS)
+
+    assert plain(other) == []
+
+
+def test_your_log_needs_no_tensorflow():
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest; "
+        f"page = AppTest.from_file({str(PAGE)!r}, default_timeout=60); "
+        "page.query_params['section'] = 'Your log'; "
+        "page.query_params['example'] = 'true'; page.run(); "
+        "print(len(page.get('vega_lite_chart')), 'tensorflow' in sys.modules)"
+    )
+
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert told.stdout.split() == ["6", "False"]

@@ -828,7 +828,7 @@ def _layer_axis(cells: pd.DataFrame) -> alt.Axis:
     """Numbers; with names, where there are few layers of a model of one's own."""
     rows = cells.drop_duplicates("layer")
     if len(rows) > _MOST_NAMED or not rows["own"].all():
-        return alt.Axis()
+        return _COUNTS
     names = {row.layer: _layer_label(row, most=14) for row in rows.itertuples()}
     return alt.Axis(values=sorted(names), labelExpr=_labels(names), labelLimit=120)
 

@@ -251,7 +251,7 @@ def load(
             f"`source` must be a gradient log of at most {most:,} bytes in memory. "
             f"Received: source={received} ({error}). Log fewer steps, or open it with "
             "a larger `max_bytes`."
-        ) from None
+        ) from error
     except (ValueError, pa.ArrowException, OSError, RecursionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ValueError(
@@ -453,7 +453,6 @@ def _decoded(
 ) -> pd.DataFrame:
     """The table that is kept, as a Parquet file of its own, in the file's metadata."""
     content = _unpacked(_part(name, parts))
-    allowance.pay(len(content))
     check = functools.partial(_check_columns, name)
     table, _ = _parquet.read_table(content, allowance, check)
     _check_values(name, table)
