@@ -98,16 +98,20 @@ def joined(recorded: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
         of_run = [_variables(side[side["run"] == run]) for side in (before, now)]
         _match(of_run[0], of_run[1], twins, notes)
     before["variable"] = [twins.get(key, (MISSING, key)) for key in before["variable"]]
-    keys = ["run", "step", "variable"]
+    codes: dict[Hashable, int] = {}
+    for side in (before, now):
+        side["code"] = [codes.setdefault(key, len(codes)) for key in side["variable"]]
+    keys = ["run", "step", "code"]
     norms = before[[*keys, "log10_norm", "layer", "name", "kind", "order"]]
     table = now.merge(norms, on=keys, how="outer", suffixes=("", "_recorded"))
-    return _told(table, notes)
+    variables = list(codes)
+    return _told(table, [notes.get(variables[code], "") for code in table["code"]])
 
 
-def _told(table: pd.DataFrame, notes: dict[Hashable, str]) -> pd.DataFrame:
+def _told(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """Fills in where one side is missing, and orders the rows."""
     gone, new = table["name"].isna(), table["name_recorded"].isna()
-    note = table["variable"].map(notes).fillna("")
+    note = pd.Series(notes, index=table.index, dtype="str")
     note = note.mask(note.eq("") & gone, "step is missing")
     note = note.mask(note.eq("") & new, "step is new")
     for column in ("layer", "name", "kind", "order"):
