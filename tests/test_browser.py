@@ -15,7 +15,11 @@ import time
 import urllib.request
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+
+from vgkeras import logs
 
 pytestmark = pytest.mark.browser
 
@@ -41,6 +45,13 @@ CHARTS = (
     "kinds_by_layer",
     "gradient_by_layer_and_step",
 )
+YOUR_CHARTS = (
+    "loss_by_step",
+    "gradient_by_step",
+    "kinds_by_layer",
+    "gradient_by_layer_and_step",
+)
+NASTY = "<img src=http://example.org/a.png onerror=alert(1)><script>alert(1)</script>"
 # A rerun is done when the app says so and nothing on screen is stale.
 SETTLED = """() => {
   const app = document.querySelector('[data-testid="stApp"]');
@@ -222,3 +233,152 @@ def test_a_phone_shows_everything_without_scrolling_sideways(page, theme):
     assert widths[0] <= widths[1]
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
     assert knob.is_visible()
+
+
+# --- A log of one's own --------------------------------------------------------------
+
+
+@pytest.fixture
+def own_log(tmp_path):
+    """A saved log of three layers whose names mean harm."""
+    names = [f"{NASTY}_{layer}/{part}" for layer in (1, 2, 3) for part in "wb"]
+    layers = [
+        (0, step, 1 + place // 2, name, "weight_gradient", place - 9.0, place - 9.0)
+        for step in range(0, 101, 10)
+        for place, name in enumerate(names)
+    ]
+    rest = dict.fromkeys(logs.LAYER_COLUMNS[7:], 0.0)
+    run = dict.fromkeys(logs.RUN_COLUMNS, "")
+    run |= dict.fromkeys(("run", "units", "output_units", "samples", "seed"), 0)
+    run |= {"depth": 3, "steps": 100, "dtype": "float32", "initializer": NASTY}
+    run |= dict.fromkeys(("scale", "learning_rate", "loss_zero"), np.nan)
+    log = logs.GradientLog(
+        pd.DataFrame([run]),
+        pd.DataFrame({"run": 0, "step": range(101), "loss": 1.0}),
+        pd.DataFrame(layers, columns=logs.LAYER_COLUMNS[:7]).assign(**rest),
+        {"origin": NASTY, "model": NASTY, "versions": {NASTY: NASTY}},
+    )
+    log.save(tmp_path / "own.parquet")
+    return tmp_path / "own.parquet"
+
+
+def open_your_log(page, path, query=""):
+    """The section with a file opened by hand."""
+    page.goto(f"{page.home}/?section=Your+log{query}")
+    page.get_by_role("heading", name="Your log").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+    page.locator(".st-key-your_file input[type=file]").set_input_files(path)
+
+
+def go_to(page, section):
+    row = page.locator(".st-key-section")
+    row.get_by_text(section, exact=True).click()
+
+
+def test_an_opened_log_is_drawn_and_judged(page, own_log):
+    open_your_log(page, own_log)
+
+    for chart in YOUR_CHARTS:
+        drawn(page, chart).wait_for()
+        drawn(page, chart).scroll_into_view_if_needed()
+    page.wait_for_function(SETTLED, timeout=60_000)
+    told = page.locator(".st-key-verdicts").inner_text()
+    assert "The loss stayed at 1.0e+00 for 100 steps" in told
+    assert page.get_by_test_id("stException").count() == 0
+    assert page.errors == []
+
+
+def test_names_out_of_a_log_stay_names(page, own_log):
+    page.on("dialog", lambda dialog: page.errors.append(dialog.message))
+    open_your_log(page, own_log)
+    drawn(page, "gradient_by_layer_and_step").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+
+    symbol = page.locator(".st-key-kinds_by_layer g.mark-symbol.role-mark path").first
+    symbol.scroll_into_view_if_needed()
+    symbol.hover()
+    page.locator("#vg-tooltip-element.visible").wait_for()
+
+    assert NASTY in page.locator(".st-key-verdicts").inner_text()
+    assert "<script>" in page.locator("#vg-tooltip-element").inner_text()
+    assert page.locator("img[src*='example.org'], a[href*='example.org']").count() == 0
+    assert page.offsite == []
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("rubbish", [b"rubbish", b"", b"PAR1" + bytes(100) + b"PAR1"])
+def test_a_file_that_is_no_log_gets_a_sentence(page, tmp_path, rubbish):
+    (tmp_path / "bad.parquet").write_bytes(rubbish)
+
+    open_your_log(page, tmp_path / "bad.parquet")
+    page.get_by_text("This file is not opened.").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+
+    told = page.get_by_test_id("stMain").inner_text()
+    assert "What is wrong with it: " in told
+    assert page.get_by_test_id("stException").count() == 0
+    assert page.get_by_test_id("stVegaLiteChart").count() == 0
+
+
+def test_a_file_that_is_cut_short_gets_a_sentence(page, tmp_path, own_log):
+    content = own_log.read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(content[: len(content) // 2])
+
+    open_your_log(page, tmp_path / "cut.parquet")
+
+    page.get_by_text("it is no Parquet file, or it is cut short").wait_for()
+
+
+def test_the_lesson_is_found_as_it_was_left(page, own_log):
+    open_page(page, "?scales=0.9&depths=3&steps=50&seed=7&depth_shown=3")
+    before = {*page.url.partition("?")[2].split("&")}
+
+    go_to(page, "Your log")
+    page.get_by_role("heading", name="Your log").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+    alone = page.get_by_test_id("stSidebar").is_visible()
+    page.locator(".st-key-your_file input[type=file]").set_input_files(own_log)
+    drawn(page, "gradient_by_step").wait_for()
+    go_to(page, "The lesson")
+    drawn(page, "theory").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+    after = {*page.url.partition("?")[2].split("&")}
+    go_to(page, "Your log")
+    drawn(page, "gradient_by_step").wait_for()
+
+    assert not alone
+    assert after == before
+    assert "seed=7" in before
+    assert page.get_by_text("Still open: own.parquet").is_visible()
+
+
+def test_a_link_to_the_section_keeps_the_lessons_setting(page):
+    page.goto(f"{page.home}/?section=Your+log&steps=50&depths=3&scales=0.9")
+    page.get_by_role("heading", name="Your log").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+
+    go_to(page, "The lesson")
+    drawn(page, "theory").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+
+    assert "steps=50" in page.url
+    assert page.get_by_role("slider", name="Training steps").get_attribute(
+        "aria-valuetext"
+    ) in ("50", None)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_a_log_without_scrolling_sideways(page, theme, own_log):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme=theme)
+    open_your_log(page, own_log)
+    drawn(page, "gradient_by_layer_and_step").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+    for opened in page.get_by_test_id("stExpander").locator("summary").all():
+        opened.click()
+
+    widths = page.get_by_test_id("stMain").evaluate("e => [e.scrollWidth, innerWidth]")
+    boxes = [drawn(page, chart).bounding_box() for chart in YOUR_CHARTS]
+
+    assert widths[0] <= widths[1]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
