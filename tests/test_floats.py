@@ -39,7 +39,7 @@ SEEN_IN_KERAS = {
     ("gradient_norm", "zero"),
     ("gradient_norm", "inf"),
 }
-GRID = [(dtype, scale) for dtype in DTYPES for scale in SCALES]
+GRID = [(dtype, scale) for dtype in DTYPES for scale in (*SCALES, -0.5, -0.9)]
 
 
 class Exact:
@@ -351,6 +351,54 @@ def test_rounding_can_hold_a_subnormal_above_zero_for_ever():
 
     assert found.depth("activation", "subnormal") == 101
     assert found.depth("activation", "zero") is None
+
+
+def test_products_that_are_flushed_one_by_one_add_up_to_nothing():
+    """Four products of 2**-127 are 0, though their sum would be 2**-125."""
+    x = np.full((4, 1), 2.0**-10)
+    depth = floats.limits(0.5, x=x, y=x).depth("weight_gradient", "zero")
+
+    for deep, found in ((depth, True), (depth - 1, False)):
+        model = vg.build_stack(deep, 1, scale=0.5)
+        rows = vg.gradient_norms(model, np.float32(x), np.float32(x))
+        weights = rows[rows["kind"] == "weight_gradient"]
+        assert (weights["log10_norm"] == -np.inf).any() == found
+
+
+def test_squares_that_are_flushed_one_by_one_add_up_to_nothing():
+    """With as many targets as samples, a gradient has entries of one size."""
+    ones = np.ones((1, 64))
+
+    wide = floats.limits(0.5, "float16", x=ones, y=ones)
+
+    def squares(depth):  # of the 64 x 64 entries, each 2**(1 - depth) * 2 / 64
+        return np.float16(2.0 ** (1 - depth) / 32) ** 2
+
+    depth = wide.depth("gradient_norm", "zero")
+    assert squares(depth) == 0 < squares(depth - 1)
+
+
+def test_weights_are_frozen_once_those_of_every_mode_are():
+    """At 0.5 the mode that has to reach 1 moves up, the one for -1 moves down."""
+    up = floats.limits(0.5, target="identity").depth("update", "frozen")
+
+    both = floats.limits(0.5, target="negative").depth("update", "frozen")
+
+    assert both == up + 1
+
+
+def test_weights_are_frozen_once_those_of_every_layer_are():
+    """With many samples the first layer's gradient underflows before the last's."""
+    found = floats.limits(0.5, "float16", learning_rate=10.0, samples=4096)
+
+    assert found.depth("weight_gradient", "zero") < found.depth("update", "frozen")
+
+
+def test_a_loss_is_blind_once_every_output_is_rounded_away():
+    """Next to a target of 0 an output is seen until it is 0 itself."""
+    found = floats.limits(0.5, x=[[1.0, 1.0]], y=[[1.0, 0.0]])
+
+    assert found.depth("loss", "blind") == found.depth("activation", "zero") == 127
 
 
 def test_nothing_is_looked_for_beyond_the_deepest():
