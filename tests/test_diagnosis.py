@@ -160,10 +160,24 @@ def only(log):
         ),
         (
             "dead units",
-            hand_made(rows([[0, 0]]), rows([[0, 0]], ACTIVATION, zero_fraction=0.94)),
             hand_made(
                 rows([[0, 0]], zero_fraction=0.95),
                 rows([[0, 0]], ACTIVATION, zero_fraction=0.95),
+            ),
+            hand_made(
+                rows([[0, 0]], zero_fraction=0.96),
+                rows([[0, 0]], ACTIVATION, zero_fraction=0.96),
+            ),
+        ),
+        (
+            "dead units",  # a sparse output behind a kernel that learns
+            hand_made(
+                rows([[0, 0]], zero_fraction=0.5),
+                rows([[0, 0]], ACTIVATION, zero_fraction=0.96),
+            ),
+            hand_made(
+                rows([[0, 0]], zero_fraction=0.96),
+                rows([[0, 0]], ACTIVATION, zero_fraction=0.96),
             ),
         ),
     ],
@@ -623,7 +637,7 @@ def test_a_layer_that_dies_on_the_way_is_found_at_that_step(rng):
 
     verdict = next(v for v in diagnose(log) if v.regime == "dead units")
     own = log.layers[log.layers["name"].isin([name, f"{name}/kernel"])]
-    empty = own.pivot(index="step", columns="kind", values="zero_fraction") >= 0.95
+    empty = own.pivot(index="step", columns="kind", values="zero_fraction") > 0.95
     both = empty[ACTIVATION] & empty[WEIGHT]
     assert (verdict.name, verdict.step) == (name, both.idxmax())
     assert verdict.step > 0
@@ -763,8 +777,19 @@ def test_several_outputs_have_several_losses(rng):
         ),
         (
             hand_made(rows([[-5]]), dtype="float16"),
-            "scale the loss (`LossScaleOptimizer`), or use bfloat16 or float32",
+            "use a `LossScaleOptimizer`, or bfloat16 or float32",
             "orthogonal",
+        ),
+        (
+            hand_made(
+                rows([[-math.inf]]),
+                rows([[0]], ACTIVATION),
+                rows([[-math.inf, -7]], GRADIENT),
+                dtype="mixed_float16",
+                optimizer="LossScaleOptimizer",
+            ),
+            "use a larger loss scale, or bfloat16",
+            "LossScaleOptimizer",
         ),
         (
             hand_made(rows([[-math.inf]])),
@@ -841,7 +866,7 @@ def test_a_sentence_tells_the_place_the_number_and_the_way_out():
 
 def test_a_healthy_sentence_tells_how_far_it_is():
     assert str(only(hand_made(rows([[-5]], update_ratio=1.0)))) == (
-        "Healthy: nearest to a limit, at layer 1 (dense_1/kernel) at step 0, the "
+        "Healthy: nearest to a limit, in layer 1 (dense_1/kernel) at step 0, the "
         "update relative to the weights is 1, 1.0 decades below 10 (float32)."
     )
 

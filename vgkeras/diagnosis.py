@@ -105,7 +105,7 @@ class Verdict:
 
     def _place(self) -> str:
         named = f" ({self.name})" if self.name else ""
-        word = "at" if self.regime == "healthy" else "from"
+        word = "in" if self.regime == "healthy" else "from"
         layer = "" if self.layer is None else f"{word} layer {self.layer}{named}"
         step = "" if self.step is None else f"at step {self.step}"
         return " ".join(part for part in (layer, step) if part)
@@ -116,6 +116,8 @@ class Verdict:
         if sign not in _SIDES:
             return f"the {self.rule}"
         told = f"the {' '.join(quantity)} is {_number(self.measured)}"
+        if self.margin == -math.inf:  # beyond it, but not in a way that counts
+            return told
         if not math.isfinite(self.margin):
             return f"{told}, {_SIDES[sign][0]} {number}"
         side = _SIDES[sign][0 if self.margin > 0 else 1]
@@ -153,9 +155,10 @@ def diagnose(
 
     - non-finite: a loss or a tensor holds Inf or NaN.
     - disconnected: a gradient is `None`.
-    - dead units: 95% exact zeros leave a layer and its gradient is as empty, though
-      nothing was near the smallest number before it. ("Dying ReLU" for any gradient
-      of zeros, as some tools have it, is wrong of a linear network that underflows.)
+    - dead units: more than 95% exact zeros leave a layer and its gradient is as
+      empty, though nothing was near the smallest number before it. ("Dying ReLU" for
+      any gradient of zeros, as some tools have it, is wrong of a linear network that
+      underflows.)
     - zero: a gradient is exactly 0 up to the end, and the loss is not learned.
     - subnormal: its largest element is below the smallest normal number (IEEE 754).
     - frozen: the update is below half the spacing of numbers at the weights, and part
@@ -610,7 +613,7 @@ def _dead(run: Run) -> Verdict | None:
     outputs = run.unlearned(run.activations)
     outputs = outputs.where(~(outputs.nonfinite_fraction > 0))
     empty = _to_the_end(
-        outputs, (outputs.zero_fraction >= DEAD) & _starved(run, outputs)
+        outputs, (outputs.zero_fraction > DEAD) & _starved(run, outputs)
     )
     if not empty.any():
         return None
@@ -646,7 +649,7 @@ def _starved(run: Run, outputs: Tensors) -> np.ndarray:
     place = np.searchsorted(own, asked, side="right") - 1
     before = kernels.where(np.maximum(place, 0))
     same = (place >= 0) & (before.step == outputs.step)
-    return same & (before.zero_fraction >= DEAD)
+    return same & (before.zero_fraction > DEAD)
 
 
 def _zero(run: Run) -> Verdict | None:
@@ -776,7 +779,8 @@ def _underflow_remedy(run: Run, *, forward: bool) -> str:
         wider = "bfloat16 or float32, which have the exponents for it"
         if forward:
             return f"use {wider}"
-        return f"scale the loss (`LossScaleOptimizer`), or use {wider}"
+        scale = "a larger loss scale" if run.scaled else "a `LossScaleOptimizer`"
+        return f"use {scale}, or {wider}"
     return f"a wider format or a scaled loss would only move the end, so {_GAIN}"
 
 
