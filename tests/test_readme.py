@@ -5,23 +5,40 @@ import io
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+# Each example, and what it prints: the next block of text.
+EXAMPLES = re.findall(r"```python\n(.*?)```.*?```text\n(.*?)```", README, re.DOTALL)
 
 
 def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_notebook_example_prints_what_the_readme_shows():
-    (code,), printed = blocks("python"), blocks("text")[0]
-    written = io.StringIO()
-
+def printed_by(code):
+    """What an example prints; a test in it is called, and its failure printed."""
+    written, names = io.StringIO(), {}
     with contextlib.redirect_stdout(written):
-        exec(compile(code, "README.md", "exec"), {})
+        exec(compile(code, "README.md", "exec"), names)
+        for name in [name for name in names if name.startswith("test_")]:
+            with pytest.raises(AssertionError) as failure:
+                names[name]()
+            print(failure.value)
+    return written.getvalue()
 
-    assert written.getvalue() == printed
-    assert len([line for line in code.splitlines() if line]) == 12
+
+@pytest.mark.parametrize(("code", "shown"), EXAMPLES)
+def test_an_example_prints_what_the_readme_shows(code, shown):
+    assert printed_by(code) == shown
+
+
+def test_each_use_has_an_example():
+    assert len(EXAMPLES) == len(blocks("python"))
+    assert len([line for line in EXAMPLES[0][0].splitlines() if line]) == 12
+    for use in ("vg.sweep(", "vg.GradientLogger(", "vg.testing."):
+        assert any(use in code for code, _ in EXAMPLES)
 
 
 def test_each_command_does_its_own_setup_on_one_line():

@@ -11,14 +11,21 @@ from typing import Any
 
 _MODULES = (
     "batch",
+    "callbacks",
     "charts",
     "data",
+    "diagnosis",
+    "floats",
     "health",
     "logs",
+    "maps",
     "predictions",
+    "recipes",
+    "rules",
     "stacks",
     "sweeps",
     "tape",
+    "testing",
     "theory",
     "training",
 )
@@ -33,6 +40,9 @@ _NAMES = {
     "train": "training",
     "Training": "training",
     "sweep": "sweeps",
+    "GradientLogger": "callbacks",
+    "diagnose": "diagnosis",
+    "Verdict": "diagnosis",
 }
 
 __all__ = sorted([*_MODULES, *_NAMES])
