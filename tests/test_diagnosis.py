@@ -240,8 +240,9 @@ def test_zeros_are_no_part_of_the_root_mean_square():
 def test_a_bias_of_rounding_errors_is_no_vanishing_gradient():
     kernel = rows([[-3]], size=100, update_ratio=1e-3)
     bias = rows([[-12]], size=10, update_ratio=math.inf, name="dense_1/bias")
+    more = [row | {"name": "dense_1/offset"} for row in bias]
 
-    assert regimes(hand_made(kernel, bias)) == ["healthy"]
+    assert regimes(hand_made(bias, kernel, more)) == ["healthy"]
     assert regimes(hand_made(bias)) == ["vanishing"]
 
 
@@ -411,6 +412,28 @@ def test_a_network_of_many_layers_may_grow_slowly():
     assert 10 ** (2.2 / 110) < 1.05 < 10 ** (2.2 / 90)
     assert regimes(slow) == ["healthy"]
     assert regimes(fast) == ["exploding"]
+
+
+def test_a_slope_down_counts_if_most_steps_have_it_and_are_finite():
+    kept, lost, broken = [0, 0, 0, 0], [0, -1, -2, -3], [0, -2, -4, math.inf]
+    weights = rows([[0] * 4] * 3)
+
+    for norms, found in (
+        ([kept, lost, kept], ["healthy"]),
+        ([lost, kept, lost], ["vanishing"]),
+        ([broken, broken, broken], ["non-finite"]),
+    ):
+        assert regimes(hand_made(weights, rows(norms, ACTIVATION))) == found
+
+
+def test_steps_with_too_few_finite_layers_have_no_slope():
+    norms = [[0, -1, -3], [0, -9, -math.inf], [0, math.inf, math.inf]]
+    log = hand_made(rows([[0] * 3] * 3), rows(norms, ACTIVATION))
+
+    finite = log.replace(layers=log.layers[log.layers["nonfinite_fraction"] == 0])
+    assert regimes(finite) == ["vanishing"]  # by step 0
+    lost = only(finite.replace(layers=finite.layers[finite.layers["step"] > 0]))
+    assert not lost.rule.startswith("log10")
 
 
 def test_equal_weight_gradients_do_not_hide_what_the_activations_lose():
