@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import time
 from concurrent.futures import (
     BrokenExecutor,
@@ -15,9 +16,10 @@ import keras
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from numpy.testing import assert_array_equal
 from pandas.testing import assert_frame_equal
 
-from vgkeras import sweeps
+from vgkeras import batch, data, stacks, sweeps
 
 SPAWN = multiprocessing.get_context("spawn")
 # 130 lanes of 152 layers: four full blocks and one that is not
@@ -34,7 +36,10 @@ def assert_same_log(a, b):
 
 @pytest.fixture(scope="module")
 def serial():
-    return sweeps.sweep(**WIDE)
+    """The wide sweep, one part after the other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeps, "_THREADS", 1)
+        return sweeps.sweep(**WIDE)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +60,38 @@ class Remembering(ThreadPoolExecutor):
         return self.futures[-1]
 
 
+def test_a_serial_sweep_logs_what_its_stacks_did_one_after_the_other(serial):
+    x, y = data.make_data()
+    kernels = [stacks.initial_kernels(149, scale=scale) for scale in WIDE["scales"]]
+    grid = [
+        batch.Stack(mine[:depth], x, y, 0.01)
+        for mine in kernels
+        for depth in WIDE["depths"]
+    ]
+
+    traces = batch.run_stacks(grid, steps=40, logged_steps=[0, 20, 40])
+
+    assert_array_equal(
+        serial.losses["loss"], np.concatenate([t.losses for t in traces])
+    )
+    norms = [trace.statistics[0].ravel() for trace in traces]
+    assert_array_equal(serial.layers["log10_norm"], np.concatenate(norms))
+
+
+def test_threads_are_the_default_and_give_the_same_numbers(serial, monkeypatch):
+    monkeypatch.setattr(sweeps, "_THREADS", 3)
+    most = []
+
+    log = sweeps.sweep(
+        **WIDE, progress=lambda *_: most.append(threading.active_count())
+    )
+
+    assert_same_log(serial, log)
+    assert max(most) >= threading.active_count() + 3
+
+
 @pytest.mark.slow
-def test_threads_give_the_numbers_of_a_serial_sweep(serial):
+def test_a_thread_pool_gives_the_numbers_of_a_serial_sweep(serial):
     with Remembering(2) as threads:
         assert_same_log(serial, sweeps.sweep(**WIDE, executor=threads))
 
@@ -131,7 +166,34 @@ def test_a_lost_process_is_reported_with_the_way_out():
     assert isinstance(caught.value.__cause__, BrokenExecutor)
 
 
-def test_progress_counts_passes_as_parts_are_done():
+def test_progress_counts_passes_within_the_parts():
+    told = []
+
+    sweeps.sweep(**WIDE | {"steps": 100}, progress=lambda *n: told.append(n))
+
+    assert told == sorted(told)
+    assert {total for _, total in told} == {5 * 101}
+    assert told[-1][0] == 5 * 101
+    assert any(done % 101 for done, _ in told)
+
+
+def test_a_sweep_in_threads_stops_soon_after_an_exception_in_progress():
+    started = threading.active_count()
+    told = []
+
+    def stop(done, total):
+        told.append(done)
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweeps.sweep(**WIDE | {"steps": 20_000, "every": None}, progress=stop)
+
+    assert told[-1] < 1000  # of 100,000 passes
+    assert threading.active_count() == started  # nothing goes on in the background
+
+
+def test_progress_of_an_executor_counts_the_passes_of_finished_parts():
     told = []
     with ThreadPoolExecutor(2) as threads:
         sweeps.sweep(
