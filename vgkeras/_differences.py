@@ -71,7 +71,7 @@ class Line:
             self._cotangents, above, below, self._centre, strict=True
         ):
             value += float(np.sum(u * (a - b)))
-            rounding = math.hypot(rounding, _norm([u * a]), _norm([u * b]))
+            rounding = math.hypot(rounding, norm([u * a]), norm([u * b]))
             bends += float(np.sum(np.abs(u * ((a - c) + (b - c)))))
         error = _ROUNDINGS * float(np.finfo(float).eps) * rounding / step
         return Slope(value / (2 * step), error, bends / (2 * step))
@@ -95,10 +95,10 @@ class Line:
 
     def _first_step(self, step: float, moves: bool) -> float:
         """A step that changes the values by about a millionth of themselves."""
-        size = _norm(self._centre)
+        size = norm(self._centre)
         for _ in range(_TRIES):
             moved = self._function(step)
-            change = _norm([a - c for a, c in zip(moved, self._centre, strict=True)])
+            change = norm([a - c for a, c in zip(moved, self._centre, strict=True)])
             relative = change / size if size else 0.0
             if (relative == 0 and not moves) or 0.01 <= relative / _CHANGE <= 100:
                 break
@@ -114,8 +114,8 @@ def _uncertainty(slope: Slope) -> float:
     return slope.error if math.isfinite(slope.error) else math.inf
 
 
-def _norm(arrays: Values) -> float:
-    """The Frobenius norm, scaled before it is squared."""
+def norm(arrays: Values) -> float:
+    """The Frobenius norm of all arrays together, scaled before it is squared."""
     largest = max((float(np.max(np.abs(a), initial=0.0)) for a in arrays), default=0.0)
     if largest == 0 or not math.isfinite(largest):
         return largest

@@ -15,9 +15,13 @@ import tensorflow as tf
 
 from vgkeras import _passes
 from vgkeras._checks import check_positive_int
-from vgkeras._differences import Line, Slope
+from vgkeras._differences import Line, Slope, norm
 from vgkeras._widened import WideCall, wide, widened
 
+_NOT_FINITE = (
+    "The gradient of the loss by the model's outputs is Inf or NaN, even in float64, "
+    "and nothing can be compared. `assert_gradients_finite` shows where it begins."
+)
 _NUDGE = 1e3  # steps away from a kink
 _LARGEST = 0.01  # step, relative to a variable or to a usual one, of size 1
 _REPEATABLE = 1e-9  # relative difference of two calls that are the same
@@ -53,7 +57,7 @@ class Place:
 
     def line(self, direction: np.ndarray, offset: Any, moves: bool) -> Line:
         """The values along a unit vector from an offset."""
-        size, usual = float(np.linalg.norm(self.point)), math.sqrt(self.point.size)
+        size, usual = norm([self.point]), math.sqrt(self.point.size)
         return Line(
             lambda t: self.values(offset + t * direction),
             self.cotangents,
@@ -124,6 +128,8 @@ def compared(
         call = _wide_call(model, x, settings.training)
         total = _passes.total_loss(loss)
         cotangents, places = _by_outputs(call, total, wide(y))
+        if not all(np.isfinite(part).all() for part in cotangents):
+            raise AssertionError(_NOT_FINITE)
         found = [(-1, place) for place in places]
         first = call.gradients(cotangents)
         if isinstance(settings.directions, dict):
@@ -131,11 +137,12 @@ def compared(
         for index, name in variables.items():
             place = _by_variable(call, index, name, cotangents, first[index])
             found.append((index, place))
-        rows = [
-            {"index": index, "name": place.name, **row}
-            for index, place in found
-            for row in _rows(place, index, settings)
-        ]
+        with np.errstate(all="ignore"):  # what overflows is a result
+            rows = [
+                {"index": index, "name": place.name, **row}
+                for index, place in found
+                for row in _rows(place, index, settings)
+            ]
     return pd.DataFrame(rows)
 
 
@@ -276,7 +283,7 @@ def _at(
 ) -> tuple[dict[str, Any], float, float]:
     gradient = place.gradient(offset)
     tape = float(np.sum(gradient * direction))
-    typical = float(np.linalg.norm(gradient)) / math.sqrt(max(1, gradient.size))
+    typical = norm([gradient]) / math.sqrt(max(1, gradient.size))
     line = place.line(direction, offset, moves=tape != 0)
     row = _judged(tape, line.slope(), typical, tolerance)
     if row["resolved"]:

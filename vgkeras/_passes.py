@@ -7,28 +7,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import pandas as pd
 import tensorflow as tf
 
 from vgkeras import tape
 
 
-def measured(model: keras.Model, x: Any, y: Any, loss: Any) -> pd.DataFrame:
-    """Measures what `tape.gradient_norms` does; nothing of the model changes.
-
-    Args:
-        model: Any Keras model.
-        x: Inputs: an array or tensor, or a list or dict of them.
-        y: Targets, in the structure of the outputs.
-        loss: A loss for every output, or one for each, in that structure.
-
-    Returns:
-        The frame of `tape.gradient_norms`.
-    """
-    total = total_loss(loss)
-    build(model, x)
-    with unchanged(model):
-        return tape.gradient_norms(model, x, y, loss=total)
+def tensors(x: Any) -> Any:
+    """Several inputs as tensors: Keras takes arrays or tensors, but no mixture."""
+    if not isinstance(x, list | tuple | dict):
+        return x
+    return keras.tree.map_structure(tf.convert_to_tensor, x)
 
 
 def dtype(model: keras.Model) -> str:

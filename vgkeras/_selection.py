@@ -126,7 +126,9 @@ def _as_log(log_or_model: Any, x: Any, y: Any, loss: Any, rate: float) -> Gradie
         rule = "a GradientLog or a Keras model"
         model = check_model("log_or_model", rule, log_or_model)
         check_data(x, y)
-        return diagnosis._measured(model, x, y, loss, rate)
+        from vgkeras import _passes  # loads TensorFlow, which a log does not need
+
+        return diagnosis._measured(model, _passes.tensors(x), y, loss, rate)
     if x is not None or y is not None:
         raise ValueError(
             "`x` and `y` must be left out with a log: it holds what was measured. "

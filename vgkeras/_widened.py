@@ -45,10 +45,7 @@ def widened(model: keras.Model, loss: Any = None) -> Iterator[None]:
 def _replacements(model: keras.Model, loss: Any) -> Iterator[tuple[Any, str, Any]]:
     """The attributes that hold a number format or a value, and what replaces them."""
     for layer in model._flatten_layers():
-        yield layer, "_dtype_policy", keras.DTypePolicy(WIDE)
-        for tensor in getattr(layer, "_inputs", None) or ():
-            if isinstance(tensor, keras.KerasTensor) and _is_float(tensor.dtype):
-                yield tensor, "_dtype", WIDE
+        yield from _of_layer(layer)
     for variable in model.variables:
         yield variable, "_value", _copy(variable)
         if _is_float(variable.dtype):
@@ -56,6 +53,17 @@ def _replacements(model: keras.Model, loss: Any) -> Iterator[tuple[Any, str, Any
     for part in keras.tree.flatten(loss):
         if isinstance(part, keras.losses.Loss):
             yield part, "_dtype", WIDE
+
+
+def _of_layer(layer: keras.layers.Layer) -> Iterator[tuple[Any, str, Any]]:
+    """Its policy, and the format that a model's inputs are converted to."""
+    yield layer, "_dtype_policy", keras.DTypePolicy(WIDE)
+    if isinstance(layer, keras.layers.InputLayer) and _is_float(layer.dtype):
+        yield layer, "_dtype", WIDE
+    graph = getattr(layer, "_functional", layer)  # a Sequential keeps its own
+    for tensor in getattr(graph, "_inputs", None) or ():
+        if isinstance(tensor, keras.KerasTensor) and _is_float(tensor.dtype):
+            yield tensor, "_dtype", WIDE
 
 
 class WideCall:
