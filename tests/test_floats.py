@@ -394,6 +394,19 @@ def test_weights_are_frozen_once_those_of_every_layer_are():
     assert found.depth("weight_gradient", "zero") < found.depth("update", "frozen")
 
 
+def test_the_learning_rate_is_rounded_to_float32_as_keras_does():
+    """A hair more than 2**-10 is 2**-10: the update is no more than half a spacing."""
+    x = [[1.0, 1.0], [1.0, -1.0]]
+    rate = 2.0**-10 * (1 + 2.0**-30)
+
+    found = floats.limits(0.5, "float64", learning_rate=rate, x=x, y=x)
+
+    optimizer = keras.optimizers.SGD(rate)
+    assert float(optimizer.learning_rate) == 2.0**-10
+    assert 0.5 + 2.0**-10 * 2.0**-44 == 0.5 < 0.5 + rate * 2.0**-44
+    assert found.depth("update", "frozen") == 45
+
+
 def test_a_loss_is_blind_once_every_output_is_rounded_away():
     """Next to a target of 0 an output is seen until it is 0 itself."""
     found = floats.limits(0.5, x=[[1.0, 1.0]], y=[[1.0, 0.0]])
@@ -425,7 +438,7 @@ def test_limits_print_as_a_table():
 
 
 def test_a_forecast_tells_what_has_failed_and_what_fails_next():
-    assert floats.forecast(1.5, 60) == [
+    assert floats.forecast(1.5, 55) == [
         "float32: `tf.norm` of a weight gradient, which squares first, overflows "
         "(from depth 55 on).",
         "float32: the loss overflows at depth 105.",
@@ -514,11 +527,13 @@ def test_scaled_gradients_of_a_stack_are_normal(scale, depth):
     run = hand_backprop.backward(kernels, x, y)
     tensors = [*run["weight_gradient"], *run["activation_gradient"]]
 
-    factor = floats.stack_loss_scale(scale, depth).scale
+    found = floats.stack_loss_scale(scale, depth)
 
-    sizes = [np.sqrt(np.mean(tensor**2)) * factor for tensor in tensors]
-    assert min(sizes) >= 2.0**-14
-    assert max(np.abs(tensor).max() for tensor in tensors) * factor <= 65504
+    smallest = min(np.sqrt(np.mean(tensor**2)) for tensor in tensors)
+    largest = max(np.abs(tensor).max() for tensor in tensors)
+    assert smallest * 2.0 ** (found.lowest - 1) < 2.0**-14
+    assert smallest * 2.0**found.lowest >= 2.0**-14
+    assert largest * 2.0**found.highest <= 65504
 
 
 SMALL = 2.0**-22  # 1 / the number of outputs of 64 images of 256 x 256 pixels
