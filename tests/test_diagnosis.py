@@ -284,6 +284,18 @@ def test_a_loss_of_exactly_zero_has_a_gradient_of_zero():
     assert regimes(log) == ["healthy"]
 
 
+def test_units_that_rest_once_the_loss_is_learned_are_not_dead():
+    last = {"zero_fraction": 1.0, "step": 1}
+    tables = [
+        row | last if row["step"] else row
+        for kind in (WEIGHT, ACTIVATION)
+        for row in rows([[0, 0], [0, 0]], kind)
+    ]
+
+    assert regimes(hand_made(tables, losses=[1.0, 1e-5])) == ["healthy"]
+    assert regimes(hand_made(tables, losses=[1.0, 0.1])) == ["dead units"]
+
+
 def test_a_run_that_begins_with_a_tiny_loss_is_taken_for_learned():
     log = hand_made(rows([[-9, -9]] * 3), losses=[1e-9] * 12)
     beside_its_targets = log.replace(runs=log.runs.assign(loss_zero=1e-9))
@@ -353,6 +365,8 @@ def test_loss_scaling_may_skip_a_step_and_unscales_small_gradients():
     assert regimes(hand_made(small, dtype="mixed_float16")) == ["subnormal"]
     assert regimes(hand_made(small, **scaled)) == ["healthy"]
     assert regimes(hand_made(skipped, **scaled)) == ["healthy"]
+    at_the_end = [row | {"step": 2 - row["step"]} for row in skipped]
+    assert regimes(hand_made(at_the_end, **scaled)) == ["non-finite"]
     lost = hand_made(skipped, losses=[1.0, math.nan, math.nan], **scaled)
     assert regimes(lost)[0] == "non-finite"
 
