@@ -1,6 +1,8 @@
 """Each assertion passes where it should, and fails for the right reason."""
 
 import math
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -304,6 +306,9 @@ def test_152_layers_overflow_in_float32(lesson):
     assert "Measured: Inf or NaN." in text
     assert "152 of 152 rows are bad" in text
     testing.assert_gradients_connected(model, *lesson)
+    assert "Non-finite at step 0: the loss is Inf" in failure(
+        testing.assert_not_exploding, model, *lesson
+    )
 
 
 def test_152_layers_underflow_to_exactly_0(lesson):
@@ -619,18 +624,37 @@ def test_outputs_in_a_dict_take_targets_in_a_dict():
         testing.assert_gradients_finite(model, np.ones((3, 2)), np.ones((3, 1)))
 
 
-def test_a_log_needs_no_tensorflow(tmp_path):
-    import subprocess
-    import sys
+@pytest.fixture
+def saved(tmp_path):
+    """The path of a log of one healthy gradient."""
+    handmade_log([[0.0]]).save(tmp_path / "log.parquet")
+    return str(tmp_path / "log.parquet")
 
-    log = handmade_log([[0.0]])
-    log.save(tmp_path / "log.parquet")
+
+def test_a_log_needs_no_tensorflow(saved):
     code = (
         "import sys; from vgkeras import logs, testing;"
-        f"testing.assert_not_vanishing(logs.load({str(tmp_path / 'log.parquet')!r}));"
+        f"testing.assert_not_vanishing(logs.load({saved!r}));"
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stderr
+
+
+def test_pytest_shows_the_test_that_failed_and_not_this_package(saved, tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "from vgkeras import logs, testing\n\n"
+        "def test_norm():\n"
+        f"    testing.assert_not_exploding(logs.load({saved!r}), threshold=0.1)\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", str(tmp_path)]
+
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert done.returncode == 1, done.stdout
+    assert "testing.assert_not_exploding(logs.load" in done.stdout
+    assert "AssertionError: The gradient of layer 1 (dense_1/kernel)" in done.stdout
+    assert "> 1      dense_1/kernel  1.0e+00  +1.00" in done.stdout
+    assert "vgkeras/" not in done.stdout.replace(str(tmp_path), "")

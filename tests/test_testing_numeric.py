@@ -98,8 +98,10 @@ def square(rng):
 # Wrong gradients.
 
 
-@pytest.mark.parametrize("spoil", SPOILED)
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize(
+    ("spoil", "dtype"),
+    [*((spoil, "float32") for spoil in SPOILED), ("factor", "float16")],
+)
 def test_a_wrong_gradient_of_a_kernel_is_found(spoil, dtype, square):
     model = backwards(SPOILED[spoil], dtype=dtype)
 
@@ -158,6 +160,7 @@ def test_a_wrong_gradient_can_be_excluded(square):
     assert_match(backwards(SPOILED["sign"]), *square, exclude=[2])
 
 
+@pytest.mark.slow
 def test_one_wrong_layer_of_152_is_found(square):
     model = backwards(SPOILED["one entry"], depth=152, at=77)
 
@@ -179,7 +182,7 @@ def test_a_wrong_loss_is_found(square):
 
     text = failure(assert_match, backwards(right), *square, loss=loss)
 
-    assert "The gradient of the loss, by output does not match" in text
+    assert text.startswith("The gradient of the loss by the outputs does not match")
     # of 2 (y_pred - y) / 24 it is 12 times too much
     bad = [line.split() for line in text.splitlines() if line.startswith(">")]
     assert [line[-1] for line in bad] == ["12", "12"]
@@ -269,9 +272,8 @@ def test_dropout_and_batch_normalization_pass(training, square):
     [
         lambda: L.LSTM(3),
         lambda: L.Bidirectional(L.GRU(2)),
-        lambda: L.RNN([L.LSTMCell(3), L.SimpleRNNCell(2)]),
         lambda: L.GlobalAveragePooling1D(),
-        lambda: L.Conv1D(2, 3, activation="relu"),
+        lambda: L.Conv1D(2, 2, activation="relu"),
     ],
 )
 def test_sequences_of_words_pass(layer, rng):
@@ -279,7 +281,7 @@ def test_sequences_of_words_pass(layer, rng):
     model = keras.Sequential(
         [L.Embedding(50, 4), layer(), L.Flatten(), L.Dense(1, activation="sigmoid")]
     )
-    x, y = rng.integers(0, 50, (4, 5)), rng.integers(0, 2, (4, 1))
+    x, y = rng.integers(0, 50, (4, 3)), rng.integers(0, 2, (4, 1))
 
     assert assert_match(model, x, y, loss="binary_crossentropy")["resolved"].all()
 
@@ -394,6 +396,7 @@ def test_the_lessons_stacks_pass_at_any_scale(scale, depth):
     assert_allclose(rows["tape"], rows["numeric"], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.5, 1.5])
 def test_152_layers_pass(scale):
     model = stacks.build_stack(152, scale=scale)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,11 @@ class Failure:
         table = table_lines(self.header, self.rows, self.bad, self.focus)
         lines = [self.problem, *self.details, "", *table, "", self.way_out]
         return "\n".join(lines)
+
+
+def of_assertions(caught: Any) -> bool:
+    """For `__tracebackhide__`: pytest then shows the failed test, not this code."""
+    return caught.errisinstance(AssertionError)
 
 
 def table_lines(
@@ -139,6 +145,7 @@ def check(log: GradientLog, rule: Rule, rows: pd.DataFrame) -> None:
             `beyond`, decades beyond the threshold, NaN where there is none; and for a
             comparison `expected` and `note`.
     """
+    __tracebackhide__ = of_assertions
     if not rows["bad"].any():
         return
     rows = rows.sort_values(["run", "step"], kind="stable")
@@ -194,12 +201,12 @@ def _place(row: pd.Series) -> str:
 
 def _margin(rule: Rule, first: pd.Series) -> str:
     """What was measured, and how far beyond the threshold."""
-    value, beyond = first["value"], first["beyond"]
-    if rule.expected and not beyond > 0:
+    value, margin = first["value"], first["beyond"]
+    if rule.expected and not margin > 0:
         return ""
     measured = decades(value) if rule.expected else number(value)
-    far = "" if math.isnan(beyond) else f", {decades(beyond)} beyond"
-    return f" Measured: {measured}{far if beyond > 0 else ''}."
+    far = f", {decades(margin)} beyond" if margin > 0 else ""
+    return f" Measured: {measured}{far}."
 
 
 def _run_told(log: GradientLog, number_of_run: int) -> str:
@@ -221,6 +228,7 @@ def check_verdict(log: GradientLog, verdict: Verdict) -> None:
         log: The log that was diagnosed.
         verdict: What was found.
     """
+    __tracebackhide__ = of_assertions
     rows = _rows_of(log.layers, verdict)
     columns = {
         "layer": rows["layer"].astype("str").tolist(),
@@ -230,13 +238,11 @@ def check_verdict(log: GradientLog, verdict: Verdict) -> None:
     }
     if verdict.rule.startswith("update"):
         columns["update / weights"] = rows["update_ratio"].map("{:.1e}".format).tolist()
-    margin = verdict.margin
-    beyond = f", {decades(margin)} beyond" if math.isfinite(margin) else ""
     failure = Failure(
         problem=str(replace(verdict, remedy="")),
         details=[
             f"Rule: {verdict.rule} (vgkeras.diagnose). Measured: "
-            f"{verdict.measured:.3g}{beyond}.",
+            f"{verdict.measured:.3g}{beyond(verdict.margin)}.",
             _shown(log, rows, verdict.run),
         ],
         header=list(columns),
@@ -330,6 +336,11 @@ def _comparison(rule: Rule, rows: pd.DataFrame) -> dict[str, list[str]]:
 
 def _signed(values: pd.Series) -> list[str]:
     return ["" if math.isnan(value) else f"{value:+.2f}" for value in values]
+
+
+def beyond(margin: float) -> str:
+    """How far beyond its threshold a measured value is, where that is a number."""
+    return f", {decades(margin)} beyond" if math.isfinite(margin) else ""
 
 
 def _kept(count: int, focus: int) -> list[int]:

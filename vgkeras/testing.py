@@ -18,10 +18,12 @@ from vgkeras import _checks, _expected, _profiles, theory
 from vgkeras._failures import (
     Failure,
     Rule,
+    beyond,
     check,
     check_verdict,
     decades,
     number,
+    of_assertions,
     root_mean_square,
 )
 from vgkeras._selection import (
@@ -79,6 +81,7 @@ def assert_gradients_finite(
         >>> testing.assert_gradients_finite(model, x, y)  # doctest: +SKIP
         >>> testing.assert_gradients_finite(vg.load("fit.parquet"))  # doctest: +SKIP
     """
+    __tracebackhide__ = of_assertions
     log = selected(
         log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
     )
@@ -126,6 +129,7 @@ def assert_gradients_connected(
     Example:
         >>> testing.assert_gradients_connected(model, x, y)  # doctest: +SKIP
     """
+    __tracebackhide__ = of_assertions
     log = selected(
         log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
     )
@@ -196,6 +200,7 @@ def assert_not_vanishing(
     Reference:
         `vgkeras.diagnose` and `vgkeras.rules` say where the numbers come from.
     """
+    __tracebackhide__ = of_assertions
     if threshold is None:
         _check_no_kinds(kinds)
         log = selected(log_or_model, x, y, loss=loss, steps=steps, exclude=exclude)
@@ -265,18 +270,16 @@ def assert_not_exploding(
     Reference:
         `vgkeras.diagnose` and `vgkeras.rules` say where the numbers come from.
     """
+    __tracebackhide__ = of_assertions
     rate = _checks.check_positive("learning_rate", learning_rate)
     if threshold is None:
         _check_no_kinds(kinds)
-        log = selected(
-            log_or_model,
-            x,
-            y,
-            loss=loss,
-            steps=steps,
-            exclude=exclude,
-            learning_rate=rate,
-        )
+        more: dict[str, Any] = {
+            "steps": steps,
+            "exclude": exclude,
+            "learning_rate": rate,
+        }
+        log = selected(log_or_model, x, y, loss=loss, **more)
         return _check_diagnosis(log, _EXPLODING)
     line = math.log10(_checks.check_positive("threshold", threshold))
     kinds = _GRADIENT if kinds is None else kinds
@@ -304,6 +307,7 @@ def _check_no_kinds(kinds: Any) -> None:
 
 def _check_diagnosis(log: GradientLog, regimes: tuple[str, ...]) -> None:
     """Raises about the first verdict of one of the regimes."""
+    __tracebackhide__ = of_assertions
     for verdict in diagnose(log):
         if verdict.regime in regimes:
             check_verdict(log, verdict)
@@ -349,6 +353,7 @@ def assert_matches_theory(
         >>> model = vg.build_stack(depth=152, scale=0.9)  # doctest: +SKIP
         >>> testing.assert_matches_theory(model, x, y)  # doctest: +SKIP
     """
+    __tracebackhide__ = of_assertions
     tolerance = _checks.check_positive("tolerance_in_decades", tolerance_in_decades)
     log = selected(log_or_model, x, y, kinds=kinds, steps=steps, exclude=exclude)
     theory, runs = _expected.theory_of(log_or_model, x, y, log)
@@ -458,6 +463,7 @@ def assert_matches_profile(
         ...     model, x, y, path="golden.json"
         ... )  # doctest: +SKIP
     """
+    __tracebackhide__ = of_assertions
     tolerance = _checks.check_positive("tolerance_in_decades", tolerance_in_decades)
     path = check_path(path)
     log = selected(
@@ -550,6 +556,7 @@ def assert_gradients_match_numeric(
         [Griewank & Walther, 2008](https://doi.org/10.1137/1.9780898717761), on
         derivatives and their differences.
     """
+    __tracebackhide__ = of_assertions
     from vgkeras import _numeric  # loads TensorFlow
 
     check_model("model", "a Keras model", model)
@@ -587,27 +594,18 @@ def _mismatch(rows: pd.DataFrame, tolerance: float) -> Failure:
     bad = rows["agrees"].eq(False)
     first = rows[bad].iloc[0]
     off = abs(first["tape"] - first["numeric"]) / first["scale"]
+    margin = beyond(math.log10(off / tolerance) if off > 0 else math.nan)
     place = f"layer {first['layer']} ({first['name']})"
     if first["index"] < 0:
-        place = f"the {first['name']}"
-    beyond = (
-        "" if math.isnan(off) else f", {decades(math.log10(off / tolerance))} beyond"
-    )
-    columns = {
-        "layer": rows["layer"].astype("str").mask(rows["index"] < 0, "-").tolist(),
-        "name": rows["name"].tolist(),
-        "tape": rows["tape"].map("{:+.6e}".format).tolist(),
-        "numeric": rows["numeric"].map("{:+.6e}".format).tolist(),
-        "error": rows["error"].map("{:.0e}".format).tolist(),
-        "tape / numeric": _ratios(rows),
-    }
+        place = "the loss by the outputs"
+    columns = _numeric_columns(rows)
     return Failure(
         problem=f"The gradient of {place} does not match finite differences: the tape "
         f"says {first['tape']:+.3e}, differences say {first['numeric']:+.3e}.",
         details=[
             f"Rule: |tape - numeric| <= {tolerance:g} of the larger, or of the root "
             "mean square of the gradient; derivatives along a unit vector, in float64.",
-            f"Measured: {off:.1e}{beyond}; {bad.sum()} of {len(rows)} rows are bad (>)."
+            f"Measured: {off:.1e}{margin}; {bad.sum()} of {len(rows)} rows are bad (>)."
             f"{_culprit(rows[bad])}",
         ],
         header=list(columns),
@@ -617,6 +615,20 @@ def _mismatch(rows: pd.DataFrame, tolerance: float) -> Failure:
         way_out="Way out: correct the formula, of a `tf.custom_gradient` or a loss; "
         "exclude what is meant to have another gradient than its derivative.",
     )
+
+
+def _numeric_columns(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """The table of a mismatch, by column title."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = rows["tape"] / rows["numeric"]
+    return {
+        "layer": rows["layer"].astype("str").mask(rows["index"] < 0, "-").tolist(),
+        "name": rows["name"].tolist(),
+        "tape": rows["tape"].map("{:+.6e}".format).tolist(),
+        "numeric": rows["numeric"].map("{:+.6e}".format).tolist(),
+        "error": rows["error"].map("{:.0e}".format).tolist(),
+        "tape / numeric": ratios.map("{:.6g}".format).tolist(),
+    }
 
 
 def _culprit(bad: pd.DataFrame) -> str:
@@ -630,14 +642,9 @@ def _culprit(bad: pd.DataFrame) -> str:
     )
 
 
-def _ratios(rows: pd.DataFrame) -> list[str]:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = rows["tape"] / rows["numeric"]
-    return ratios.map("{:.6g}".format).tolist()
-
-
 def _recorded(log: GradientLog, path: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Reads a profile, or says how to record it, or records it because asked to."""
+    __tracebackhide__ = of_assertions
     if os.environ.get(RECORD_VARIABLE, "0") not in ("", "0"):
         _profiles.write(log, path)
         raise AssertionError(
