@@ -8,6 +8,7 @@ TensorFlow is loaded only when a setting has to be run live.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 from collections import OrderedDict
@@ -52,7 +53,7 @@ OPTIONS: dict[str, Any] = {
 }
 MOST_WORK = 3e10  # multiplications: half a minute on two cores
 MOST_UPLOAD = 20  # megabytes of a file, as in .streamlit/config.toml
-MOST_MEMORY = 100_000_000  # bytes of an opened log: about 800,000 rows
+MOST_MEMORY = 50_000_000  # bytes of an opened log: about 400,000 rows
 MOST_ROWS = 500  # of a table or a choice
 SIGNS = {
     "trains": ":green[:material/check_circle:]",
@@ -495,7 +496,7 @@ def your_log() -> None:
         except ValueError as error:
             refuse(error)
             return
-        show(log)
+        show(log, hashlib.sha256(content).hexdigest())
 
 
 def chosen_file() -> bytes | None:
@@ -546,7 +547,7 @@ def refuse(error: ValueError) -> None:
     )
 
 
-def show(log: vg.GradientLog) -> None:
+def show(log: vg.GradientLog, digest: str) -> None:
     """Everything there is to see in one run of a log, and the runs beside it."""
     if log.runs.empty:
         st.info("This log holds no run.")
@@ -555,7 +556,7 @@ def show(log: vg.GradientLog) -> None:
     own = log.select(run=run)
     origin(own)
     st.header("The verdict")
-    your_verdicts(own)
+    your_verdicts(own, digest)
     st.header("The loss and the gradients, step by step")
     by_step(own)
     st.header("The gradients, layer by layer")
@@ -606,14 +607,24 @@ def attempt(draw: Callable[[], None]) -> None:
         st.text(str(error))
 
 
-def your_verdicts(log: vg.GradientLog) -> None:
-    from vgkeras import diagnosis, rules
-
+def your_verdicts(log: vg.GradientLog, digest: str) -> None:
+    run = int(log.runs["run"].iloc[0])
     with st.container(key="verdicts"):
         attempt(lambda: run_verdict(log))
-        attempt(lambda: faults(diagnosis.diagnose(log)))
+        attempt(lambda: faults(diagnosed(digest, run, log)))
         with st.expander("What would the others say", icon=":material/groups:"):
-            attempt(lambda: others(rules.what_others_say(log)))
+            attempt(lambda: others(said_by_others(digest, run, log)))
+
+
+@st.cache_data(scope="session", max_entries=8, show_spinner="Judging…")
+def diagnosed(digest: str, run: int, _log: vg.GradientLog) -> list[tuple[str, str]]:
+    """Regime and sentence of each verdict, once for a run of a file."""
+    return [(found.regime, str(found)) for found in vg.diagnose(_log)]
+
+
+@st.cache_data(scope="session", max_entries=8, show_spinner="Asking the others…")
+def said_by_others(digest: str, run: int, _log: vg.GradientLog) -> Any:
+    return vg.rules.what_others_say(_log)
 
 
 def run_verdict(log: vg.GradientLog) -> None:
@@ -629,13 +640,13 @@ def run_verdict(log: vg.GradientLog) -> None:
             st.text(vg.health.sentences(log)[0])
 
 
-def faults(found: Any) -> None:
+def faults(found: list[tuple[str, str]]) -> None:
     """What `vgkeras.diagnose` says, with the remedy."""
-    for verdict in found:
+    for regime, sentence in found:
         with st.container(border=True):
-            sign = REGIMES.get(verdict.regime, SIGNS["diverges"])
-            st.markdown(f"{sign} **{verdict.regime.capitalize()}**")
-            st.text(str(verdict))
+            sign = REGIMES.get(regime, SIGNS["diverges"])
+            st.markdown(f"{sign} **{regime.capitalize()}**")
+            st.text(sentence)
 
 
 def others(said: Any) -> None:

@@ -799,6 +799,30 @@ def test_gradient_by_step_draws_each_of_few_layers():
     assert "1 block_1 from 0.01 to 0.01" in charts.description(chart)
 
 
+def test_long_names_stand_below_each_other_in_the_legend():
+    short, long = own_log(), own_log()
+    long.layers["name"] = "a_functional_model/" + long.layers["name"]
+
+    legends = [
+        encoding(charts.gradient_by_step(log), "point")["color"]["legend"]
+        for log in (short, long)
+    ]
+
+    assert [legend["columns"] for legend in legends] == [3, 1]
+
+
+def test_a_depth_of_zero_stands_on_a_linear_axis():
+    log, zero = own_log(), own_log()
+    zero.runs["depth"] = 0
+
+    scales = [
+        encoding(charts.final_loss_by_depth(one), "point")["x"]["scale"]["type"]
+        for one in (log, zero)
+    ]
+
+    assert scales == ["log", "linear"]
+
+
 def test_gradient_by_step_draws_smallest_middle_and_largest_of_many_layers():
     norms = {layer: (-float(layer), 9.0) for layer in range(1, 12)}
     norms[4] = (math.nan, 9.0)

@@ -302,6 +302,18 @@ def test_the_next_file_has_other_steps_and_variables(tmp_path):
     assert charts_in(page) == 4
 
 
+def test_the_next_file_has_a_verdict_of_its_own(tmp_path):
+    page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
+    first = plain(page)
+    other = own_log()
+    layers = other.layers.assign(log10_norm=np.nan)
+
+    upload(page, saved(other.replace(layers=layers), tmp_path))
+
+    assert not any("Disconnected" in said for said in first)
+    assert any("Disconnected" in said for said in plain(page))
+
+
 @pytest.mark.parametrize(
     ("content", "trouble"),
     [
