@@ -273,7 +273,8 @@ def test_faults_come_before_what_is_merely_small():
     ],
 )
 def test_a_gradient_that_is_small_because_the_loss_fell_has_not_vanished(losses, run):
-    log = hand_made(rows([[-2, -2], [-4, -4], [-9, -9], [-12, -40]]), losses=losses)
+    fallen = [[-9, -9], [-12, -40], [-12, -40]]
+    log = hand_made(rows([[-2, -2], *fallen]), losses=losses)
 
     assert regimes(log.replace(runs=log.runs.assign(**run))) == ["healthy"]
 
@@ -323,6 +324,17 @@ def test_a_stack_thrown_to_zero_by_its_first_update_vanishes_and_explodes():
     )
 
     assert regimes(log) == ["vanishing", "exploding", "stalled"]
+
+
+def test_of_two_signs_of_one_regime_the_earlier_is_told():
+    updates = rows([[0] * 3, [0] * 3])
+    updates[1]["update_ratio"] = 50.0  # at step 0, in layer 2
+    slopes = rows([[0, 0, 0], [0, 3, 6]], ACTIVATION)
+
+    verdict = only(hand_made(updates, slopes))
+
+    assert (verdict.step, verdict.layer) == (0, 2)
+    assert verdict.rule == "update relative to the weights > 10"
 
 
 def test_one_huge_update_is_forgiven_to_a_run_that_learns():

@@ -133,11 +133,8 @@ class Run:
     def judged(self, tensors: Tensors) -> Tensors:
         """The rows of steps at which a small gradient is no sign of success.
 
-        Those with a loss about as high as at the start; the first one of a run that
-        learns.
+        Those with a loss about as high as at the start.
         """
-        if self.learned:
-            return tensors.where(tensors.step == tensors.step[:1])
         high = self._share(HIGH)
         return tensors.where(~(self._loss_at(tensors.step) <= high))
 
