@@ -133,8 +133,11 @@ class Run:
     def judged(self, tensors: Tensors) -> Tensors:
         """The rows of steps at which a small gradient is no sign of success.
 
-        Those with a loss about as high as at the start.
+        Those with a loss about as high as at the start. Of a run that learned, the
+        first, so that there is something to say about it.
         """
+        if self.learned:
+            return tensors.where(tensors.step == tensors.step[:1])
         high = self._share(HIGH)
         return tensors.where(~(self._loss_at(tensors.step) <= high))
 
