@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -204,48 +205,60 @@ def _recorded(
             del layer.__dict__["call"]
 
 
-def measured_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """The layers that do the work: those without layers of their own."""
-    layers = model._flatten_layers(include_self=False, recursive=True)
-    return [
-        layer
-        for layer in layers
-        if not isinstance(layer, keras.layers.InputLayer)
-        and not list(layer._flatten_layers(include_self=False, recursive=False))
-    ]
+def measured_layers(
+    model: keras.Model, *, whole: tuple[type, ...] = ()
+) -> list[keras.layers.Layer]:
+    """The layers that do the work: those without layers of their own.
+
+    Layers of the classes `whole` count as one, whatever they are made of.
+    """
+    found: dict[int, keras.layers.Layer] = {}
+    rest = deque(model._flatten_layers(include_self=False, recursive=False))
+    while rest:
+        layer = rest.popleft()
+        parts = list(layer._flatten_layers(include_self=False, recursive=False))
+        if parts and not isinstance(layer, whole):
+            rest.extendleft(parts)
+        elif not isinstance(layer, keras.layers.InputLayer):
+            found.setdefault(id(layer), layer)
+    return list(found.values())
 
 
 def _labels(
     model: keras.Model, called: list[keras.layers.Layer]
 ) -> list[tuple[int, str, str]]:
     """Names the rows; layers count from 1 in the order of their first call."""
-    _, activation, activation_gradient = KINDS
-    numbers = numbered(model, called)
-    outputs = [(numbers[id(la)], _short(la.path or la.name, model)) for la in called]
+    order = list(dict.fromkeys([*called, *measured_layers(model)]))
     return [
-        *weight_labels(model, called, model.trainable_variables),
-        *((number, name, activation) for number, name in outputs),
-        *((number, name, activation_gradient) for number, name in outputs),
+        *weight_labels(model, order, model.trainable_variables),
+        *(
+            label
+            for kind in KINDS[1:]
+            for label in layer_labels(model, order, called, kind)
+        ),
     ]
 
 
-def numbered(model: keras.Model, called: list[keras.layers.Layer]) -> dict[int, int]:
-    """The number of each layer, by its `id`: in the order of the first calls."""
-    order = dict.fromkeys([*called, *measured_layers(model)])
-    return {id(layer): number for number, layer in enumerate(order, start=1)}
-
-
 def weight_labels(
-    model: keras.Model, called: list[keras.layers.Layer], variables: Iterable[Any]
+    model: keras.Model, order: list[keras.layers.Layer], variables: Iterable[Any]
 ) -> list[tuple[int, str, str]]:
     """Names the gradients of variables; layer 0 is that of a variable of no layer."""
-    numbers = numbered(model, called)
-    layers = [*called, *measured_layers(model)]
-    owners = {id(v): numbers[id(layer)] for layer in layers for v in layer.variables}
+    owners = {id(v): n for n, la in enumerate(order, start=1) for v in la.variables}
     return [
         (owners.get(id(v), 0), _short(getattr(v, "path", v.name), model), KINDS[0])
         for v in variables
     ]
+
+
+def layer_labels(
+    model: keras.Model,
+    order: list[keras.layers.Layer],
+    called: list[keras.layers.Layer],
+    kind: str,
+) -> list[tuple[int, str, str]]:
+    """Names what the calls of layers have put out; `order` gives the numbers."""
+    numbers = {id(layer): number for number, layer in enumerate(order, start=1)}
+    return [(numbers[id(la)], _short(la.path or la.name, model), kind) for la in called]
 
 
 def _short(path: str, model: keras.Model) -> str:

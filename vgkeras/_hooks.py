@@ -1,0 +1,109 @@
+"""Where a training step can be listened to: methods, optimizers, graphs, replicas."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, make: Callable[[Any, Any], Any]) -> Iterator[None]:
+    """Hides a method of an object or class behind `make(owner, method)` for a while."""
+    missing = object()
+    before = vars(owner).get(name, missing)
+    put = type.__setattr__ if isinstance(owner, type) else object.__setattr__
+    drop = type.__delattr__ if isinstance(owner, type) else object.__delattr__
+    put(owner, name, make(owner, getattr(owner, name)))
+    try:
+        yield
+    finally:
+        if before is missing:
+            drop(owner, name)
+        else:
+            put(owner, name, before)
+
+
+class Shared:
+    """A context that the replicas of a step, which run in threads, enter together."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make, self._inside, self._lock = make, 0, threading.Lock()
+        self._context: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._context = self._make()
+                self._context.__enter__()
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._context.__exit__(None, None, None)
+
+
+def outside(make: Callable[[], Any]) -> Any:
+    """Returns what `make` does, called outside of any graph or distribution strategy.
+
+    These belong to a thread. A variable made here is a plain one, and a function that
+    is being traced does not count it as its own (it would be traced a second time).
+    """
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        return pool.submit(make).result()
+
+
+def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
+    """All optimizers that are attributes of the model or of its layers.
+
+    An optimizer within another is left out: it is handed the same gradients.
+    """
+    found: dict[int, keras.optimizers.Optimizer] = {}
+    for owner in model._flatten_layers(include_self=True, recursive=True):
+        for value in vars(owner).values():
+            found |= {id(one): one for one in _items(value) if _is_optimizer(one)}
+    inner = {id(getattr(one, "inner_optimizer", None)) for one in found.values()}
+    return [one for key, one in found.items() if key not in inner]
+
+
+def _items(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _is_optimizer(value: Any) -> bool:
+    return isinstance(value, keras.optimizers.Optimizer)
+
+
+def graph() -> Any:
+    """The graph that is being built, or `None`."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def graph_of(tensor: Any) -> Any:
+    """The graph that a tensor belongs to, or `None`."""
+    return None if isinstance(tensor, tf.__internal__.EagerTensor) else tensor.graph
+
+
+def summed(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+    """The sums over all replicas: of a gradient, that of the whole batch."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1 or not tensors:
+        return tensors
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+
+
+def is_first_replica() -> bool:
+    """Whether this replica is the one that keeps the log."""
+    context = tf.distribute.get_replica_context()
+    if context is None:
+        return True
+    return tf.get_static_value(context.replica_id_in_sync_group) in (0, None)
