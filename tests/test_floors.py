@@ -10,21 +10,60 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "vgkeras"
 FLOORS = {
     "_checks": 0,
+    "_differences": 0,
     "_garbage": 0,
-    "logs": 0,
+    "_hooks": 0,
+    "_parquet": 0,
+    "logs": 1,
     "theory": 1,
     "data": 1,
+    "_fitting": 1,
+    "_widened": 1,
+    "floats": 2,
     "predictions": 2,
     "health": 2,
+    "_evidence": 2,
+    "_profiles": 2,
+    "charts": 3,
+    "maps": 3,
+    "rules": 3,
     "stacks": 3,
     "tape": 3,
+    "recipes": 3,
+    "batch": 4,
     "training": 4,
-    "batch": 3,
-    "charts": 3,
-    "sweeps": 4,
+    "_measures": 4,
+    "_passes": 4,
+    "sweeps": 5,
+    "diagnosis": 5,
     "record": 5,
+    "_expected": 5,
+    "_rings": 5,
+    "_updates": 5,
+    "_failures": 6,
+    "_selection": 6,
+    "_writer": 6,
+    "_listener": 7,
+    "_numeric": 7,
+    "_scalars": 7,
+    "_store": 7,
+    "callbacks": 8,
+    "testing": 8,
+    "shortcuts": 9,
 }
-LIGHT = ("logs", "theory", "data", "predictions", "health", "charts")
+LIGHT = (
+    "logs",
+    "theory",
+    "data",
+    "predictions",
+    "health",
+    "charts",
+    "maps",
+    "floats",
+    "rules",
+    "diagnosis",
+    "testing",
+)
 
 
 def imported(module):
@@ -84,6 +123,10 @@ def test_theory_loads_nothing_but_numpy():
 
 def test_the_package_alone_loads_not_even_numpy():
     assert "numpy" not in loaded_by("import vgkeras")
+
+
+def test_formats_load_no_pandas():
+    assert not {"pandas", "pyarrow", "scipy"} & loaded_by("import vgkeras.floats")
 
 
 def test_the_package_does_not_know_the_page():

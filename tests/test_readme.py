@@ -1,8 +1,8 @@
 """The README's Python runs and prints what the README says; its commands exist."""
 
-import contextlib
-import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,16 +17,30 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
+# Runs an example as a stranger would; a test in it has to fail, and says why.
+RUN = """
+import sys
+names = {}
+exec(compile(sys.stdin.read(), "README.md", "exec"), names)
+for test in [value for name, value in names.items() if name.startswith("test_")]:
+    try:
+        test()
+    except AssertionError as failure:
+        print(str(failure).rstrip())
+"""
+
+
 def printed_by(code):
-    """What an example prints; a test in it is called, and its failure printed."""
-    written, names = io.StringIO(), {}
-    with contextlib.redirect_stdout(written):
-        exec(compile(code, "README.md", "exec"), names)
-        for name in [name for name in names if name.startswith("test_")]:
-            with pytest.raises(AssertionError) as failure:
-                names[name]()
-            print(failure.value)
-    return written.getvalue()
+    """What an example prints in a fresh Python."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN],
+        input=code,
+        capture_output=True,
+        cwd=ROOT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.mark.parametrize(("code", "shown"), EXAMPLES)
