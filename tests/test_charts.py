@@ -823,6 +823,37 @@ def test_a_depth_of_zero_stands_on_a_linear_axis():
     assert scales == ["log", "linear"]
 
 
+def test_layers_are_thinned_by_their_own_numbers_not_by_the_depth():
+    log = own_log({layer: (-1.0,) for layer in range(1, 201)})
+    log.runs["depth"] = 1
+
+    layers = sorted(points(charts.kinds_by_layer(log))["layer"].unique())
+
+    assert layers == [*range(1, 200, 4), 200]
+
+
+def test_a_run_that_did_not_log_the_step_has_no_panel():
+    log = own_log(runs=2)
+    late = log.layers["step"].where(log.layers["run"] == 0, log.layers["step"] + 5)
+
+    chart = charts.kinds_by_layer(log.replace(layers=log.layers.assign(step=late)))
+
+    assert "run 0" in title(chart)
+    assert "run 1" not in charts.description(chart)
+
+
+def test_many_steps_do_not_each_have_a_tick():
+    few, many = own_log(steps=range(50)), own_log(steps=range(51))
+
+    axes = [
+        encoding(charts.gradient_by_layer_and_step(log), "rect")["x"]["axis"]
+        for log in (few, many)
+    ]
+
+    assert axes[0]["values"] == [*range(50)]
+    assert "values" not in axes[1]
+
+
 def test_gradient_by_step_draws_smallest_middle_and_largest_of_many_layers():
     norms = {layer: (-float(layer), 9.0) for layer in range(1, 12)}
     norms[4] = (math.nan, 9.0)
