@@ -1021,6 +1021,16 @@ def test_an_older_log_without_sizes_can_be_diagnosed(lesson):
     assert now == then
 
 
+def test_without_sizes_the_largest_element_or_the_norm_stands_in():
+    small = hand_made(rows([[-9]], log10_norm=-6.0))
+    theory = hand_made(rows([[-9]], log10_max=math.nan, zero_fraction=math.nan))
+
+    for log in (small, theory):
+        assert regimes(log.replace(layers=log.layers.drop(columns="size"))) == [
+            "vanishing"
+        ]
+
+
 def test_the_order_of_rows_does_not_matter(lesson):
     log = lesson.select(depth=[50, 152])
     shuffled = log.replace(

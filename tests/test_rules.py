@@ -19,31 +19,16 @@ def tensor_row(array, **labels):
     """The statistics of an array, by their definitions."""
     array = np.asarray(array, np.float64)
     magnitudes = np.abs(array)
-    finite = np.isfinite(array).all()
-    with np.errstate(all="ignore"):
-        logs = np.log10(
-            [np.sqrt((magnitudes**2).sum()), magnitudes.max(), magnitudes.mean()]
-        )
-    return (
-        dict.fromkeys(LAYER_COLUMNS, np.nan)
-        | dict(
-            zip(
-                ("log10_norm", "log10_max", "log10_mean"),
-                logs if finite else [np.inf] * 3,
-                strict=True,
-            )
-        )
-        | {
-            "zero_fraction": np.mean(magnitudes == 0),
-            "nonfinite_fraction": np.mean(~np.isfinite(array)),
-            "size": array.size,
-            "run": 0,
-            "step": 0,
-            "kind": "weight_gradient",
-            "name": "dense/kernel",
-        }
-        | labels
-    )
+    logs = [np.inf] * 3
+    if np.isfinite(array).all():
+        with np.errstate(all="ignore"):
+            norm = np.sqrt((magnitudes**2).sum())
+            logs = np.log10([norm, magnitudes.max(), magnitudes.mean()])
+    row = dict.fromkeys(LAYER_COLUMNS, np.nan)
+    row |= dict(zip(("log10_norm", "log10_max", "log10_mean"), logs, strict=True))
+    row |= {"zero_fraction": np.mean(magnitudes == 0), "size": array.size}
+    row |= {"nonfinite_fraction": np.mean(~np.isfinite(array)), "run": 0, "step": 0}
+    return row | {"kind": "weight_gradient", "name": "dense/kernel"} | labels
 
 
 def hand_made(gradients=(), *, losses=(1.0,), changes=None, kind=None, **run):
@@ -98,18 +83,14 @@ def oracle(scale, depth, x, *, flushed):
     """Which rules fire on raw arrays, by their definitions."""
     kernel, activations, gradients, loss = stack_tensors(scale, depth, x, flushed)
     wide = [g.astype(np.float64) for g in gradients]
+    means = [np.abs(g).mean() for g in wide]
     norms = [np.sqrt((g**2).sum()) for g in wide]
     finite = all(np.isfinite(g).all() for g in wide)
-    diagonal = np.diag(kernel)
-    moved = [diagonal - np.diag(np.float32(0.01) * g) for g in gradients]
-    squares = np.square(gradients)
-    if flushed:
-        squares = np.where(squares < TINY, 0, squares)
-    printed = np.sqrt(squares.sum(axis=(1, 2), dtype=np.float32))
     updates = [0.01 * n / np.linalg.norm(kernel) for n in norms]
+    printed = printed_norms(gradients, flushed)
     return {
-        "sagemaker_vanishing_gradient": min(np.abs(g).mean() for g in wide) < 1e-7,
-        "deepdiagnosis_vanishing_gradient": min(np.abs(g).mean() for g in wide) < 1e-7,
+        "sagemaker_vanishing_gradient": min(means) < 1e-7,
+        "deepdiagnosis_vanishing_gradient": min(means) < 1e-7,
         "sagemaker_exploding_gradient": not finite,
         "sagemaker_exploding_output": not np.isfinite(activations[-1]).all(),
         "sagemaker_large_update": finite and max(updates) > 10,
@@ -123,12 +104,23 @@ def oracle(scale, depth, x, *, flushed):
         "karpathy_small_update": min(updates) < 1e-5,
         "norm_prints_as_zero": bool((printed == 0).any()),
         "norm_prints_as_inf": not np.isfinite(printed).all(),
-        "update_rounds_away": finite
-        and any(
-            (m == diagonal).all() and g.any()
-            for m, g in zip(moved, gradients, strict=True)
-        ),
+        "update_rounds_away": finite and any(stays(kernel, g) for g in gradients),
     }
+
+
+def printed_norms(gradients, flushed):
+    """The norms as float32 computes them: squares first."""
+    squares = np.square(gradients)
+    if flushed:
+        squares = np.where(squares < TINY, 0, squares)
+    return np.sqrt(squares.sum(axis=(1, 2), dtype=np.float32))
+
+
+def stays(kernel, gradient):
+    """Whether no weight on the diagonal moves, though there is a gradient."""
+    diagonal = np.diag(kernel)
+    moved = diagonal - np.diag(np.float32(0.01) * gradient)
+    return bool((moved == diagonal).all() and gradient.any())
 
 
 def asked(x, *, flushed, depths):
