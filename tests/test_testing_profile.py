@@ -5,10 +5,11 @@ import math
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from test_testing import failure, handmade_log
 
-from vgkeras import _profiles, data, logs, stacks, sweeps, testing, training
+from vgkeras import _expected, _profiles, data, logs, stacks, sweeps, testing, training
 
 SPECIAL = [-3.25, math.nan, -math.inf, math.inf]
 
@@ -101,6 +102,22 @@ def test_rows_behind_an_overflow_are_not_compared():
     testing.assert_matches_theory(
         log.replace(layers=log.layers.assign(log10_norm=norms))
     )
+
+
+def test_a_run_that_has_overflowed_is_not_compared_again():
+    keys = [(step, kind) for step in range(3) for kind in logs.KINDS]
+    theory = pd.DataFrame(keys, columns=["step", "kind"]).assign(run=0, layer=1)
+    theory["log10_norm"] = np.where(theory["step"] == 1, 6.0, 0.0)
+    runs = pd.DataFrame([{"run": 0, "depth": 1, "units": 2, "output_units": 2}])
+    runs = runs.assign(samples=4, dtype="float16")
+
+    rows = _expected.beside_theory(theory.assign(name="x"), theory, runs, 0.05)
+
+    # 1e6 is beyond float16: theory comes back from there, the run cannot
+    assert rows["step"].unique().tolist() == [0]
+    wider = runs.assign(dtype="float32")
+    rows = _expected.beside_theory(theory.assign(name="x"), theory, wider, 0.05)
+    assert rows["step"].unique().tolist() == [0, 1, 2]
 
 
 def test_an_underflow_where_theory_is_a_normal_number_is_found():
