@@ -1102,3 +1102,31 @@ except TypeError:
     assert not {"tensorflow", "keras"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("decades", "regime"), [(-0.6, "vanishing"), (0.6, "exploding"), (0.005, "healthy")]
+)
+def test_kernels_alone_show_a_slope_from_layer_to_layer(decades, regime):
+    """Only weight gradients are logged: rms 1e-3 at the output, `decades` a layer."""
+    layers = range(1, 7)
+    rows = [
+        dict.fromkeys(LAYER_COLUMNS, np.nan)
+        | {"run": 0, "step": 0, "layer": layer, "name": f"dense_{layer}/kernel"}
+        | {"kind": "weight_gradient", "log10_norm": -3 + decades * (6 - layer) + 1.0}
+        | {"log10_max": -3.0, "zero_fraction": 0.0, "nonfinite_fraction": 0.0}
+        | {"size": 100}
+        for layer in layers
+    ]
+    row = dict.fromkeys(RUN_COLUMNS, "") | {"run": 0, "dtype": "float32"}
+    row |= {"loss_zero": np.nan, "scale": np.nan, "learning_rate": 0.01, "steps": 1}
+    log = GradientLog(
+        pd.DataFrame([row]),
+        pd.DataFrame({"run": 0, "step": [0, 1], "loss": [1.0, 0.99]}),
+        pd.DataFrame(rows, columns=list(LAYER_COLUMNS)),
+    )
+
+    found = [v for v in diagnose(log) if "weight gradient (rms)" in v.rule]
+
+    assert [v.regime for v in found] == [regime]
+    assert found[0].measured == pytest.approx(5 * decades)

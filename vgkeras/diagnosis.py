@@ -382,8 +382,13 @@ def _first(margin: np.ndarray) -> int:
 def _by_layer(run: Run) -> list[Verdict]:
     """Decay and growth from layer to layer, forward and backward."""
     found = []
-    ends = ("last / first activation", "first / last activation gradient")
-    for line, what in zip(_slopes(run), ends, strict=True):
+    ends = (
+        "last / first activation",
+        "first / last activation gradient",
+        "first / last weight gradient (rms)",
+    )
+    lines = (*_slopes(run), _weight_slope(run))
+    for line, what in zip(lines, ends, strict=True):
         if line is None:
             continue
         lost, won = -line.total - DECADES, line.total - DECADES
@@ -403,6 +408,15 @@ def _slopes(run: Run) -> tuple[Slope | None, Slope | None]:
         slope(run.judged(run.activations), DECADES),
         slope(run.judged(run.gradients), DECADES, backward=True),
     )
+
+
+def _weight_slope(run: Run) -> Slope | None:
+    """The kernels' gradients stand in for those of activations that were not logged."""
+    if len(run.gradients.step):
+        return None
+    rows = run.judged(run.weights).main()
+    rms = rows._replace(log10_norm=rows.log10_rms())
+    return slope(rms, DECADES, backward=True)
 
 
 def _on_line(
