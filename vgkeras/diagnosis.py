@@ -40,6 +40,7 @@ REGIMES = (
 SMALL_GRADIENT = 1e-7  # root mean square
 DECADES = 2.0  # from the first layer to the last, or back
 FACTOR = 1.05  # a layer; a network of many layers may grow more slowly and train
+KERNEL_FACTOR = 1.1  # the same for kernels' gradients: kernels differ in shape
 LARGE_UPDATE = 10.0  # relative to the weights
 LOSS_GROWTH = 1000.0  # last loss relative to the start
 STILL = 0.01  # a loss that lost less than this share has not moved
@@ -388,13 +389,14 @@ def _by_layer(run: Run) -> list[Verdict]:
         "first / last weight gradient (rms)",
     )
     lines = (*_slopes(run), _weight_slope(run))
-    for line, what in zip(lines, ends, strict=True):
+    factors = (FACTOR, FACTOR, KERNEL_FACTOR)
+    for line, what, factor in zip(lines, ends, factors, strict=True):
         if line is None:
             continue
         lost, won = -line.total - DECADES, line.total - DECADES
         often = (lost > 0).sum() > 0.5 * len(lost)
         lost = _unless(~(line.whole & often), lost)
-        won = _unless(line.rate <= math.log10(FACTOR), won)
+        won = _unless(line.rate <= math.log10(factor), won)
         rule = f"log10 of {what}"
         found += [
             _on_line(run, line, lost, "vanishing", f"{rule} < {-DECADES:g}"),
