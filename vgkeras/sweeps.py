@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import os
 import pickle
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -13,7 +11,6 @@ from concurrent.futures import (
     CancelledError,
     Executor,
     Future,
-    ThreadPoolExecutor,
     wait,
 )
 from dataclasses import dataclass
@@ -40,6 +37,7 @@ from vgkeras.batch import (
     _Block,
     _packed,
     _run_block,
+    run_stacks,
 )
 from vgkeras.data import make_data
 from vgkeras.logs import (
@@ -55,7 +53,6 @@ from vgkeras.recipes import Recipe
 from vgkeras.stacks import initial_kernels
 from vgkeras.theory import judge
 
-_THREADS = min(4, os.cpu_count() or 1)  # each needs some 50 MB
 _PATIENCE = 0.2  # seconds between two calls of `progress` while no worker is done
 
 
@@ -142,9 +139,9 @@ def sweep(
     runs = _runs(grid, data)
     logged = logged_steps(steps, check_every(every))
     _check_executor(executor)
-    traces = _trained(
+    train = run_stacks if executor is None else functools.partial(_run_on, executor)
+    traces = train(
         _stacks(grid, data),
-        executor,
         steps=steps,
         logged_steps=logged,
         dtype=dtype,
@@ -254,7 +251,7 @@ def _check_executor(executor: Any) -> None:
 
 
 class _Part(NamedTuple):
-    """A part of a sweep, the stacks of one block: the arguments of `_run_block`."""
+    """The stacks of one block, as the arguments of `_run_block`."""
 
     stacks: list[Stack]
     block: _Block
@@ -264,9 +261,9 @@ class _Part(NamedTuple):
     recipe: Recipe
 
 
-def _trained(
+def _run_on(
+    executor: Executor,
     stacks: list[Stack],
-    executor: Executor | None,
     *,
     steps: int,
     logged_steps: list[int],
@@ -274,70 +271,30 @@ def _trained(
     recipe: Recipe = LINEAR,
     progress: Callable[[int, int], Any] | None,
 ) -> list[Trace]:
-    """Does what `run_stacks` does, with its blocks side by side.
+    """Does what `run_stacks` does, its blocks being the tasks of `executor`.
 
     A block runs in the same compiled program wherever it runs, and gives the same
-    numbers to the last bit.
+    numbers to the last bit. It travels as bytes, with its initial weights and data:
+    initializers stay here, and no executor has to look into 100,000 layers.
     """
     keep = np.zeros(steps + 1, bool)
     keep[logged_steps] = True
     blocks = _packed(stacks)
-    parts = [
-        _Part(
-            [stacks[index] for index in block.places], block, steps, keep, dtype, recipe
+    tasks = [
+        pickle.dumps(
+            _Part([stacks[i] for i in block.places], block, steps, keep, dtype, recipe)
         )
         for block in blocks
     ]
 
     def tell(done: int) -> None:
         if progress is not None:
-            progress(done, len(parts) * (steps + 1))
+            progress(done * (steps + 1), len(tasks) * (steps + 1))
 
-    run = _in_threads if executor is None else functools.partial(_on, executor)
     traces: dict[int, Trace] = {}
-    for block, found in zip(blocks, run(parts, tell), strict=True):
+    for block, found in zip(blocks, _gathered(executor, tasks, tell), strict=True):
         traces.update(zip(block.places, found, strict=True))
     return [traces[index] for index in range(len(stacks))]
-
-
-def _in_threads(parts: list[_Part], tell: Callable[[int], None]) -> list[list[Trace]]:
-    """Trains the parts in this process; a single one without any thread.
-
-    TensorFlow frees Python's lock while a program runs, so threads keep all cores busy.
-    They start at once and share what is compiled; a process imports and compiles anew.
-    """
-    if len(parts) == 1:
-        return [_run_block(*parts[0], tell)]
-    passed = [0] * len(parts)
-    stopped = threading.Event()
-
-    def train(number: int) -> list[Trace]:
-        def told(passes: int) -> None:
-            passed[number] = passes
-            if stopped.is_set():
-                raise CancelledError
-
-        return _run_block(*parts[number], told)
-
-    with ThreadPoolExecutor(_THREADS) as threads:
-        try:
-            numbers = range(len(parts))
-            return _gathered(threads, train, numbers, lambda _: tell(sum(passed)))
-        finally:
-            stopped.set()
-
-
-def _on(
-    executor: Executor, parts: list[_Part], tell: Callable[[int], None]
-) -> list[list[Trace]]:
-    """Trains the parts on somebody's executor.
-
-    Each travels as bytes, with its initial weights and data: initializers stay here,
-    and no executor has to look into a hundred thousand layers.
-    """
-    passes = parts[0].steps + 1
-    tasks = [pickle.dumps(part) for part in parts]
-    return _gathered(executor, _run_part, tasks, lambda done: tell(done * passes))
 
 
 def _run_part(task: bytes) -> list[Trace]:
@@ -348,17 +305,14 @@ def _run_part(task: bytes) -> list[Trace]:
 
 
 def _gathered(
-    executor: Executor,
-    run: Callable[[Any], list[Trace]],
-    tasks: Sequence[Any],
-    tell: Callable[[int], None],
+    executor: Executor, tasks: list[bytes], tell: Callable[[int], None]
 ) -> list[list[Trace]]:
     """What every task gives, in order; a failure cancels the tasks not yet begun."""
     results: dict[int, list[Trace]] = {}
     pending: dict[Future, int] = {}
     try:
         for number, task in enumerate(tasks):
-            pending[executor.submit(run, task)] = number
+            pending[executor.submit(_run_part, task)] = number
         while pending:
             for future in wait(pending, _PATIENCE, FIRST_COMPLETED).done:
                 results[pending.pop(future)] = future.result()
