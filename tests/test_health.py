@@ -197,3 +197,13 @@ def test_no_sentence_prints_a_small_number_as_zero():
 def test_bad_arguments_are_named(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_runs_of_other_models_have_sentences_too():
+    log = hand_made([1.0, 0.5], [np.nan, np.nan], scale=math.nan, verdict="")
+    silent = log.replace(losses=log.losses.iloc[:0])
+
+    assert health.sentences(log) == [
+        "run 4, L = 50: no verdict. The loss went from 1.0e+00 to 5.0e-01 in 1 step."
+    ]
+    assert "Its losses were not logged" in health.sentences(silent)[0]

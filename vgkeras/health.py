@@ -117,15 +117,17 @@ def sentences(log: GradientLog) -> list[str]:
     seeded = log.runs["seed"].nunique() > 1
     return [
         f"{_label(run, seeded)}: {run['verdict'] or 'no verdict'}. "
-        + _told(run, ends.loc[run["run"]], gradients.get(run["run"]))
+        + _told(run, ends, gradients.get(run["run"]))
         for run in log.runs.to_dict("records")
     ]
 
 
-def _told(run: dict, ends: pd.Series, gradients: pd.DataFrame | None) -> str:
+def _told(run: dict, ends: pd.DataFrame, gradients: pd.DataFrame | None) -> str:
     """What happened to the loss, to the gradient and to the weights."""
-    told = _loss_told(ends, run["steps"])
-    if gradients is None:
+    told = "Its losses were not logged"
+    if run["run"] in ends.index:
+        told = _loss_told(ends.loc[run["run"]], run["steps"])
+    if gradients is None or gradients["log10_norm"].isna().all():
         return f"{told}."
     told += f"; the weight gradient at the start {_gradient_told(gradients)}."
     if (gradients["frozen_fraction"] == 1).all():
@@ -168,7 +170,9 @@ def _gradient_told(gradients: pd.DataFrame) -> str:
 
 
 def _label(run: dict, seeded: bool) -> str:
-    start = run["initializer"] if math.isnan(run["scale"]) else f"c = {run['scale']:g}"
+    start = run["initializer"] or f"run {run['run']}"
+    if not math.isnan(run["scale"]):
+        start = f"c = {run['scale']:g}"
     seed = f", seed {run['seed']}" if seeded else ""
     return f"{start}, L = {run['depth']}{seed}"
 
