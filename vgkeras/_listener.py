@@ -120,7 +120,7 @@ class Listener:
         layers = self._numbered(step)
         owners = {id(v): layer for layer in layers for v in layer.variables}
         pairs = [(g, v) for g, v in pairs if self._wanted(owners.get(id(v)))]
-        if not pairs:
+        if not pairs or KINDS[0] not in self._kinds:
             return contextlib.nullcontext()
         scale = step.scales.get(id(optimizer), 1.0)
         return self._writer.gradients(pairs, layers, scale=scale, optimizer=optimizer)
@@ -206,7 +206,7 @@ class Listener:
             if step is None:
                 return outputs
             step.called.append(layer)
-            if self._kinds != KINDS[:1] and self._wanted(layer):
+            if set(self._kinds) - {KINDS[0]} and self._wanted(layer):
                 step.outputs += [
                     (layer, output)
                     for output in tf.nest.flatten(outputs)

@@ -8,6 +8,7 @@ TensorFlow flush subnormal numbers to 0 anyway, so a training step makes none.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,10 +24,10 @@ COLUMNS = 9
 SIZE = 5  # the column that is a number whenever a row was written
 # What a log holds of a tensor.
 MEASURES = (*STATISTICS, "frozen_fraction", "update_ratio", "size")
-_LARGE = 2**14  # elements; smaller tensors are measured together
+_LARGE = 2**14  # elements; to put such tensors together would cost more than it saves
 
 
-def quick_statistics(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+def quick_statistics(tensors: Sequence[tf.Tensor], *, xla: bool = False) -> tf.Tensor:
     """Measures tensors with a few plain kernels each.
 
     Each tensor is divided by its largest magnitude before it is squared, so that no
@@ -35,52 +36,61 @@ def quick_statistics(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
 
     Args:
         tensors: Floating tensors of any shapes.
+        xla: Whether XLA compiles the step. It compiles a kernel for each pass over
+            each tensor, so that tensors of one size had better be taken together.
 
     Returns:
         A tensor `(len(tensors), 6)`, float64 if one of `tensors` is, else float32:
         the first six of `COLUMNS`.
     """
-    dtype = widest(tensors)
-    tensors = [tf.cast(tensor, dtype) for tensor in tensors]
-    table = _table(tensors)
+    groups = _Groups(tensors, widest(tensors), xla)
+    largest, squares, total, nonzero = groups.columns()
+    dtype = largest.dtype
 
     # Inf and NaN are rare, and to count them is slow.
     @as_one_node
-    def counted(*tensors: tf.Tensor) -> tf.Tensor:
-        return tf.stack([_counts(values) for values in tensors])
+    def counted() -> tf.Tensor:
+        return groups.counts()
 
     counts = tf.cond(
-        tf.reduce_all(tf.math.is_finite(table[:, 1])),
-        lambda: tf.stack([table[:, 3], tf.zeros(len(tensors), dtype)], axis=1),
-        lambda: counted(*tensors),
+        tf.reduce_all(tf.math.is_finite(squares)),
+        lambda: tf.stack([nonzero, tf.zeros_like(nonzero)]),
+        counted,
     )
-    return tf.concat([table[:, :3], counts, _sizes(tensors, dtype)[:, None]], axis=1)
+    sizes = groups.sizes(dtype)
+    table = tf.stack([largest, squares, total, counts[0], counts[1], sizes], axis=1)
+    return groups.in_order(table)
 
 
-def changes(before: Sequence[tf.Tensor], after: Sequence[tf.Tensor]) -> tf.Tensor:
+def changes(
+    before: Sequence[tf.Tensor], after: Sequence[tf.Tensor], *, xla: bool = False
+) -> tf.Tensor:
     """Compares weights before and after an update.
 
     Args:
         before: Flat tensors.
         after: Tensors of the same sizes.
+        xla: Whether XLA compiles the step.
 
     Returns:
         A tensor `(len(before), 2)`: the share of elements that are the same, and the
         norm of the difference over the norm of `before`.
     """
     dtype = widest(before)
-    new = [tf.cast(values, dtype) for values in after]
-    shapes = [values.shape for values in new]
+    new = [tf.cast(tensor, dtype) for tensor in after]
     old = [
-        tf.reshape(tf.cast(values, dtype), shape)
-        for values, shape in zip(before, shapes, strict=True)
+        tf.reshape(tf.cast(tensor, dtype), other.shape)
+        for tensor, other in zip(before, new, strict=True)
     ]
-    made = _table([n - o for n, o in zip(new, old, strict=True)])
-    weights, sizes = _table(old), _sizes(old, dtype)
-    ratio = made[:, 0] / weights[:, 0]
-    spread = tf.where(made[:, 0] > 0, made[:, 1] / weights[:, 1], 1)
-    spread = tf.where(weights[:, 0] > 0, spread, 1)
-    return tf.stack([1 - made[:, 3] / sizes, ratio * tf.sqrt(spread)], axis=1)
+    made = _Groups([n - o for n, o in zip(new, old, strict=True)], dtype, xla)
+    largest, squares, _, nonzero = made.columns()
+    largest_weight, weight_squares, _, _ = _Groups(old, dtype, xla).columns()
+    # Where one of the two is 0 throughout, so is its sum of squares.
+    both = (largest > 0) & (largest_weight > 0)
+    spread = tf.sqrt(tf.where(both, squares / weight_squares, 1))
+    ratio = largest / largest_weight * spread
+    frozen = 1 - nonzero / made.sizes(dtype)
+    return made.in_order(tf.stack([frozen, ratio], axis=1))
 
 
 def measures(raw: np.ndarray) -> np.ndarray:
@@ -125,25 +135,68 @@ def as_one_node(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     return tf.function(function, autograph=False, experimental_attributes=attributes)
 
 
-def _table(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Four numbers of each tensor, as if it were finite: `(len(tensors), 4)`."""
-    groups: dict[Any, list[int]] = {}
-    for index, tensor in enumerate(tensors):
-        size = tensor.shape.num_elements()
-        small = size is not None and size < _LARGE
-        groups.setdefault(size if small else f"large {index}", []).append(index)
-    parts = []
-    for members in groups.values():
-        if len(members) == 1:
-            parts.append(_large(tensors[members[0]])[None])
-        else:
-            rows = [tf.reshape(tensors[index], [-1]) for index in members]
-            parts.append(_small(tf.stack(rows)))
-    order = np.argsort([index for members in groups.values() for index in members])
-    return tf.gather(tf.concat(parts, axis=0), order)
+class _Groups:
+    """Tensors, those of one size in the rows of one matrix.
+
+    Args:
+        tensors: Tensors of any shapes.
+        dtype: The format to measure them in.
+        xla: Whether large tensors are put together as well. XLA compiles a kernel for
+            each pass over each group; otherwise to copy them costs more than it saves.
+    """
+
+    def __init__(
+        self, tensors: Sequence[tf.Tensor], dtype: tf.DType, xla: bool
+    ) -> None:
+        large = math.inf if xla else _LARGE
+        members: dict[Any, list[int]] = {}
+        for index, tensor in enumerate(tensors):
+            size = tensor.shape.num_elements()
+            small = size is not None and size < large
+            members.setdefault(size if small else f"tensor {index}", []).append(index)
+        self._order = [index for indices in members.values() for index in indices]
+        cast = [tf.cast(tensor, dtype) for tensor in tensors]
+        self._groups = [
+            tf.stack([tf.reshape(cast[index], [-1]) for index in indices])
+            if len(indices) > 1
+            else cast[indices[0]]
+            for indices in members.values()
+        ]
+        self._single = [len(indices) == 1 for indices in members.values()]
+        self._tensors = [tensors[index] for index in self._order]
+
+    def in_order(self, table: tf.Tensor) -> tf.Tensor:
+        """Rows as the tensors came, of a table in the order of the groups."""
+        return tf.gather(table, np.argsort(self._order))
+
+    def columns(self) -> list[tf.Tensor]:
+        """Four numbers of each tensor, as if it were finite, in four vectors."""
+        return self._each(_numbers_of_one, _numbers)
+
+    def counts(self) -> tf.Tensor:
+        """Elements that are not 0, and elements that are Inf or NaN, `(2, tensors)`."""
+        return tf.stack(
+            self._each(lambda one: _counts(tf.reshape(one, [1, -1])), _counts)
+        )
+
+    def sizes(self, dtype: tf.DType) -> tf.Tensor:
+        """Elements of each tensor."""
+        known = [tensor.shape.num_elements() for tensor in self._tensors]
+        if None not in known:
+            return tf.constant(known, dtype)
+        return tf.cast(tf.stack([tf.size(tensor) for tensor in self._tensors]), dtype)
+
+    def _each(
+        self, of_one: Callable[..., Any], of_rows: Callable[..., Any]
+    ) -> list[tf.Tensor]:
+        columns = [
+            of_one(group) if single else of_rows(group)
+            for group, single in zip(self._groups, self._single, strict=True)
+        ]
+        return [tf.concat(column, axis=0) for column in zip(*columns, strict=True)]
 
 
-def _large(tensor: tf.Tensor) -> tf.Tensor:
+def _numbers_of_one(tensor: tf.Tensor) -> list[tf.Tensor]:
     """Each kernel but the first may work in place: none needs new memory."""
     magnitude = tf.abs(tensor)
     largest = tf.reduce_max(magnitude)
@@ -151,41 +204,30 @@ def _large(tensor: tf.Tensor) -> tf.Tensor:
     squares, total = tf.nn.l2_loss(relative), tf.reduce_sum(relative)
     with tf.control_dependencies([squares, total]):
         signs = tf.sign(relative)  # to compare with 0 and cast takes far longer
-    halves = tf.stack([largest, squares, total, tf.nn.l2_loss(signs)])
-    return halves * tf.constant([1, 2, 1, 2], tensor.dtype)
+    numbers = [largest, 2 * squares, total, 2 * tf.nn.l2_loss(signs)]
+    return [number[None] for number in numbers]
 
 
-def _small(rows: tf.Tensor) -> tf.Tensor:
+def _numbers(rows: tf.Tensor) -> list[tf.Tensor]:
     """The same for each row of a matrix."""
     magnitude = tf.abs(rows)
     largest = tf.reduce_max(magnitude, axis=1)
     relative = magnitude / tf.maximum(largest, _smallest_normal(rows))[:, None]
-    columns = [
+    return [
         largest,
         tf.reduce_sum(tf.square(relative), axis=1),
         tf.reduce_sum(relative, axis=1),
         tf.reduce_sum(tf.sign(relative), axis=1),
     ]
-    return tf.stack(columns, axis=1)
 
 
-def _sizes(tensors: Sequence[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
-    known = [tensor.shape.num_elements() for tensor in tensors]
-    if None not in known:
-        return tf.constant(known, dtype)
-    return tf.cast(tf.stack([tf.size(tensor) for tensor in tensors]), dtype)
+def _counts(rows: tf.Tensor) -> list[tf.Tensor]:
+    bad = tf.logical_not(tf.math.is_finite(rows))
+    return [
+        tf.reduce_sum(tf.cast(tf.not_equal(rows, 0), rows.dtype), axis=1),
+        tf.reduce_sum(tf.cast(bad, rows.dtype), axis=1),
+    ]
 
 
 def _smallest_normal(values: tf.Tensor) -> float:
     return float(np.finfo(values.dtype.as_numpy_dtype).tiny)
-
-
-def _counts(values: tf.Tensor) -> tf.Tensor:
-    """Elements that are not 0, and elements that are Inf or NaN."""
-    bad = tf.logical_not(tf.math.is_finite(values))
-    return tf.stack(
-        [
-            tf.reduce_sum(tf.cast(tf.not_equal(values, 0), values.dtype)),
-            tf.reduce_sum(tf.cast(bad, values.dtype)),
-        ]
-    )

@@ -209,7 +209,7 @@ def _stacked(frames: Sequence[pd.DataFrame], columns: tuple[str, ...]) -> pd.Dat
     """One table of many, in the order of steps."""
     full = [frame for frame in frames if len(frame)]
     if not full:
-        return pd.DataFrame(columns=list(columns))
+        return frames[0] if frames else pd.DataFrame(columns=list(columns))
     texts = [name for name in ("name", "kind") if name in columns]
     known = {t: _union([frame[t].astype("category") for frame in full]) for t in texts}
     full = [

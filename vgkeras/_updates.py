@@ -39,6 +39,7 @@ class Comparison:
         self._due = is_due(self._count)
         values = [value(weight) for weight in weights]
         self._dtype = widest(values)
+        self._xla = xla
         self._before = values if xla else [self._joined_if_due()]
 
     def made(self) -> tf.Tensor:
@@ -53,8 +54,8 @@ class Comparison:
         @as_one_node
         def compared() -> tf.Tensor:
             after = [value(weight) for weight in self._weights]
-            if len(self._before) == len(after):
-                return changes(self._before, after)
+            if self._xla:
+                return changes(self._before, after, xla=True)
             sizes = [math.prod(weight.shape) for weight in self._weights]
             return changes(tf.split(self._before[0], sizes), after)
 

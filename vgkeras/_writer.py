@@ -136,7 +136,7 @@ class Writer:
             return None
         first = self._first_updates
         if id(optimizer) not in first:
-            first[id(optimizer)] = outside(lambda: int(optimizer.iterations))
+            first[id(optimizer)] = outside(lambda: _number(optimizer.iterations))
 
         def is_due(updates: tf.Tensor) -> tf.Tensor:
             since = updates - first[id(optimizer)]
@@ -157,8 +157,10 @@ class Writer:
 
         @as_one_node
         def written() -> tf.Tensor:
-            eager = tf.executing_eagerly()
-            table = self._compiled(tensors) if eager else quick_statistics(tensors)
+            if tf.executing_eagerly():
+                table = self._compiled(tensors)
+            else:
+                table = quick_statistics(tensors, xla=self._model.jit_compile)
             dtype = table.dtype
             column = tf.stack([tf.cast(scale, dtype) for scale in scales])[:, None]
             nothing = tf.fill([len(tensors), 2], tf.constant(np.nan, dtype))
@@ -198,6 +200,10 @@ def label_outputs(
         if kind in kinds
         for label in tape.layer_labels(model, layers, called, kind)
     ]
+
+
+def _number(variable: Any) -> int:
+    return int(keras.ops.convert_to_numpy(variable))
 
 
 def _dense(gradient: Any, variable: Any) -> tf.Tensor:

@@ -237,20 +237,18 @@ def _wanted(
         return lambda layer: True
     if callable(layers):
         return lambda layer: layer is not None and bool(layers(layer))
-    known = [layer.name for layer in model._flatten_layers(include_self=False)]
+    known = {
+        layer.name: [id(part) for part in layer._flatten_layers()]
+        for layer in model._flatten_layers(include_self=False)
+        if not isinstance(layer, keras.layers.InputLayer)
+    }
     if unknown := sorted(layers - set(known)):
         raise ValueError(
             f"`layers` must name layers of {model.name!r}: {', '.join(known)}. "
             f"Received: {', '.join(unknown)}."
         )
-    chosen = [
-        part
-        for layer in model._flatten_layers(include_self=False)
-        if layer.name in layers
-        for part in layer._flatten_layers()
-    ]
-    numbers = {id(layer) for layer in chosen}
-    return lambda layer: id(layer) in numbers
+    chosen = {number for name in layers for number in known[name]}
+    return lambda layer: id(layer) in chosen
 
 
 def _check_model(model: keras.Model, kinds: tuple[str, ...]) -> None:

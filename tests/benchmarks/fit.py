@@ -1,0 +1,137 @@
+"""Times a step of `model.fit`: plain, with GradientLogger, with a second tape.
+
+    python tests/benchmarks/fit.py
+    python tests/benchmarks/fit.py --turns 60 --jit
+
+The model is ten Dense(256, relu) layers; a step is a batch of 128. The second tape is
+what one writes without a logger: a callback that computes the gradients of each batch
+again, in a compiled function of its own, and keeps their norms. All train in one
+process and take turns, so that a busy moment of the machine hits them all; a step's
+time is that of a whole call of `fit` over its steps. Medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vgkeras.callbacks import GradientLogger
+
+LAYERS, UNITS, BATCH, STEPS = 10, 256, 128, 50
+# What is compared with what, and the largest ratio.
+GOALS = (("logger", "plain", 1.10), ("logger", "second tape", 0.60))
+
+
+class SecondTape(keras.callbacks.Callback):
+    """Computes the gradients of each batch a second time, after its update."""
+
+    def __init__(self, batches: list[tuple[tf.Tensor, tf.Tensor]], jit: bool) -> None:
+        super().__init__()
+        self.batches, self.norms = batches, []
+        self.function = tf.function(self.measure, autograph=False, jit_compile=jit)
+
+    def measure(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = self.model.compute_loss(x, y, self.model(x, training=True))
+        gradients = tape.gradient(loss, self.model.trainable_variables)
+        return tf.stack([tf.norm(gradient) for gradient in gradients])
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.norms.append(self.function(*self.batches[batch]))
+
+
+def make_data() -> tuple[tf.data.Dataset, list[tuple[tf.Tensor, tf.Tensor]]]:
+    rng = np.random.default_rng(0)
+    shape = (STEPS, BATCH, UNITS)
+    x, y = (tf.constant(rng.normal(size=shape).astype("float32")) for _ in range(2))
+    return tf.data.Dataset.from_tensor_slices((x, y)).prefetch(2), list(
+        zip(x, y, strict=True)
+    )
+
+
+def make_model(arguments: argparse.Namespace) -> keras.Model:
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(UNITS, activation="relu") for _ in range(LAYERS)]
+    model = keras.Sequential([keras.Input((UNITS,)), *layers])
+    model.compile(arguments.optimizer, "mse", jit_compile=arguments.jit)
+    return model
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, list[float]]:
+    """Seconds per step of every call of `fit`, by contender."""
+    data, batches = make_data()
+    callbacks: dict[str, list[keras.callbacks.Callback]] = {
+        "plain": [],
+        "logger": [GradientLogger(every=1)],
+        "logger, no updates": [GradientLogger(every=1, updates=None)],
+        "logger, every=10": [GradientLogger(every=10)],
+        "second tape": [SecondTape(batches, arguments.jit)],
+    }
+    models = {name: make_model(arguments) for name in callbacks}
+    times: dict[str, list[float]] = {name: [] for name in callbacks}
+    for turn in range(-1, arguments.turns):
+        names = list(callbacks)
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            start = time.perf_counter()
+            models[name].fit(data, verbose=0, callbacks=callbacks[name])
+            if turn >= 0:  # the first turn compiles
+                times[name].append((time.perf_counter() - start) / STEPS)
+    weights = [model.get_weights() for model in models.values()]
+    for name, other in zip(models, weights, strict=True):
+        if not all(map(np.array_equal, weights[0], other)):
+            raise SystemExit(f"The weights differ between plain and {name}.")
+    return times
+
+
+def table(times: dict[str, list[float]]) -> str:
+    plain = statistics.median(times["plain"])
+    head = f"{'fit':20} {'ms a step':>10} {'/plain':>7} {'quartiles':>17}"
+    lines = [head, "-" * len(head)]
+    for name, seconds in times.items():
+        low, middle, high = statistics.quantiles(seconds, n=4)
+        lines.append(
+            f"{name:20} {1e3 * middle:10.2f} {middle / plain:7.3f}"
+            f" {1e3 * low:8.2f} {1e3 * high:8.2f}"
+        )
+    return "\n".join(lines)
+
+
+def goals(times: dict[str, list[float]]) -> str:
+    lines = []
+    for ours, other, limit in GOALS:
+        pairs = zip(times[ours], times[other], strict=True)
+        ratio = statistics.median(mine / theirs for mine, theirs in pairs)
+        told = "met" if ratio <= limit else "MISSED"
+        lines.append(f"{told:6} {ratio:6.3f}  {ours} <= {limit:g} x {other}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--turns", type=int, default=40, help="calls of each fit")
+    parser.add_argument("--optimizer", default="sgd")
+    parser.add_argument("--jit", action="store_true", help="compile with XLA")
+    arguments = parser.parse_args()
+    load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    times = measure(arguments)
+    print(table(times))
+    print("\nMedians of the ratios of one turn:")
+    print(goals(times))
+    if load_average > 0.5:
+        print(f"The machine was busy (load {load_average:.1f}): time it again.")
+
+
+if __name__ == "__main__":
+    main()
