@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import pickle
 import signal
-import time
+import threading
 from concurrent.futures import (
     BrokenExecutor,
     ProcessPoolExecutor,
@@ -22,7 +22,7 @@ from vgkeras import sweeps
 SPAWN = multiprocessing.get_context("spawn")
 # 130 lanes of 152 layers: four full blocks and one that is not
 WIDE = {"scales": np.linspace(0.3, 1.7, 65).tolist(), "depths": [3, 140, 149]}
-WIDE |= {"steps": 40, "every": 20}
+WIDE |= {"steps": 150, "every": 50}
 
 
 def assert_same_log(a, b):
@@ -145,26 +145,35 @@ def test_progress_counts_the_passes_of_finished_parts():
 
 
 def test_progress_is_told_while_no_part_is_done():
-    told = []
-    with ThreadPoolExecutor(1) as threads:
-        threads.submit(time.sleep, 1.0)
-        sweeps.sweep(
-            [0.5], [2], steps=1, executor=threads, progress=lambda *n: told.append(n)
-        )
+    told, release = [], threading.Event()
 
-    assert told.count((0, 2)) >= 3
+    def count(done, total):
+        told.append((done, total))
+        if len(told) == 3:
+            release.set()
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(release.wait)  # keeps the only thread
+        sweeps.sweep([0.5], [2], steps=1, executor=threads, progress=count)
+
+    assert told[:3] == [(0, 2)] * 3
+    assert told[-1] == (2, 2)
 
 
 def test_an_exception_in_progress_cancels_what_has_not_begun():
+    release = threading.Event()
+
     def stop(done, total):
         raise KeyboardInterrupt
 
     with Remembering(1) as threads:
+        threads.submit(release.wait)  # keeps the only thread
         with pytest.raises(KeyboardInterrupt):
             sweeps.sweep(**WIDE, executor=threads, progress=stop)
         cancelled = [future.cancelled() for future in threads.futures]
+        release.set()
 
-    assert sum(cancelled) >= 3
+    assert cancelled == [False] + [True] * 5
 
 
 @pytest.mark.slow

@@ -81,6 +81,14 @@ def sweep(
     `tf.GradientTape` and is hundreds of times faster. The first call of a shape
     compiles for about a second.
 
+    A part is what fits one call of the program, 28 lanes of 152 layers with 64 samples:
+    the default sweep is a quarter of one, 40 scales times 40 depths are 30. An executor
+    returns the same numbers, to the last bit on the same kind of processor. It pays
+    late: 1,600 runs of 100 steps are 8.5 s of work; two processes do it in 4.0 s, but
+    each of them first imports TensorFlow and compiles, 10 s. Two threads took as long
+    as one. So nothing is started unless you ask for it, for instance by
+    `ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))`.
+
     Args:
         scales: Factors of the identity, one set of runs each. May be empty if
             `initializers` is given.
@@ -97,10 +105,11 @@ def sweep(
         dtype: `"float16"`, `"bfloat16"`, `"float32"` or `"float64"`.
         seed: Seed of the data and of the initial kernels, or a list of seeds.
         initializers: Keras initializers, or their names, for further runs.
-        executor: Trains the parts of a wide sweep side by side: any
-            `concurrent.futures.Executor`. `None` trains them one after the other.
+        executor: A `concurrent.futures.Executor` that trains the parts of a wide
+            sweep side by side; see below. `None` trains them one after the other.
         progress: Called as `progress(done, total)`, in passes, a few times a second.
-            An exception raised in it, for instance by a stop button, ends the sweep.
+            An exception raised in it, for instance by a stop button, ends the sweep;
+            an executor's workers finish the part that they are at.
 
     Returns:
         A `GradientLog`: for each seed, each scale and each depth a run, and then the
@@ -109,7 +118,8 @@ def sweep(
 
     Raises:
         TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range.
+        ValueError: If an argument is out of range, or `executor` would fork.
+        BrokenExecutor: If `executor` loses a worker that it cannot replace.
 
     Example:
         >>> log = vg.sweep(depths=[2, 50], steps=100)  # doctest: +SKIP
