@@ -31,6 +31,7 @@ FLOORS = {
     "tape": 3,
     "recipes": 3,
     "batch": 4,
+    "lsuv": 4,
     "training": 4,
     "_measures": 4,
     "_passes": 4,

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -169,6 +170,82 @@ def test_another_last_layer_agrees_with_its_theory(outputs):
     )
 
 
+REMEDIES = [
+    {"activation": "relu", "optimizer": "adam", "initializers": ["he_normal"]},
+    {"residual": "zero", "scales": [1.5], "optimizer": "momentum"},
+    {"normalization": "layer", "activation": "tanh", "scales": [0.5]},
+    {"optimizer": keras.optimizers.SGD(clipnorm=0.1), "scales": [1.5]},
+]
+
+
+@pytest.mark.parametrize("remedy", REMEDIES)
+def test_a_remedy_in_a_sweep_is_that_of_the_built_stack(remedy):
+    scales = remedy.get("scales", [])
+    swept = sweeps.sweep(
+        **{"scales": scales, **remedy},
+        depths=[2, 5],
+        units=4,
+        steps=5,
+        learning_rate=0.02,
+        dtype="float64",
+        seed=3,
+    )
+    built = {k: v for k, v in remedy.items() if k not in ("optimizer", "initializers")}
+    begin = {"kernel_initializer": "he_normal"} if not scales else {"scale": scales[0]}
+    built.pop("scales", None)
+    model = stacks.build_stack(5, 4, seed=3, dtype="float64", **begin, **built)
+    optimizer = remedy.get("optimizer", "sgd")
+    if optimizer == "momentum":
+        optimizer = keras.optimizers.SGD(momentum=0.9)
+    if not isinstance(optimizer, str):
+        optimizer.learning_rate = 0.02
+    x, y = data.make_data(units=4, seed=3)
+    trained = training.train(
+        model, x, y, steps=5, learning_rate=0.02, optimizer=optimizer
+    )
+
+    deep = swept.select(depth=5)
+    assert swept.theory is None
+    assert_allclose(deep.losses["loss"], trained.losses["loss"], rtol=2e-4)
+
+
+def test_remedies_are_told_by_the_runs():
+    log = sweeps.sweep([0.5], [2], steps=1, residual="zero", normalization="batch")
+    remedies = log.runs[["activation", "residual", "normalization"]]
+    assert remedies.iloc[0].tolist() == ["linear", "zero", "batch"]
+
+    log = sweeps.sweep([0.5], [2], steps=1, optimizer=keras.optimizers.SGD(clipvalue=2))
+    assert log.runs["optimizer"].tolist() == ["sgd, clipvalue 2"]
+
+
+def test_learning_rates_are_swept_as_single_sweeps_would():
+    rates = [0.01, 0.1]
+    together = sweeps.sweep([0.9], [2, 15], steps=10, learning_rate=rates)
+    apart = concat(
+        sweeps.sweep([0.9], [2, 15], steps=10, learning_rate=rate) for rate in rates
+    )
+
+    assert together.runs["learning_rate"].tolist() == [0.01, 0.01, 0.1, 0.1]
+    for name in ("runs", "losses", "layers"):
+        assert_frame_equal(
+            getattr(together, name), getattr(apart, name), check_dtype=False
+        )
+        assert_frame_equal(getattr(together.theory, name), getattr(apart.theory, name))
+
+
+def test_a_learning_rate_may_depend_on_the_depth():
+    by_depth = sweeps.sweep([0.9], [2, 15], steps=10, learning_rate=lambda d: 0.1 / d)
+    apart = concat(
+        sweeps.sweep([0.9], [depth], steps=10, learning_rate=0.1 / depth)
+        for depth in (2, 15)
+    )
+
+    for log, other in ((by_depth, apart), (by_depth.theory, apart.theory)):
+        assert_allclose(log.losses["loss"], other.losses["loss"], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"`learning_rate\(depth\)` must be"):
+        sweeps.sweep([0.9], [2, 15], steps=10, learning_rate=lambda d: 5.0 - d)
+
+
 def test_bad_arguments_are_named():
     for options, error, message in [
         ({"scales": []}, ValueError, "`scales` must be a non-empty list"),
@@ -183,6 +260,13 @@ def test_bad_arguments_are_named():
         ({"steps": 0}, ValueError, "`steps` must be a positive integer"),
         ({"every": -1}, ValueError, "`every` must be a positive integer"),
         ({"learning_rate": -1}, ValueError, "`learning_rate` must be a positive"),
+        ({"learning_rate": [0.1, 0.1]}, ValueError, "`learning_rate` must be free of"),
+        ({"learning_rate": "0.1"}, TypeError, "`learning_rate` must be a "),
+        ({"activation": "swish"}, ValueError, "`activation` must be one of 'linear'"),
+        ({"residual": "one"}, ValueError, "`residual` must be False, True or 'zero'"),
+        ({"normalization": "group"}, ValueError, "`normalization` must be one of"),
+        ({"optimizer": "lamb"}, ValueError, "`optimizer` must be SGD, RMSprop"),
+        ({"optimizer": "moon"}, ValueError, "`optimizer` must be a Keras optimizer"),
         ({"dtype": "int8"}, ValueError, "`dtype` must be one of 'float16'"),
         ({"target": "moon"}, ValueError, "`target` must be one of 'identity'"),
         ({"samples": 1}, ValueError, "`samples` must be at least `units`"),

@@ -18,6 +18,7 @@ _MODULES = (
     "floats",
     "health",
     "logs",
+    "lsuv",
     "maps",
     "predictions",
     "recipes",

@@ -42,6 +42,8 @@ RUN_COLUMNS = (
     "loss_zero",
     "verdict",
 )
+# A sweep says these of its runs too; other runs, and older logs, lack them.
+REMEDY_COLUMNS = ("activation", "residual", "normalization")
 LOSS_COLUMNS = ("run", "step", "loss")
 LAYER_COLUMNS = (
     "run",
@@ -66,7 +68,10 @@ _PARTS = (b"vgkeras.metadata", b"vgkeras.runs", b"vgkeras.losses", b"vgkeras.the
 _CHECKSUM = b"vgkeras.crc32"  # of the parts; pages of the tables have their own
 _COUNTS = ("run", "depth", "units", "output_units", "steps", "samples", "step", "layer")
 _INTEGERS = (*_COUNTS, "seed")
-_TEXTS = ("initializer", "optimizer", "dtype", "target", "verdict", "name", "kind")
+_TEXTS = (
+    *("initializer", "optimizer", "dtype", "target", "verdict", "name", "kind"),
+    *(*REMEDY_COLUMNS, "remedy"),
+)
 _MOST_COUNT = 2**53  # beyond it, charts could not tell neighbours apart
 _MOST_LETTERS = 1000  # of a name
 _OBJECT = 32  # bytes that a letter of JSON may take as a Python object

@@ -53,6 +53,12 @@ class Rule(NamedTuple):
         """Whether the update is exactly `learning_rate * gradient`."""
         return self == Rule()
 
+    def __str__(self) -> str:
+        """As the column `optimizer` of a log has it, e.g. `sgd, clipnorm 1`."""
+        clips = {"clipnorm": self.clipnorm, "clipvalue": self.clipvalue}
+        told = [f"{name} {at:g}" for name, at in clips.items() if at is not None]
+        return ", ".join([self.name.lower(), *told])
+
 
 class Recipe(NamedTuple):
     """How the stacks of one program are built and trained; see `build_stack`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import (
@@ -43,14 +44,17 @@ from vgkeras.data import make_data
 from vgkeras.logs import (
     KINDS,
     LAYER_COLUMNS,
+    REMEDY_COLUMNS,
     RUN_COLUMNS,
     GradientLog,
+    concat,
     logged_steps,
     versions,
 )
+from vgkeras.lsuv import unit_variance
 from vgkeras.predictions import predict
-from vgkeras.recipes import Recipe
-from vgkeras.stacks import initial_kernels
+from vgkeras.recipes import Recipe, rule_of
+from vgkeras.stacks import ACTIVATIONS, check_remedies, initial_kernels
 from vgkeras.theory import judge
 
 _PATIENCE = 0.2  # seconds between two calls of `progress` while no worker is done
@@ -62,7 +66,7 @@ def sweep(
     *,
     units: int = 2,
     steps: int = 200,
-    learning_rate: float = 0.01,
+    learning_rate: float | Sequence[float] | Callable[[int], float] = 0.01,
     every: int | None = 1,
     target: str = "identity",
     samples: int = 64,
@@ -71,15 +75,18 @@ def sweep(
     dtype: str = "float32",
     seed: int | Sequence[int] = 0,
     initializers: Sequence[Any] | None = None,
+    activation: str = "linear",
+    residual: bool | str = False,
+    normalization: str | None = None,
+    optimizer: Any = "sgd",
     executor: Executor | None = None,
     progress: Callable[[int, int], Any] | None = None,
 ) -> GradientLog:
-    """Trains a linear stack for every scale, depth and seed, and logs them all.
+    """Trains a stack for every scale, depth, learning rate and seed, and logs them all.
 
-    The runs are those of `build_stack` and `train` on `make_data`, by plain gradient
-    descent, but in one compiled program that is differentiated by
-    `tf.GradientTape` and is hundreds of times faster. The first call of a shape
-    compiles for about a second.
+    The runs are those of `build_stack` and `train` on `make_data`, but in one compiled
+    program that is differentiated by `tf.GradientTape` and is hundreds of times faster.
+    The first call of a shape, or with another remedy, compiles for a second or two.
 
     A part is what fits one call of the program, 28 lanes of 152 layers with 64 samples:
     the default sweep is a quarter of one, 40 scales times 40 depths are 30. An executor
@@ -95,7 +102,8 @@ def sweep(
         depths: Numbers of `Dense` layers.
         units: Width of the input and of every layer but the last.
         steps: Number of updates of each run.
-        learning_rate: Learning rate of plain gradient descent.
+        learning_rate: Learning rate of every run, a list of them for further runs, or
+            a function of the depth, e.g. `lambda depth: 0.1 / depth`.
         every: Log the layers at steps 0, `every`, 2 `every`, ... and the last.
             `None` logs losses only.
         target: A target of `make_data`.
@@ -104,7 +112,14 @@ def sweep(
         noise: Standard deviation of the noise on the targets.
         dtype: `"float16"`, `"bfloat16"`, `"float32"` or `"float64"`.
         seed: Seed of the data and of the initial kernels, or a list of seeds.
-        initializers: Keras initializers, or their names, for further runs.
+        initializers: Keras initializers, or their names, for further runs; `"lsuv"`
+            is `vgkeras.lsuv.unit_variance` of orthogonal kernels.
+        activation: Activation of the hidden layers; see `build_stack`.
+        residual: Whether the hidden layers have shortcuts; see `build_stack`.
+        normalization: Of the hidden layers: `None`, `"layer"` or `"batch"`.
+        optimizer: A Keras SGD, RMSprop, Adagrad or Adam, its name, or `"momentum"`,
+            for `SGD` with a momentum of 0.9. It may clip. Its own learning rate is
+            not looked at.
         executor: A `concurrent.futures.Executor` that trains the parts of a wide
             sweep side by side; see below. `None` trains them one after the other.
         progress: Called as `progress(done, total)`, in passes, a few times a second.
@@ -112,9 +127,10 @@ def sweep(
             an executor's workers finish the part that they are at.
 
     Returns:
-        A `GradientLog`: for each seed, each scale and each depth a run, and then the
-        same for `initializers`. `log.theory` holds the prediction of each run that
-        starts at a scaled identity.
+        A `GradientLog`: for each learning rate, each seed, each scale and each depth a
+        run, and then the same for `initializers`. `runs` also tells the remedies.
+        `log.theory` holds the prediction of each run that starts at a scaled identity,
+        if the stacks are linear and gradient descent is plain.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -125,16 +141,20 @@ def sweep(
         >>> log = vg.sweep(depths=[2, 50], steps=100)  # doctest: +SKIP
         >>> log.runs[["scale", "depth", "verdict"]]  # doctest: +SKIP
     """
+    check_option("activation", activation, ACTIVATIONS)
+    check_remedies(residual, normalization)
+    recipe = Recipe(activation, normalization, residual, rule_of(optimizer))
     grid = _Grid(
         scales=_scales(scales, initializers),
         depths=check_each("depths", depths, check_positive_int),
+        rates=_rates(learning_rate),
         seeds=check_seeds("seed", seed),
         initializers=[] if initializers is None else list(initializers),
+        recipe=recipe,
         common={
             "units": check_positive_int("units", units),
             "output_units": _outputs(output_units, units),
             "steps": check_positive_int("steps", steps),
-            "learning_rate": check_positive("learning_rate", learning_rate),
             "dtype": check_option("dtype", dtype, DTYPES),
             "target": target,
             "samples": samples,
@@ -155,6 +175,7 @@ def sweep(
         steps=steps,
         logged_steps=logged,
         dtype=dtype,
+        recipe=recipe,
         progress=progress,
     )
     log = GradientLog(
@@ -167,21 +188,56 @@ def sweep(
     return _judged(log, traces)
 
 
+class _Start(NamedTuple):
+    """What the runs of all depths begin with; `initializer` is `None` for `scale * I`.
+
+    `rate` is a learning rate, or a function of the depth.
+    """
+
+    rate: Any
+    seed: int
+    scale: float
+    initializer: Any
+
+
 @dataclass(frozen=True)
 class _Grid:
     """What is swept, and what all runs share."""
 
     scales: list[float]
     depths: list[int]
+    rates: list[Any]
     seeds: list[int]
     initializers: list[Any]
+    recipe: Recipe
     common: dict[str, Any]
+
+    def starts(self) -> list[_Start]:
+        """Scaled identities first, as in `predict`; depths count fastest."""
+        orders = ((scale, None) for scale in self.scales)
+        identities = itertools.product(self.rates, self.seeds, orders)
+        orders = ((np.nan, initializer) for initializer in self.initializers)
+        others = itertools.product(self.rates, self.seeds, orders)
+        return [_Start(r, s, *order) for r, s, order in (*identities, *others)]
+
+    def rate(self, start: _Start, depth: int) -> float:
+        if not callable(start.rate):
+            return start.rate
+        return check_positive("learning_rate(depth)", start.rate(depth))
 
 
 def _scales(scales: Any, initializers: Any) -> list[float]:
     if initializers is not None and not isinstance(scales, str) and not list(scales):
         return []
     return check_each("scales", scales, check_finite)
+
+
+def _rates(learning_rate: Any) -> list[Any]:
+    if callable(learning_rate):
+        return [learning_rate]
+    if isinstance(learning_rate, Sequence | np.ndarray):
+        return check_each("learning_rate", learning_rate, check_positive)
+    return [check_positive("learning_rate", learning_rate)]
 
 
 def _outputs(output_units: Any, units: int) -> int:
@@ -191,54 +247,71 @@ def _outputs(output_units: Any, units: int) -> int:
 
 
 def _runs(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
-    """A row per run; scaled identities first, as in `predict`."""
-    starts = [(s, scale, "") for s in grid.seeds for scale in grid.scales]
-    starts += [(s, np.nan, _name(i)) for s in grid.seeds for i in grid.initializers]
-    deep = len(grid.depths)
-    seeds, scales, initializers = (
-        [value for value in values for _ in range(deep)]
-        for values in zip(*starts, strict=True)
-    )
+    """A row per run, in the order of `_Grid.starts`, depths counting fastest."""
+    starts = grid.starts()
     zeros = {s: float(np.mean(data[s][1] ** 2)) for s in grid.seeds}
+    recipe = grid.recipe
+    rows = {
+        "scale": [start.scale for start in starts],
+        "initializer": [_name(start.initializer) for start in starts],
+        "seed": [start.seed for start in starts],
+        "loss_zero": [zeros[start.seed] for start in starts],
+    }
+    rates = [grid.rate(start, depth) for start in starts for depth in grid.depths]
     table = {
-        "run": range(len(seeds)),
+        "run": range(len(rates)),
         "depth": grid.depths * len(starts),
-        "scale": scales,
-        "initializer": initializers,
-        "optimizer": "sgd",
-        "seed": seeds,
-        "loss_zero": [zeros[s] for s in seeds],
+        **{name: np.repeat(column, len(grid.depths)) for name, column in rows.items()},
+        "optimizer": str(recipe.rule),
+        "learning_rate": rates,
         "verdict": "",
         **grid.common,
+        "activation": recipe.activation,
+        "residual": {True: "identity", False: "", "zero": "zero"}[recipe.residual],
+        "normalization": recipe.normalization or "",
     }
-    return pd.DataFrame(table, columns=list(RUN_COLUMNS))
+    return pd.DataFrame(table, columns=[*RUN_COLUMNS, *REMEDY_COLUMNS])
 
 
 def _name(initializer: Any) -> str:
+    if initializer is None:
+        return ""
     return initializer if isinstance(initializer, str) else type(initializer).__name__
 
 
 def _stacks(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> list[Stack]:
     """The stack of each run, in the order of `_runs`."""
-    starts: list[dict[str, Any]] = [
-        {"scale": scale, "seed": s} for s in grid.seeds for scale in grid.scales
-    ]
-    starts += [
-        {"kernel_initializer": initializer, "seed": s}
-        for s in grid.seeds
-        for initializer in grid.initializers
-    ]
-    shapes = {key: grid.common[key] for key in ("units", "output_units", "dtype")}
-    rate = grid.common["learning_rate"]
+    drawn: dict[Any, list[list[np.ndarray]]] = {}
     stacks = []
-    for start in starts:
-        kernels = initial_kernels(max(grid.depths), **start, **shapes)
-        for depth in grid.depths:
-            mine = kernels[:depth]  # layers are seeded one by one
-            if shapes["output_units"] != shapes["units"]:
-                mine = initial_kernels(depth, **start, **shapes)
-            stacks.append(Stack(mine, *data[start["seed"]], rate))
+    for start in grid.starts():
+        key = (start.seed, start.scale, id(start.initializer))
+        if key not in drawn:
+            drawn[key] = _kernels(grid, start, data[start.seed][0])
+        stacks += [
+            Stack(kernels, *data[start.seed], grid.rate(start, depth))
+            for kernels, depth in zip(drawn[key], grid.depths, strict=True)
+        ]
     return stacks
+
+
+def _kernels(grid: _Grid, start: _Start, x: np.ndarray) -> list[list[np.ndarray]]:
+    """The initial kernels for every depth."""
+    shapes = {key: grid.common[key] for key in ("units", "output_units", "dtype")}
+    begin: dict[str, Any] = {"scale": start.scale}
+    if start.initializer is not None:
+        begin = {"kernel_initializer": start.initializer}
+    rescale = start.initializer == "lsuv"
+    if rescale:
+        begin = {"kernel_initializer": "orthogonal"}
+
+    def draw(depth: int) -> list[np.ndarray]:
+        kernels = initial_kernels(depth, **begin, **shapes, seed=start.seed)
+        return unit_variance(kernels, x, grid.recipe) if rescale else kernels
+
+    if shapes["output_units"] != shapes["units"]:
+        return [draw(depth) for depth in grid.depths]
+    deepest = draw(max(grid.depths))  # layers are seeded one by one
+    return [deepest[:depth] for depth in grid.depths]
 
 
 def _check_executor(executor: Any) -> None:
@@ -346,10 +419,27 @@ def _theory(
     grid: _Grid, *, every: int | None, noise: float
 ) -> Callable[[], GradientLog] | None:
     """What predicts the runs that start at a scaled identity, once it is asked for."""
-    if not grid.scales:
+    if not grid.scales or grid.recipe != LINEAR:
         return None
+    depths = grid.depths
     arguments = {**grid.common, "every": every, "noise": noise, "seed": grid.seeds}
-    return functools.partial(predict, grid.scales, grid.depths, **arguments)
+
+    def predicted() -> GradientLog:
+        if not callable(grid.rates[0]):
+            return concat(
+                predict(grid.scales, depths, learning_rate=rate, **arguments)
+                for rate in grid.rates
+            )
+        rates = [check_positive("learning_rate", grid.rates[0](d)) for d in depths]
+        parts = [
+            predict([scale], [depth], learning_rate=rate, **{**arguments, "seed": s})
+            for s in grid.seeds
+            for scale in grid.scales
+            for depth, rate in zip(depths, rates, strict=True)
+        ]
+        return concat(parts)
+
+    return predicted
 
 
 def _judged(log: GradientLog, traces: list[Trace]) -> GradientLog:
