@@ -226,11 +226,12 @@ def test_learning_rates_are_swept_as_single_sweeps_would():
     )
 
     assert together.runs["learning_rate"].tolist() == [0.01, 0.01, 0.1, 0.1]
-    for name in ("runs", "losses", "layers"):
-        assert_frame_equal(
-            getattr(together, name), getattr(apart, name), check_dtype=False
-        )
-        assert_frame_equal(getattr(together.theory, name), getattr(apart.theory, name))
+    for one, other in ((together, apart), (together.theory, apart.theory)):
+        assert_allclose(one.losses["loss"], other.losses["loss"], rtol=1e-6)
+        assert_allclose(one.layers["log10_norm"], other.layers["log10_norm"], atol=1e-5)
+        for name in ("run", "step", "layer"):
+            assert_array_equal(one.layers[name], other.layers[name])
+        assert_frame_equal(one.runs, other.runs, check_dtype=False)
 
 
 def test_a_learning_rate_may_depend_on_the_depth():
@@ -265,7 +266,7 @@ def test_bad_arguments_are_named():
         ({"activation": "swish"}, ValueError, "`activation` must be one of 'linear'"),
         ({"residual": "one"}, ValueError, "`residual` must be False, True or 'zero'"),
         ({"normalization": "group"}, ValueError, "`normalization` must be one of"),
-        ({"optimizer": "lamb"}, ValueError, "`optimizer` must be SGD, RMSprop"),
+        ({"optimizer": "ftrl"}, ValueError, "`optimizer` must be SGD, RMSprop"),
         ({"optimizer": "moon"}, ValueError, "`optimizer` must be a Keras optimizer"),
         ({"dtype": "int8"}, ValueError, "`dtype` must be one of 'float16'"),
         ({"target": "moon"}, ValueError, "`target` must be one of 'identity'"),

@@ -9,7 +9,7 @@ TensorFlow flush subnormal numbers to 0 anyway, so a training step makes none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,15 +24,16 @@ COLUMNS = 9
 SIZE = 5  # the column that is a number whenever a row was written
 # What a log holds of a tensor.
 MEASURES = (*STATISTICS, "frozen_fraction", "update_ratio", "size")
+# Between these magnitudes no square, and no sum of squares, leaves float32.
+_LEAST, _MOST = 1e-12, 1e14
 _LARGE = 2**14  # elements; to put such tensors together would cost more than it saves
 
 
 def quick_statistics(tensors: Sequence[tf.Tensor], *, xla: bool = False) -> tf.Tensor:
     """Measures tensors with a few plain kernels each.
 
-    Each tensor is divided by its largest magnitude before it is squared, so that no
-    norm over- or underflows. An element smaller than this by a factor of 1e38 (1e308
-    in float64) counts as 0.
+    No norm over- or underflows: where the magnitudes call for it, which is rare, each
+    tensor is divided by its largest magnitude before it is squared.
 
     Args:
         tensors: Floating tensors of any shapes.
@@ -44,22 +45,9 @@ def quick_statistics(tensors: Sequence[tf.Tensor], *, xla: bool = False) -> tf.T
         the first six of `COLUMNS`.
     """
     groups = _Groups(tensors, widest(tensors), xla)
-    largest, squares, total, nonzero = groups.columns()
-    dtype = largest.dtype
-
-    # Inf and NaN are rare, and to count them is slow.
-    @as_one_node
-    def counted() -> tf.Tensor:
-        return groups.counts()
-
-    counts = tf.cond(
-        tf.reduce_all(tf.math.is_finite(squares)),
-        lambda: tf.stack([nonzero, tf.zeros_like(nonzero)]),
-        counted,
-    )
-    sizes = groups.sizes(dtype)
-    table = tf.stack([largest, squares, total, counts[0], counts[1], sizes], axis=1)
-    return groups.in_order(table)
+    columns = groups.measured()
+    columns.append(groups.sizes(columns[0].dtype))
+    return groups.in_order(tf.stack(columns, axis=1))
 
 
 def changes(
@@ -83,8 +71,8 @@ def changes(
         for tensor, other in zip(before, new, strict=True)
     ]
     made = _Groups([n - o for n, o in zip(new, old, strict=True)], dtype, xla)
-    largest, squares, _, nonzero = made.columns()
-    largest_weight, weight_squares, _, _ = _Groups(old, dtype, xla).columns()
+    largest, squares, _, nonzero, _ = made.measured()
+    largest_weight, weight_squares = _Groups(old, dtype, xla).measured()[:2]
     # Where one of the two is 0 throughout, so is its sum of squares.
     both = (largest > 0) & (largest_weight > 0)
     spread = tf.sqrt(tf.where(both, squares / weight_squares, 1))
@@ -154,30 +142,57 @@ class _Groups:
             size = tensor.shape.num_elements()
             small = size is not None and size < large
             members.setdefault(size if small else f"tensor {index}", []).append(index)
-        self._order = [index for indices in members.values() for index in indices]
+        listed = sorted(members.values(), key=lambda indices: len(indices) > 1)
+        self._order = [index for indices in listed for index in indices]
         cast = [tf.cast(tensor, dtype) for tensor in tensors]
         self._groups = [
             tf.stack([tf.reshape(cast[index], [-1]) for index in indices])
             if len(indices) > 1
             else cast[indices[0]]
-            for indices in members.values()
+            for indices in listed
         ]
-        self._single = [len(indices) == 1 for indices in members.values()]
+        self._rows = [len(indices) for indices in listed]
         self._tensors = [tensors[index] for index in self._order]
 
     def in_order(self, table: tf.Tensor) -> tf.Tensor:
         """Rows as the tensors came, of a table in the order of the groups."""
         return tf.gather(table, np.argsort(self._order))
 
+    def measured(self) -> list[tf.Tensor]:
+        """The first five of `COLUMNS`."""
+        largest, squares, total, nonzero = self.columns()
+        ordinary = (largest == 0) | ((largest > _LEAST) & (largest < _MOST))
+        divisor = tf.maximum(largest, _smallest_normal(largest))
+
+        def plainly() -> tf.Tensor:
+            least = tf.maximum(largest, _LEAST)  # its square is no 0
+            sums = [squares / tf.square(least), total / least]
+            return tf.stack([*sums, nonzero, tf.zeros_like(nonzero)])
+
+        @as_one_node
+        def carefully() -> tf.Tensor:
+            return tf.concat([self.relative(divisor), self.counts()], axis=0)
+
+        rest = tf.cond(tf.reduce_all(ordinary), plainly, carefully)
+        return [largest, *tf.unstack(rest)]
+
     def columns(self) -> list[tf.Tensor]:
-        """Four numbers of each tensor, as if it were finite, in four vectors."""
-        return self._each(_numbers_of_one, _numbers)
+        """Of each tensor: max |g|, sum g^2, sum |g|, number of elements not 0."""
+        found = self._each(
+            _numbers_of_one(group) if rows == 1 else _numbers(group)
+            for group, rows in zip(self._groups, self._rows, strict=True)
+        )
+        largest, half_squares, total, half_nonzero = found
+        return [largest, 2 * half_squares, total, 2 * half_nonzero]
+
+    def relative(self, divisor: tf.Tensor) -> tf.Tensor:
+        """Sum (g / divisor)^2 and sum |g / divisor| of each tensor, `(2, tensors)`."""
+        parts = zip(self._matrices(), tf.split(divisor, self._rows), strict=True)
+        return tf.stack(self._each(_relative(matrix, part) for matrix, part in parts))
 
     def counts(self) -> tf.Tensor:
         """Elements that are not 0, and elements that are Inf or NaN, `(2, tensors)`."""
-        return tf.stack(
-            self._each(lambda one: _counts(tf.reshape(one, [1, -1])), _counts)
-        )
+        return tf.stack(self._each(_counts(matrix) for matrix in self._matrices()))
 
     def sizes(self, dtype: tf.DType) -> tf.Tensor:
         """Elements of each tensor."""
@@ -186,38 +201,49 @@ class _Groups:
             return tf.constant(known, dtype)
         return tf.cast(tf.stack([tf.size(tensor) for tensor in self._tensors]), dtype)
 
-    def _each(
-        self, of_one: Callable[..., Any], of_rows: Callable[..., Any]
-    ) -> list[tf.Tensor]:
-        columns = [
-            of_one(group) if single else of_rows(group)
-            for group, single in zip(self._groups, self._single, strict=True)
-        ]
-        return [tf.concat(column, axis=0) for column in zip(*columns, strict=True)]
+    def _matrices(self) -> list[tf.Tensor]:
+        pairs = zip(self._groups, self._rows, strict=True)
+        return [tf.reshape(group, [rows, -1]) for group, rows in pairs]
+
+    @staticmethod
+    def _each(columns: Iterable[list[tf.Tensor]]) -> list[tf.Tensor]:
+        """Columns of all groups, one below the other."""
+        return [_below(column) for column in zip(*columns, strict=True)]
+
+
+def _below(parts: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Numbers, which come first, and vectors as one vector."""
+    numbers = [part for part in parts if part.shape.rank == 0]
+    vectors = list(parts[len(numbers) :])
+    return tf.concat([tf.stack(numbers), *vectors] if numbers else vectors, axis=0)
 
 
 def _numbers_of_one(tensor: tf.Tensor) -> list[tf.Tensor]:
-    """Each kernel but the first may work in place: none needs new memory."""
+    """Max, half the sum of squares, sum, half the count: all but one pass in place."""
     magnitude = tf.abs(tensor)
+    squares, total = tf.nn.l2_loss(magnitude), tf.reduce_sum(magnitude)
     largest = tf.reduce_max(magnitude)
-    relative = magnitude / tf.maximum(largest, _smallest_normal(tensor))
-    squares, total = tf.nn.l2_loss(relative), tf.reduce_sum(relative)
-    with tf.control_dependencies([squares, total]):
-        signs = tf.sign(relative)  # to compare with 0 and cast takes far longer
-    numbers = [largest, 2 * squares, total, 2 * tf.nn.l2_loss(signs)]
-    return [number[None] for number in numbers]
+    with tf.control_dependencies([squares, total, largest]):
+        signs = tf.sign(magnitude)  # to compare with 0 and cast takes far longer
+    return [largest, squares, total, tf.nn.l2_loss(signs)]
 
 
 def _numbers(rows: tf.Tensor) -> list[tf.Tensor]:
     """The same for each row of a matrix."""
     magnitude = tf.abs(rows)
-    largest = tf.reduce_max(magnitude, axis=1)
-    relative = magnitude / tf.maximum(largest, _smallest_normal(rows))[:, None]
     return [
-        largest,
+        tf.reduce_max(magnitude, axis=1),
+        tf.reduce_sum(tf.square(rows), axis=1) / 2,
+        tf.reduce_sum(magnitude, axis=1),
+        tf.reduce_sum(tf.sign(magnitude), axis=1) / 2,
+    ]
+
+
+def _relative(rows: tf.Tensor, divisor: tf.Tensor) -> list[tf.Tensor]:
+    relative = tf.abs(rows) / divisor[:, None]
+    return [
         tf.reduce_sum(tf.square(relative), axis=1),
         tf.reduce_sum(relative, axis=1),
-        tf.reduce_sum(tf.sign(relative), axis=1),
     ]
 
 

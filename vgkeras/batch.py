@@ -96,6 +96,7 @@ def run_stacks(
     keep[list(logged_steps)] = True
     blocks = _packed(stacks)
     total = len(blocks) * (steps + 1)
+    room = _room(stacks, keep)
     traces: list[Trace | None] = [None] * len(stacks)
     for number, block in enumerate(blocks):
 
@@ -104,10 +105,44 @@ def run_stacks(
                 progress(before + done, total)
 
         mine = [stacks[index] for index in block.places]
-        found = _run_block(mine, block, steps, keep, dtype, recipe, told)
+        into = [room[index] for index in block.places]
+        found = _run_block(mine, block, steps, keep, dtype, recipe, told, into)
         for index, trace in zip(block.places, found, strict=True):
             traces[index] = trace
     return [trace for trace in traces if trace is not None]
+
+
+def joined(traces: Sequence[Trace]) -> np.ndarray:
+    """The statistics of all runs, one after the other.
+
+    Args:
+        traces: At least one trace.
+
+    Returns:
+        Shape `(7, rows)`, the rows of a trace by step, kind and layer. No copy is
+        made of what `run_stacks` returns: there the traces lie in it already.
+    """
+    whole = traces[0].statistics.base
+    parts = [trace.statistics.reshape(len(COLUMNS), -1) for trace in traces]
+    rows = sum(part.shape[1] for part in parts)
+    # what comes from a worker lies in bytes
+    whole = whole if isinstance(whole, np.ndarray) else None
+    shared = all(trace.statistics.base is whole for trace in traces)
+    if whole is not None and shared and whole.shape == (len(COLUMNS), rows):
+        return whole
+    return np.concatenate(parts, axis=1)
+
+
+def _room(stacks: Sequence[Stack], keep: np.ndarray) -> list[np.ndarray]:
+    """Where the statistics of each stack go: views of one array, see `joined`."""
+    shapes = [(keep.sum(), len(KINDS), len(stack.kernels)) for stack in stacks]
+    ends = np.cumsum([np.prod(shape) for shape in shapes])
+    whole = np.empty((len(COLUMNS), ends[-1]))
+    parts = np.split(whole, ends[:-1], axis=1)
+    return [
+        part.reshape(len(COLUMNS), *shape)
+        for part, shape in zip(parts, shapes, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -127,8 +162,12 @@ def _run_block(
     dtype: str,
     recipe: Recipe,
     told: Callable[[int], None],
+    into: Sequence[np.ndarray],
 ) -> list[Trace]:
-    """Trains the stacks of one block, some steps in each call of the program."""
+    """Trains the stacks of one block, some steps in each call of the program.
+
+    The statistics of each stack are written `into` an array of its own.
+    """
     arrays = _lane_arrays(stacks, block, dtype)
     rows_of_layer = _ROWS if keep.any() else 1
     capacity = _capacity(block, rows_of_layer)
@@ -150,7 +189,12 @@ def _run_block(
         told(first + live)
     together = logged[0] if len(logged) == 1 else np.concatenate(logged)
     kernels = state[0].numpy()
-    return _traces(stacks, block, recipe, together, np.concatenate(losses), kernels)
+    for stack, (lane, first), columns in zip(
+        stacks, block.places.values(), into, strict=True
+    ):
+        place = slice(first, first + len(stack.kernels))
+        _decode(together[:, :, place, lane], stack, recipe, columns)
+    return _traces(stacks, block, into, np.concatenate(losses), kernels)
 
 
 class _Arrays(NamedTuple):
@@ -429,9 +473,10 @@ def _statistics(
 
 
 def _raw(values: tf.Tensor) -> list[tf.Tensor]:
-    """Largest magnitude, relative to it the sum and the sum of squares, two counts.
+    """Largest magnitude, relative to it the sum of squares and the sum, two counts.
 
     Each is taken over the last two axes; zeros of the padding change none of them.
+    The largest magnitude is infinite if any element is infinite or no number.
     The counts are those of non-zero and of non-finite elements; they share one integer.
     """
     magnitudes = tf.abs(values)
@@ -446,10 +491,13 @@ def _raw(values: tf.Tensor) -> list[tf.Tensor]:
     counts = tf.reduce_sum(flags, [-2, -1])
     nonzero = tf.bitwise.bitwise_and(counts, other - 1)
     nonfinite = tf.bitwise.right_shift(counts, tf.constant(bits, integer))
+    squares = tf.reduce_sum(tf.square(relative), [-2, -1])
+    sums = tf.reduce_sum(relative, [-2, -1])
+    whole, infinity = tf.equal(nonfinite, 0), tf.constant(np.inf, values.dtype)
     return [
-        largest,
-        tf.reduce_sum(tf.square(relative), [-2, -1]),
-        tf.reduce_sum(relative, [-2, -1]),
+        tf.where(whole, largest, infinity),
+        tf.where(whole, squares, 1),
+        tf.where(whole, sums, 1),
         tf.cast(nonzero, values.dtype),
         tf.cast(nonfinite, values.dtype),
     ]
@@ -458,35 +506,37 @@ def _raw(values: tf.Tensor) -> list[tf.Tensor]:
 def _traces(
     stacks: Sequence[Stack],
     block: _Block,
-    recipe: Recipe,
-    rows: np.ndarray,
+    statistics: Sequence[np.ndarray],
     losses: np.ndarray,
     kernels: np.ndarray,
 ) -> list[Trace]:
     """Cuts the lanes into the stacks that lie in them."""
     traces = []
-    for stack, (lane, first) in zip(stacks, block.places.values(), strict=True):
+    for stack, (lane, first), columns in zip(
+        stacks, block.places.values(), statistics, strict=True
+    ):
         place = slice(first, first + len(stack.kernels))
         traces.append(
             Trace(
                 losses=losses[:, place.stop - 1, lane].astype(np.float64),
-                statistics=_decoded(rows[:, :, place, lane], stack, recipe),
+                statistics=columns,
                 kernels=_cut(kernels[place, lane], stack.kernels),
             )
         )
     return traces
 
 
-def _decoded(rows: np.ndarray, stack: Stack, recipe: Recipe) -> np.ndarray:
-    """The columns of a log from the raw statistics of one stack.
+def _decode(
+    rows: np.ndarray, stack: Stack, recipe: Recipe, columns: np.ndarray
+) -> None:
+    """Writes the columns of a log from the raw statistics of one stack.
 
-    `rows` has the shape `(logged steps, _ROWS, depth)`. Written straight into the
-    result, one stack at a time: that stays in the processor's cache.
+    `rows` has the shape `(logged steps, _ROWS, depth)`. One stack at a time: that
+    stays in the processor's cache.
     """
     steps, _, depth = rows.shape
-    columns = np.empty((len(COLUMNS), steps, len(KINDS), depth))
     if not steps:
-        return columns
+        return
     raw = rows[:, : _EACH * len(KINDS)].reshape(steps, len(KINDS), _EACH, depth)
     largest, squares, sums, nonzero, nonfinite = np.moveaxis(raw, 2, 0)
     sizes = _sizes(stack)
@@ -510,9 +560,6 @@ def _decoded(rows: np.ndarray, stack: Stack, recipe: Recipe) -> np.ndarray:
         rate = np.float32(stack.learning_rate) if recipe.rule.plain else 1.0
         ratio[:, 0] = change / weight.astype(np.float64) * rate
         ratio[:, 0] *= np.sqrt(change_squares / weight_squares)
-    if nonfinite.any():
-        columns[:3, nonfinite > 0] = np.inf
-    return columns
 
 
 def _sizes(stack: Stack) -> np.ndarray:

@@ -37,7 +37,9 @@ from vgkeras.batch import (
     Trace,
     _Block,
     _packed,
+    _room,
     _run_block,
+    joined,
     run_stacks,
 )
 from vgkeras.data import make_data
@@ -261,7 +263,7 @@ def _runs(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> pd.Dat
     table = {
         "run": range(len(rates)),
         "depth": grid.depths * len(starts),
-        **{name: np.repeat(column, len(grid.depths)) for name, column in rows.items()},
+        **{name: _repeated(column, grid.depths) for name, column in rows.items()},
         "optimizer": str(recipe.rule),
         "learning_rate": rates,
         "verdict": "",
@@ -271,6 +273,10 @@ def _runs(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> pd.Dat
         "normalization": recipe.normalization or "",
     }
     return pd.DataFrame(table, columns=[*RUN_COLUMNS, *REMEDY_COLUMNS])
+
+
+def _repeated(column: list[Any], depths: list[int]) -> list[Any]:
+    return [value for value in column for _ in depths]
 
 
 def _name(initializer: Any) -> str:
@@ -383,7 +389,8 @@ def _run_on(
 def _run_part(task: bytes) -> list[Trace]:
     """The traces of one part, without its kernels. This is what a worker runs."""
     part: _Part = pickle.loads(task)
-    traces = _run_block(*part, lambda done: None)
+    into = _room(part.stacks, part.keep)
+    traces = _run_block(*part, lambda done: None, into)
     return [trace._replace(kernels=[]) for trace in traces]
 
 
@@ -464,12 +471,11 @@ def _layers(
     traces: list[Trace], depths: list[int], logged: list[int], common: dict[str, Any]
 ) -> pd.DataFrame:
     """All statistics as one tidy frame: by run, step, kind, layer."""
-    measured = [trace.statistics.reshape(len(COLUMNS), -1) for trace in traces]
     shape = (common["units"], common["output_units"], common["samples"])
     labels = _labels(tuple(depths), tuple(logged), *shape)
     table: dict[str, Any] = {
         **{column: values.copy() for column, values in labels.items()},
-        **dict(zip(COLUMNS, np.concatenate(measured, axis=1), strict=True)),
+        **dict(zip(COLUMNS, joined(traces), strict=True)),
     }
     deepest = max(depths)
     weights = [f"dense_{layer}/kernel" for layer in range(1, deepest + 1)]
