@@ -253,7 +253,7 @@ def _runs(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> pd.Dat
     starts = grid.starts()
     zeros = {s: float(np.mean(data[s][1] ** 2)) for s in grid.seeds}
     recipe = grid.recipe
-    rows = {
+    rows: dict[str, list[Any]] = {
         "scale": [start.scale for start in starts],
         "initializer": [_name(start.initializer) for start in starts],
         "seed": [start.seed for start in starts],
