@@ -1,9 +1,10 @@
 """The lesson "Vanishing/Exploding Gradients" as a page: `streamlit run dashboard.py`.
 
-Read top to bottom: words, controls, the server's one trainer, the lesson, a log of
-one's own, the page. Only the section that is chosen is worked out. Widget keys are the
-argument names of `vgkeras.sweep`, so the address of the page reads like a call of it.
-TensorFlow is loaded only when a setting has to be run live.
+Read top to bottom: words, controls, the server's one trainer, the lesson, the map, the
+number formats, a log of one's own, the page. Only the section that is chosen is worked
+out. The lesson's widget keys are the argument names of `vgkeras.sweep`, so the address
+of the page reads like a call of it. TensorFlow is loaded only when something has to be
+run live.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import streamlit as st
 
 import vgkeras as vg
 
-SECTIONS = ("The lesson", "Your log")
+SECTIONS = ("The lesson", "The map", "Number formats", "Your log")
 RECORDED = Path(__file__).parent / "assets" / "lesson.parquet"
 DEFAULTS: dict[str, Any] = {
     "scales": [0.5, 0.9, 1.5],
@@ -324,7 +325,7 @@ def inside(log: vg.GradientLog, settings: dict[str, Any]) -> None:
         misread="“Early layers get smaller weight gradients” is not true here: that "
         "is the slope of the activation *gradients*, or of the activations.",
     )
-    kind = choice("Colour shows", list(KINDS), "kind", KINDS)
+    kind = choice("Colour shows", list(KINDS), "kind", KINDS.get)
     figure(
         "gradient_by_layer_and_step",
         vg.charts.gradient_by_layer_and_step(stack, kind=kind),
@@ -335,13 +336,13 @@ def inside(log: vg.GradientLog, settings: dict[str, Any]) -> None:
 
 
 def choice(label: str, options: list, key: str, names: Any = None) -> Any:
-    """A row of buttons; the middle one, or the first that has a name, to begin with."""
+    """A row of buttons; the middle number, or the first name, to begin with."""
     first = options[0] if names else options[len(options) // 2]
     chosen = st.segmented_control(
         label,
         options,
         default=first,
-        format_func=names.__getitem__ if names else "{:g}".format,
+        format_func=names or "{:g}".format,
         key=key,
         required=True,
         bind="query-params",
@@ -456,6 +457,260 @@ SOURCES = """
 - [Shamir, 2018](https://arxiv.org/abs/1809.08587): exponential time to converge for
   deep linear networks.
 """
+
+
+# --- The map -----------------------------------------------------------------------
+
+MAP_OPTIONS: dict[str, Any] = {
+    "map_learning_rate": [0.001, 0.003, 0.01, 0.03, 0.1],
+    "map_scale": [round(0.5 + 0.05 * k, 2) for k in range(25)],
+    "map_steps": [50, 100, 200, 500],
+}
+AXES = {"scale": "scale", "learning rate": "learning_rate"}
+MAP_READ = {
+    "scale": "Between the lines stacks train. They close in on $c = 1$ as depth grows: "
+    "a deeper stack forgives less.",
+    "learning_rate": "Between the lines stacks train. A deeper stack needs a larger "
+    "learning rate to be in time, and bears only a smaller one.",
+}
+MAP_MISREAD = {
+    "scale": "The edge on the left is one of patience: it moves with the number of "
+    "steps. The one on the right is not. And the Hessian limit, the textbook's edge, "
+    "is not where stacks diverge: many survive one or two far too large steps.",
+    "learning_rate": "A larger learning rate does not buy depth: the two edges come "
+    "together until nothing is left between them.",
+}
+
+
+def the_map() -> None:
+    st.title("What trains, and what does not")
+    st.markdown(
+        "Each mark is **a run of its own**: a stack of that depth, trained from that "
+        "start. Its colour and shape say what became of it. The dashed lines are "
+        "computed, not fitted: where the time to learn exceeds the steps given, and "
+        "where gradient descent runs away."
+    )
+    by, settings = map_settings()
+    slot = st.container(key="source").empty()
+    room = st.container(key=MAPS[by].__name__).container(
+        height=vg.maps.HEIGHT + 10, border=False
+    )
+    log = trainer().log(settings, slot)
+    slot.markdown(
+        f":material/bolt: **Run live** on this server: {len(log.runs):,} runs of "
+        f"{settings['steps']} steps, by one call of `vgkeras.sweep`."
+    )
+    chart = MAPS[by](log)
+    room.altair_chart(
+        chart,
+        on_select=lambda: take_cell(log, by),
+        selection_mode=vg.maps.SELECTION,
+        key="map_cell",
+    )
+    st.markdown(vg.charts.description(chart))
+    st.caption(f"**How to read it.** {MAP_READ[by]}")
+    st.caption(f"**How people misread it.** {MAP_MISREAD[by]}")
+    st.header("One run of the map")
+    one_run(log, by, settings)
+
+
+MAPS = {
+    "scale": vg.maps.verdict_by_scale_and_depth,
+    "learning_rate": vg.maps.verdict_by_learning_rate_and_depth,
+}
+
+
+def map_settings() -> tuple[str, dict[str, Any]]:
+    """The axis beside depth, and the arguments of `vg.sweep`."""
+    first, second, third = st.columns(3)
+    with first:
+        by = AXES[choice("Depth and", list(AXES), "map_by", str)]
+    settings: dict[str, Any] = {"depths": vg.maps.DEPTHS, "samples": 4, "every": None}
+    with second:
+        if by == "scale":
+            settings["scales"] = vg.maps.SCALES
+            settings["learning_rate"] = map_option("Learning rate", "learning_rate", 2)
+        else:
+            settings["scales"] = [map_option("Scale c", "scale", 8)]
+            settings["learning_rate"] = vg.maps.LEARNING_RATES
+    with third:
+        settings["steps"] = map_option("Training steps", "steps", 1)
+    return by, settings
+
+
+def map_option(label: str, name: str, first: int) -> Any:
+    key = f"map_{name}"
+    options = MAP_OPTIONS[key]
+    return st.select_slider(
+        label,
+        options,
+        options[first],
+        key=key,
+        format_func="{:g}".format,
+        bind="query-params",
+    )
+
+
+def take_cell(log: vg.GradientLog, by: str) -> None:
+    """A click on a cell moves the two sliders below, which the keyboard moves too."""
+    picked = st.session_state["map_cell"]["selection"].get(vg.maps.SELECTION)
+    if picked:
+        run = log.select(run=picked[0]["run"]).runs.iloc[0]
+        st.session_state[f"cell_{by}"] = run[by]
+        st.session_state["cell_depth"] = int(run["depth"])
+
+
+def one_run(log: vg.GradientLog, by: str, settings: dict[str, Any]) -> None:
+    st.markdown("Click a mark of the map, or choose it here.")
+    left, right = st.columns(2)
+    values = vg.maps.SCALES if by == "scale" else vg.maps.LEARNING_RATES
+    label = "Its scale c" if by == "scale" else "Its learning rate"
+    with left:
+        value = st.select_slider(
+            label,
+            values,
+            values[8],
+            key=f"cell_{by}",
+            format_func="{:g}".format,
+            bind="query-params",
+        )
+    with right:
+        depth = st.select_slider(
+            "Its depth", DEPTHS_OF_MAP, 20, key="cell_depth", bind="query-params"
+        )
+    cell = log.select(**{by: value, "depth": depth})
+    chosen = {
+        "scales": [value] if by == "scale" else settings["scales"],
+        "learning_rate": value if by != "scale" else settings["learning_rate"],
+        "depths": [depth],
+        "steps": settings["steps"],
+        "samples": settings["samples"],
+        "every": -(-settings["steps"] // 8),
+    }
+    with st.container(key="verdicts"):
+        word, said = cell.runs["verdict"].iloc[0], vg.health.sentences(cell)[0]
+        st.markdown(f"{SIGNS[word]} {said}")
+    bar = st.empty()
+    curves = trainer().log(chosen, bar)
+    bar.empty()
+    figure(
+        "loss_by_step",
+        vg.charts.loss_by_step(curves),
+        read="Points are this run, the dashed line is theory.",
+        misread="Flat does not mean finished. A loss of 1 is the loss of answering 0.",
+    )
+    figure(
+        "kinds_by_layer",
+        vg.charts.kinds_by_layer(curves),
+        read="The gradients of this stack before its first update, layer by layer.",
+        misread="The weight gradient is level: it depends on the depth of the stack, "
+        "not on the layer.",
+    )
+
+
+DEPTHS_OF_MAP = list(vg.maps.DEPTHS)
+
+
+# --- Number formats ----------------------------------------------------------------
+
+FORMATS = ("float16", "bfloat16", "float32", "float64")
+DEEPEST = 2000  # layers that the forecast looks at
+
+
+def number_formats() -> None:
+    st.title("The number format decides")
+    st.markdown(
+        "A computer keeps a number as a few digits and an exponent, and both run out. "
+        "The gradient of a deep stack may be too small for the exponent, so it becomes "
+        "**subnormal**, then **exactly 0**; too large, and it becomes **Inf**. Long "
+        "before that the *update* is rounded away: $w - \\eta\\, g$ gives $w$ again, "
+        "and the weight is **frozen**. All depths below follow from the format alone."
+    )
+    settings = format_settings()
+    scale, depth, rate = (settings[k] for k in ("scale", "depth", "learning_rate"))
+    found = [
+        vg.floats.limits(scale, dtype, learning_rate=rate, deepest=DEEPEST)
+        for dtype in FORMATS
+    ]
+    figure(
+        "failure_by_depth_and_format",
+        vg.charts.failure_by_depth_and_format(found, depth),
+        read="A row is a number format. Each mark is the first depth at which "
+        "something fails for good; the line is the depth that you chose.",
+        misread="“float32 reaches down to 1e-38, so nothing is lost before.” Digits "
+        "run out first: an update below half a digit of the weight changes nothing.",
+    )
+    st.header(f"The forecast for c = {scale:g}, L = {depth}")
+    forecasts(scale, depth, rate)
+    st.header("The same stack, run in all four formats")
+    in_all_formats(scale, depth, rate)
+
+
+def format_settings() -> dict[str, Any]:
+    columns = st.columns(3)
+    with columns[0]:
+        scale = st.select_slider(
+            "Scale c",
+            OPTIONS["scales"],
+            0.5,
+            key="format_scale",
+            format_func="{:g}".format,
+            bind="query-params",
+        )
+    with columns[1]:
+        depth = st.select_slider(
+            "Depth L", OPTIONS["depths"], 20, key="format_depth", bind="query-params"
+        )
+    with columns[2]:
+        rate = st.select_slider(
+            "Learning rate",
+            OPTIONS["learning_rate"],
+            0.01,
+            key="format_learning_rate",
+            format_func="{:g}".format,
+            bind="query-params",
+        )
+    return {"scale": scale, "depth": depth, "learning_rate": rate}
+
+
+def forecasts(scale: float, depth: int, rate: float) -> None:
+    columns = st.columns(2, gap="medium")
+    for place, dtype in enumerate(FORMATS):
+        with columns[place % 2].container(border=True, key=f"forecast_{dtype}"):
+            st.subheader(dtype)
+            told = vg.floats.forecast(
+                scale, depth, dtype, learning_rate=rate, deepest=DEEPEST
+            )
+            st.markdown("\n".join(f"- {sentence}" for sentence in told))
+    st.caption(
+        "**Loss scaling** multiplies the loss before the backward pass and divides the "
+        "gradients by the same number once they are in float32. It saves float16 "
+        "gradients that are too small. It does not help weights that are themselves "
+        "kept in float16, nor the forward pass, and no number helps where gradients "
+        "span more decades than the format has."
+    )
+
+
+def in_all_formats(scale: float, depth: int, rate: float) -> None:
+    slot = st.container(key="source").empty()
+    logs = []
+    for dtype in FORMATS:
+        chosen = {
+            "scales": [scale],
+            "depths": [depth],
+            "learning_rate": rate,
+            "steps": 100,
+            "dtype": dtype,
+            "every": 100,
+        }
+        logs.append(trainer().log(chosen, slot))
+    slot.markdown(
+        ":material/bolt: **Run live** on this server by `vgkeras.sweep`: 100 steps."
+    )
+    with st.container(key="verdicts"):
+        for dtype, log in zip(FORMATS, logs, strict=True):
+            word, said = log.runs["verdict"].iloc[0], vg.health.sentences(log)[0]
+            st.markdown(f"{SIGNS[word]} **{dtype}** {said}")
 
 
 # --- A log of one's own ------------------------------------------------------------
@@ -702,7 +957,7 @@ def by_layer(log: vg.GradientLog) -> None:
         )
     )
     kinds = [kind for kind in KINDS if (log.layers["kind"] == kind).any()]
-    kind = choice("Colour shows", kinds, "your_kind", KINDS)
+    kind = choice("Colour shows", kinds, "your_kind", KINDS.get)
     variable = chosen_variable(log) if kind == "weight_gradient" else None
     attempt(
         lambda: figure(
@@ -799,7 +1054,11 @@ def page() -> None:
         label_visibility="collapsed",
         bind="query-params",
     )
-    your_log() if section == "Your log" else lesson()
+    {
+        "The map": the_map,
+        "Number formats": number_formats,
+        "Your log": your_log,
+    }.get(section, lesson)()
 
 
 st.set_page_config(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vgkeras import charts
+from vgkeras import charts, floats
 from vgkeras.logs import KINDS, GradientLog
 
 
@@ -1007,3 +1007,29 @@ def test_flagged_values_stand_above_and_below_all_others_on_screen():
 
     assert set(places) == {0, 1, 2, 3, 4}
     assert places[3][1] == places[4][1] < places[0][1] < places[1][1] < places[2][1]
+
+
+def test_failures_are_drawn_at_their_depth_and_told_format_by_format():
+    dtypes = ["float16", "float32"]
+    found = [floats.limits(0.5, dtype, deepest=500) for dtype in dtypes]
+
+    chart = charts.failure_by_depth_and_format(found, 20)
+
+    rows = chart.layer[1].data
+    assert set(rows["format"]) == set(dtypes)
+    # by hand: half the spacing of float32 below 0.5 exceeds 0.01 * 0.5**(L-1)
+    frozen = rows[(rows["format"] == "float32") & (rows["mode"] == "frozen")]
+    assert frozen["depth"].tolist() == [20]
+    assert "In float32 the update is frozen first, at depth 20." in chart.description
+    assert "float16 and float32" in " ".join(chart.title.text)
+    with pytest.raises(ValueError, match="`found` must not be empty"):
+        charts.failure_by_depth_and_format([], 20)
+
+
+def test_a_format_in_which_nothing_fails_is_told_so():
+    found = [floats.limits(1.0, "float64", deepest=50, target="scaled")]
+
+    chart = charts.failure_by_depth_and_format(found, 20)
+
+    assert chart.description == "In float64 nothing fails."
+    assert "no format has failed" in " ".join(chart.title.text).replace("\n", " ")

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 import vgkeras as vg
 
+FORMATS = ("float16", "bfloat16", "float32", "float64")
 PAGE = Path(__file__).parents[1] / "dashboard.py"
 
 
@@ -237,6 +238,70 @@ def charts_in(page):
 
 def plain(page):
     return [element.value for element in page.text]
+
+
+# --- The map and the number formats --------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def the_map():
+    return open_page(section="The map", map_steps="50", cell_scale="1.5")
+
+
+def test_the_map_tells_in_words_how_often_theory_is_right(the_map):
+    told = words(the_map)
+
+    assert not the_map.exception
+    same, runs = re.search(r"outcome of ([\d,]+) of ([\d,]+) runs", told).groups()
+    assert runs == "1,600"
+    assert int(same.replace(",", "")) >= 1584
+
+
+def test_a_run_of_the_map_is_chosen_without_a_mouse(the_map):
+    page = the_map
+    page.select_slider(key="cell_scale").set_value(1.0)
+    page.select_slider(key="cell_depth").set_value(50).run()
+
+    assert not page.exception
+    assert re.search(r"c = 1, L = 50: trains", words(page))
+    assert len(page.get("vega_lite_chart")) == 3
+    # theory, which knows nothing of the page, says the same
+    found = vg.theory.verdict(1.0, 50, rate=0.01, steps=50)
+    assert found == "trains"
+
+
+def test_the_map_of_learning_rates_is_another_one():
+    page = open_page(section="The map", map_by="learning rate", map_scale="0.9")
+
+    assert not page.exception
+    assert page.select_slider(key="map_scale").value == 0.9
+    assert re.search(r"outcome of ([\d,]+) of ([\d,]+) runs", words(page))
+    assert "L = 20" in words(page)
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [{"map_by": "moon"}, {"map_steps": "1e99"}, {"cell_scale": "x", "cell_depth": "0"}],
+)
+def test_rubbish_for_the_map_falls_back(rubbish):
+    page = open_page(section="The map", **rubbish)
+
+    assert not page.exception
+    assert "1,600 runs" in words(page)
+
+
+def test_the_forecast_is_that_of_the_package_and_the_runs_bear_it_out():
+    page = open_page(section="Number formats", format_scale="1.5", format_depth="30")
+    told = words(page)
+
+    assert not page.exception
+    for dtype in ("float16", "bfloat16", "float32", "float64"):
+        for sentence in vg.floats.forecast(1.5, 30, dtype, deepest=2000):
+            assert sentence in told
+    runs = re.findall(r"\*\*(\w+)\*\* (c = 1.5, L = 30: \w+\. [^\n]+)", told)
+    assert [dtype for dtype, _ in runs] == list(FORMATS)
+    assert "float16: the loss overflows (from depth 12 on)" in told
+    assert "The loss overflowed before the first step" in dict(runs)["float16"]
 
 
 def test_the_lesson_comes_first_and_alone(lesson):

@@ -15,7 +15,7 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import altair as alt
@@ -24,6 +24,7 @@ import pandas as pd
 
 from vgkeras import logs
 from vgkeras._checks import check_option
+from vgkeras.floats import Limits
 
 Chart = alt.LayerChart | alt.ConcatChart
 
@@ -47,6 +48,13 @@ _FLAG_SHAPES = {
     "L-0.6,1L-1,0.6L-0.4,0Z",
     "above": "M0,-1L0.9,0.1H0.3V1H-0.3V0.1H-0.9Z",
     "below": "M0,1L0.9,-0.1H0.3V-1H-0.3V-0.1H-0.9Z",
+}
+_MODE_SHAPES = {
+    "frozen": "square",
+    "blind": "diamond",
+    "subnormal": "triangle-down",
+    "zero": "circle",
+    "inf": "triangle-up",
 }
 # Decades that are drawn; one diverging run at 1e150 must not flatten the others.
 _LOSS_VIEW = (-12.0, 12.0)
@@ -268,6 +276,65 @@ def gradient_by_layer_and_step(
     return _alone(told)
 
 
+def failure_by_depth_and_format(found: Sequence[Limits], depth: int) -> alt.LayerChart:
+    """Draws the first depth at which each quantity fails, format by format.
+
+    How to read it: left of the line is what has failed in a stack of `depth` layers.
+    How to misread it: as a matter of exponents alone. The digits run out first.
+
+    Args:
+        found: What `vgkeras.floats.limits` returns, once for each number format.
+        depth: Number of layers of the stack in question.
+
+    Returns:
+        A chart with a mark per format, quantity and mode; a quantity that does not
+        fail has none.
+
+    Raises:
+        ValueError: If `found` is empty.
+    """
+    if not found:
+        raise ValueError("`found` must not be empty. Received: found=[].")
+    rows = pd.DataFrame(
+        [
+            (limits.dtype, row.quantity.replace("_", " "), row.mode, row.depth)
+            for limits in found
+            for row in limits.rows
+            if row.depth is not None
+        ],
+        columns=["format", "quantity", "mode", "depth"],
+    )
+    x = alt.X("depth:Q").title("first depth that fails (log scale)")
+    x = x.scale(type="log", domain=[1, max(limits.deepest for limits in found)])
+    order = [limits.dtype for limits in found]
+    y = alt.Y("format:N").title(None).sort(order).scale(domain=order)
+    modes = list(_MODE_SHAPES)
+    offset = alt.YOffset("mode:N").scale(domain=modes)
+    legend = alt.Legend(orient="bottom", columns=3, title="what happens")
+    marks = alt.Chart(rows).mark_point(size=70, strokeWidth=2)
+    marks = marks.encode(
+        x,
+        y,
+        offset,
+        alt.Color("mode:N", legend=legend).scale(
+            domain=modes, range=list(_COLORS[: len(modes)])
+        ),
+        alt.Shape("mode:N", legend=legend).scale(
+            domain=modes, range=list(_MODE_SHAPES.values())
+        ),
+        tooltip=["format", "quantity", "mode", "depth"],
+    )
+    level = alt.Chart(pd.DataFrame({"depth": [depth]}))
+    line = level.mark_rule(color=_GREY, strokeWidth=2).encode(x)
+    said = [_format_sentence(rows[rows["format"] == dtype], dtype) for dtype in order]
+    return _told(
+        _alone(alt.LayerChart(layer=[line, marks])),
+        f"Scale {found[0].scale:g}: {_failed_told(rows, depth)}",
+        f"The line: depth {depth}.",
+        " ".join(said),
+    )
+
+
 def variables(log: logs.GradientLog) -> list[str]:
     """Returns what the variables of a log are called within their layers.
 
@@ -322,6 +389,24 @@ def _loss_panel(log: logs.GradientLog, rows: pd.DataFrame) -> alt.LayerChart:
         f"Depth {depth}: {_by_verdict(log.runs)}",
         _legend_line(rows, thinned),
         _loss_sentence(rows, depth),
+    )
+
+
+def _failed_told(rows: pd.DataFrame, depth: int) -> str:
+    failed = rows.loc[rows["depth"] <= depth, "format"].unique().tolist()
+    if not failed:
+        return f"at depth {depth} no format has failed"
+    return f"at depth {depth} something has failed in {_spoken(failed)}"
+
+
+def _format_sentence(rows: pd.DataFrame, dtype: str) -> str:
+    if rows.empty:
+        return f"In {dtype} nothing fails."
+    first = rows.sort_values("depth").iloc[0]
+    told = {"inf": "overflows", "zero": "is exactly 0", "blind": "is rounded away"}
+    verb = told.get(first["mode"], f"is {first['mode']}")
+    return (
+        f"In {dtype} the {first['quantity']} {verb} first, at depth {first['depth']}."
     )
 
 

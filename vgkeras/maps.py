@@ -7,6 +7,7 @@ cells are counted and drawn; nothing is run.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,11 +23,13 @@ SCALES = tuple(round(0.5 + 0.025 * k, 3) for k in range(40))
 DEPTHS = (*range(1, 21), *(round(20 * 7.6 ** (k / 20)) for k in range(1, 21)))
 LEARNING_RATES = tuple(float(f"{10 ** (k / 9.75 - 4):.3g}") for k in range(40))
 AXES = ("scale", "learning_rate")
+HEIGHT = 560  # pixels of a map with its title, axes and legends
 SELECTION = "cell"  # name of the selection that a click on a cell changes
 _TITLES = {"scale": "scale c of every kernel", "learning_rate": "learning rate"}
 # Okabe & Ito, as in the charts; a shape for each, not colour alone.
 _COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00"}
 _SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
+_LEGEND = alt.Legend(orient="bottom", columns=1, symbolOpacity=1)
 _SLOW, _WILD, _HESSIAN = "too slow", "runs away", "Hessian limit"
 _DASHES = {_SLOW: [6, 3], _WILD: [2, 2], _HESSIAN: [8, 3, 2, 3]}
 
@@ -170,26 +173,34 @@ def _map(log: GradientLog, by: str) -> alt.LayerChart:
     y = y.scale(type="log", nice=False, padding=8)
     layers = [_points(cells, x, y), *_lines(boundaries(log, by), cells, by)]
     return alt.LayerChart(layer=layers).properties(
-        width="container",
-        height=400,
-        title=alt.Title(str(agreement(log)), subtitle=_counted(cells)),
+        width=560,
+        height=HEIGHT,
+        autosize=alt.AutoSizeParams(type="fit", contains="padding"),
+        title=alt.Title(
+            textwrap.wrap(str(agreement(log)), 44),
+            subtitle=textwrap.wrap(_counted(cells), 62),
+            subtitleColor="#7A8088",
+            anchor="start",
+        ),
         description=f"{_counted(cells)} {agreement(log)}",
     )
 
 
 def _points(cells: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
     words = list(theory.VERDICTS)
-    cell = alt.selection_point(name=SELECTION, fields=["run"], toggle=False)
+    cell = alt.selection_point(
+        name=SELECTION, fields=["run"], toggle=False, nearest=True
+    )
     return (
         alt.Chart(cells)
         .mark_point(filled=True, size=46, strokeWidth=1.6)
         .encode(
             x,
             y,
-            alt.Color("verdict:N")
+            alt.Color("verdict:N", legend=_LEGEND)
             .title("measured")
             .scale(domain=words, range=[_COLORS[word] for word in words]),
-            alt.Shape("verdict:N")
+            alt.Shape("verdict:N", legend=_LEGEND)
             .title("measured")
             .scale(domain=words, range=[_SHAPES[word] for word in words]),
             stroke=alt.condition(
@@ -216,7 +227,7 @@ def _lines(edges: pd.DataFrame, cells: pd.DataFrame, by: str) -> list[alt.Chart]
         .encode(
             alt.X("value:Q"),
             alt.Y("depth:Q"),
-            alt.StrokeDash("boundary:N")
+            alt.StrokeDash("boundary:N", legend=_LEGEND)
             .title("theory")
             .scale(domain=names, range=[_DASHES[name] for name in names]),
             order="depth:Q",
