@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -60,10 +61,18 @@ class Recorder:
         shape = (len(STATISTICS), len(KINDS), runs, logged, max(problem.depths))
         self.problem = problem
         self.losses = np.full((runs, logged), np.nan)
-        self.statistics = np.full(shape, np.nan, "float32")
+        self._shape = shape
+
+    @functools.cached_property
+    def statistics(self) -> np.ndarray:
+        return np.full(self._shape, np.nan, "float32")
 
     def to_log(self) -> GradientLog:
         return GradientLog(self._runs(), self._losses(), self._layers())
+
+    def without_layers(self) -> GradientLog:
+        layers = pd.DataFrame(columns=list(LAYER_COLUMNS))
+        return GradientLog(self._runs(), self._losses(), layers)
 
     def _runs(self) -> pd.DataFrame:
         p, y = self.problem, self.problem.data()[1]
