@@ -15,6 +15,7 @@ _MODULES = (
     "charts",
     "data",
     "diagnosis",
+    "exports",
     "floats",
     "health",
     "logs",

@@ -197,6 +197,16 @@ class GradientLog:
         theory = None if self.theory is None else self.theory._of_runs(kept)
         return GradientLog(**tables, metadata=self.metadata, theory=theory)
 
+    def to_bytes(self) -> bytes:
+        """Returns what `save` writes, for instance to be downloaded.
+
+        Raises:
+            ValueError: If the theory of the log holds a theory of its own.
+        """
+        buffer = io.BytesIO()
+        _write(self, buffer)
+        return buffer.getvalue()
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the whole log as one Parquet file, atomically.
 
