@@ -10,13 +10,15 @@ TensorFlow is loaded by `compare` alone.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
+import altair as alt
 import numpy as np
 import pandas as pd
 
-from vgkeras import theory
+from vgkeras import random_theory, theory
 from vgkeras._checks import (
     check_each,
     check_every,
@@ -26,6 +28,7 @@ from vgkeras._checks import (
     check_seeds,
     check_unique,
 )
+from vgkeras.charts import HEIGHT
 from vgkeras.logs import GradientLog, concat, versions
 
 
@@ -294,6 +297,472 @@ def _quartiles(name: str, values: pd.Series) -> dict[str, float]:
         found = np.quantile(values, shares, method="inverted_cdf").tolist()
     ends = ("low", "median", "high")
     return {f"{name}_{end}": at for end, at in zip(ends, found, strict=True)}
+
+
+# --- Charts --------------------------------------------------------------------------
+
+
+# Okabe & Ito's colour-blind-safe colours that show on white and on black.
+_COLORS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right")
+_GREY = "#7A8088"
+_VERDICT_COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00"}
+_VERDICT_SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
+_ZERO, _NONFINITE = "exactly 0", "Inf or NaN"
+_FLAG_SHAPES = {_ZERO: "triangle-down", _NONFINITE: "cross"}
+_VIEW = (-60.0, 60.0)  # decades that are drawn
+_THEORY = "Dashed, with its band: theory, \u00b1 1 standard deviation."
+
+
+def outcome_by_remedy_and_depth(log: GradientLog) -> alt.LayerChart:
+    """Draws what became of most runs of each remedy at each depth.
+
+    How to read it: a row is a remedy, a column a depth; colour and shape say what most
+    seeds did, the number beside it how many of them. Of equally many the worse is
+    drawn. How to misread it: "stalls" is not "vanishes". A stack may stall because it
+    cannot represent the target: ReLU gives no negative numbers.
+
+    Args:
+        log: What `compare` returns.
+
+    Returns:
+        A chart with a mark per remedy and depth.
+
+    Raises:
+        ValueError: If `log` holds no run, or its runs have no column `remedy`.
+    """
+    cells = _outcomes(log)
+    names, words = list(dict.fromkeys(cells["remedy"])), list(theory.VERDICTS)
+    base = alt.Chart(cells).encode(
+        alt.X("depth:O").title("depth (number of layers)").axis(labelAngle=0),
+        alt.Y("remedy:N").title(None).sort(names).axis(labelLimit=220),
+        tooltip=["remedy", "depth", "verdict", "share", "trains", "stalls", "diverges"],
+    )
+    colors = alt.Scale(domain=words, range=[_VERDICT_COLORS[word] for word in words])
+    shapes = alt.Scale(domain=words, range=[_VERDICT_SHAPES[word] for word in words])
+    legend = alt.Legend(orient="bottom", title="most seeds")
+    marks = base.mark_point(filled=True, size=110, xOffset=-14).encode(
+        alt.Color("verdict:N", scale=colors, legend=legend),
+        alt.Shape("verdict:N", scale=shapes, legend=legend),
+    )
+    text = base.mark_text(align="left", dx=-2, color=_GREY).encode(text="share:N")
+    chart = alt.layer(marks, text)
+    told = _told(
+        chart,
+        _outcome_title(cells),
+        "Beside each mark: how many of the seeds ended so.",
+        _outcome_sentence(cells),
+    )
+    told.height = alt.Step(22)
+    return told
+
+
+def gradient_by_depth(log: GradientLog) -> alt.LayerChart:
+    """Draws the weight gradient of layer 1 at step 0 against depth, for each remedy.
+
+    How to read it: a flat line is a remedy that keeps the gradient; a straight one
+    that falls or climbs loses or gains the same factor with every layer. The bar
+    through a point spans the quartiles over seeds. How to misread it: a good gradient
+    at step 0 is not yet a stack that trains. ReZero starts at exactly 0: its factors
+    alone learn in the first step.
+
+    Theory follows one direction of Gaussian kernels of the width at hand (for tanh
+    and its like: of infinite width, without a band). Its mean is exact for the
+    logarithm of that direction; a norm over all directions lies up to 0.3 decades
+    higher in deep stacks. Dead ReLU stacks are measured, and flagged, not predicted.
+
+    Args:
+        log: What `compare` returns.
+
+    Returns:
+        A chart of log10 Frobenius norm of `dL/dW_1` by depth.
+
+    Raises:
+        ValueError: If `log` holds no run, no column `remedy`, or no layers at step 0.
+    """
+    _runs(log)
+    rows = table(log).dropna(subset="gradient_median")
+    rows = rows.rename(columns=lambda name: name.removeprefix("gradient_"))
+    rows = rows[["remedy", "depth", "low", "median", "high"]]
+    _check_rows(rows)
+    expected = _expected_gradients(log)
+    x = alt.X("depth:Q").title("depth (number of layers)")
+    x = x.scale(type="log", nice=False, padding=14)
+    x = x.axis(values=sorted(rows["depth"].unique().tolist()), format="d")
+    chart = _measured_over_theory(rows, expected, x, "norm of \u2202L/\u2202W, layer 1")
+    return _told(
+        chart,
+        _gradient_title(rows),
+        f"Points: median over seeds at step 0, bars: quartiles. {_THEORY}",
+        _ends_sentence("Weight gradient of layer 1 at step 0", rows, "depth"),
+    )
+
+
+def activation_by_layer(log: GradientLog, depth: int) -> alt.LayerChart:
+    """Draws the size of the activations at step 0, layer by layer, for each remedy.
+
+    How to read it: flat is a signal that keeps its size on its way up; the slope is
+    the logarithm of the factor of a layer. How to misread it: a normalized stack is
+    flat here, whatever its gradients do.
+
+    Args:
+        log: What `compare` returns.
+        depth: Draw the stacks of this depth.
+
+    Returns:
+        A chart of log10 Frobenius norm of `a_l`, batch included, by layer.
+
+    Raises:
+        ValueError: If `log` holds no run of that depth, no column `remedy`, or no
+            layers at step 0.
+    """
+    runs = _runs(log)
+    if depth not in set(runs["depth"]):
+        known = ", ".join(map(str, sorted(runs["depth"].unique())))
+        raise ValueError(
+            f"`depth` must be a depth of the log, one of {known}. "
+            f"Received: depth={depth!r}."
+        )
+    log = log.select(depth=depth)
+    rows = _activations(log)
+    _check_rows(rows)
+    x = alt.X("layer:Q").title("layer (1 = next to the input)")
+    x = x.scale(nice=False, padding=8).axis(format="d", tickMinStep=1)
+    expected = _expected_activations(log)
+    chart = _measured_over_theory(rows, expected, x, "norm of activation a")
+    return _told(
+        chart,
+        f"Depth {depth}: {_ends_title(rows)}",
+        f"Points: median over seeds at step 0, bars: quartiles. {_THEORY}",
+        _ends_sentence(f"Activations at step 0, depth {depth}", rows, "layer"),
+    )
+
+
+def _outcomes(log: GradientLog) -> pd.DataFrame:
+    """What most runs did, the worse of equally many, and their share in words."""
+    words = list(theory.VERDICTS)[::-1]
+    cells = table(log)[["remedy", "depth", "runs", *words]]
+    most = cells[words].idxmax(axis=1)  # the first of equals
+    counts = [
+        round(row[word] * row["runs"])
+        for word, (_, row) in zip(most, cells.iterrows(), strict=True)
+    ]
+    share = [f"{count}/{of}" for count, of in zip(counts, cells["runs"], strict=True)]
+    return cells.assign(verdict=most, share=share)
+
+
+def _activations(log: GradientLog) -> pd.DataFrame:
+    """Quartiles over seeds, by remedy and layer; of deep stacks about 50 layers."""
+    rows = log.layers
+    rows = rows[(rows["kind"] == "activation") & (rows["step"] == 0)]
+    rows = rows.merge(log.runs[["run", "remedy"]], on="run")
+    last = rows["layer"].max()
+    stride = 1 if rows.empty else math.ceil(last / 50)
+    rows = rows[((rows["layer"] - 1) % stride == 0) | (rows["layer"] == last)]
+    found = [
+        {"remedy": remedy, "layer": layer, **_quartiles("of", own["log10_norm"])}
+        for (remedy, layer), own in rows.groupby(["remedy", "layer"], sort=False)
+    ]
+    columns = ["remedy", "layer", "of_low", "of_median", "of_high"]
+    frame = pd.DataFrame(found, columns=columns)
+    return frame.rename(columns=lambda name: name.removeprefix("of_"))
+
+
+def _check_rows(rows: pd.DataFrame) -> None:
+    if rows.empty:
+        raise ValueError(
+            "`log` must hold layers at step 0. Received: none. "
+            "Use what `vgkeras.remedies.compare` returns."
+        )
+
+
+def _measured_over_theory(
+    rows: pd.DataFrame, expected: pd.DataFrame, x: alt.X, title: str
+) -> alt.LayerChart:
+    """Medians as points, quartiles as bars, over dashed theory and its band."""
+    low, high = _domain(rows, expected)
+    rows = _placed(rows, low, high)
+    names = list(dict.fromkeys(rows["remedy"]))
+    scale = alt.Scale(domain=[low, high], nice=False, zero=False)
+    y = alt.Y("y:Q").title(f"{title} (power of ten)").scale(scale)
+    color = alt.Scale(domain=names, range=[_COLORS[i % 6] for i in range(len(names))])
+    shapes = [_SHAPES[(i + i // 6) % 6] for i in range(len(names))]
+    shape = alt.Scale(domain=names, range=shapes)
+    legend = alt.Legend(orient="bottom", columns=2, title="remedy", labelLimit=240)
+    look = {"x": x, "color": alt.Color("remedy:N", scale=color, legend=legend)}
+    told = ["remedy:N", x.shorthand, "value:N"]
+    on = rows["flag"] == ""
+    points = alt.Chart(rows[on]).mark_point(size=50, strokeWidth=1.8)
+    bars = alt.Chart(rows[rows["top"] > rows["bottom"]]).mark_rule(opacity=0.5)
+    layers = [
+        *_expected_marks(expected, look, y, low, high),
+        bars.encode(**look, y=alt.Y("bottom:Q"), y2="top:Q"),
+        points.encode(
+            **look,
+            y=y,
+            shape=alt.Shape("remedy:N", scale=shape, legend=legend),
+            tooltip=told,
+        ),
+    ]
+    for flag, flagged in rows[~on].groupby("flag"):
+        marks = alt.Chart(flagged).mark_point(
+            shape=_FLAG_SHAPES.get(str(flag), "diamond"), filled=True, size=80
+        )
+        layers.append(marks.encode(**look, y=y, tooltip=told))
+    return alt.LayerChart(layer=layers)
+
+
+def _expected_marks(
+    expected: pd.DataFrame, look: dict[str, Any], y: alt.Y, low: float, high: float
+) -> list[alt.Chart]:
+    """A dashed line and a pale band per remedy, cut at the edges of the axis."""
+    if expected.empty:
+        return []
+    inside = expected["mean"].between(low, high)
+    lines = expected.assign(
+        y=expected["mean"].where(inside),
+        bottom=expected["low"].clip(low, high),
+        top=expected["high"].clip(low, high),
+    )[["remedy", look["x"].shorthand.split(":")[0], "y", "bottom", "top"]]
+    band = alt.Chart(lines[lines["top"] > lines["bottom"]]).mark_area(opacity=0.13)
+    line = alt.Chart(lines).mark_line(strokeDash=[6, 4], strokeWidth=1.8)
+    return [
+        band.encode(**look, y=alt.Y("bottom:Q"), y2="top:Q"),
+        line.encode(**look, y=y),
+    ]
+
+
+def _domain(rows: pd.DataFrame, expected: pd.DataFrame) -> tuple[float, float]:
+    """Whole decades that hold all finite numbers, and a lane for flagged marks."""
+    values = [rows[name] for name in ("low", "median", "high")]
+    values += [expected["mean"]] if len(expected) else []
+    found = pd.concat(values)
+    found = found[found.between(*_VIEW)]
+    low = math.floor(found.min()) if len(found) else -1
+    high = max(math.ceil(found.max()) if len(found) else 1, low + 1)
+    lane = (high - low) / 12
+    return low - lane, high + lane
+
+
+def _placed(rows: pd.DataFrame, low: float, high: float) -> pd.DataFrame:
+    """Adds where each median is drawn, its flag if that is at an edge, and bars."""
+    median = rows["median"]
+    inside = median.between(*_VIEW)
+    flag = np.select(
+        [median == -np.inf, median == np.inf, median < _VIEW[0], median > _VIEW[1]],
+        [_ZERO, _NONFINITE, "below 1e-60", "above 1e+60"],
+        default="",
+    )
+    lane = (high - low) / 28
+    at_edge = np.where(median < 0, low + lane, high - lane)
+    return rows.assign(
+        flag=flag,
+        y=median.where(inside, at_edge),
+        value=[_number(value) for value in median],
+        bottom=rows["low"].clip(low, high),
+        top=rows["high"].clip(low, high),
+    )[[*rows.columns[:2], "flag", "y", "value", "bottom", "top"]]
+
+
+# --- Theory --------------------------------------------------------------------------
+
+
+class _Typical(NamedTuple):
+    """What theory says of the first pass: natural logarithms and their deviations."""
+
+    signal: np.ndarray  # ln(||a_l|| / ||a_0||), shape (depth + 1,)
+    signal_deviation: np.ndarray
+    gradient: float  # ln ||dL/dW_1||
+    gradient_deviation: float
+
+
+_GAINS = {"lecun": 1.0, "glorot": 1.0, "he": 2.0}
+
+
+def _expected_gradients(log: GradientLog) -> pd.DataFrame:
+    rows = []
+    for run, typical in _typical_runs(log):
+        mean, deviation = typical.gradient, typical.gradient_deviation
+        rows.append((run.remedy, run.depth, mean, mean - deviation, mean + deviation))
+    return _base10(rows, "depth")
+
+
+def _expected_activations(log: GradientLog) -> pd.DataFrame:
+    rows = []
+    for run, typical in _typical_runs(log):
+        start = math.log(run.samples * run.units) / 2  # inputs of mean square 1
+        for layer in range(1, run.depth + 1):
+            mean = start + typical.signal[layer]
+            deviation = typical.signal_deviation[layer]
+            rows.append((run.remedy, layer, mean, mean - deviation, mean + deviation))
+    return _base10(rows, "layer")
+
+
+def _base10(rows: list[tuple], across: str) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["remedy", across, "mean", "low", "high"])
+    return frame.assign(**{n: frame[n] / math.log(10) for n in ("mean", "low", "high")})
+
+
+def _typical_runs(log: GradientLog) -> list[tuple[Any, _Typical]]:
+    """A run of each remedy and depth that theory speaks of, and what it says."""
+    runs = log.runs.drop_duplicates(["remedy", "depth"])
+    found = [(run, _typical(run)) for run in runs.itertuples()]
+    return [(run, said) for run, said in found if said is not None]
+
+
+def _typical(run: Any) -> _Typical | None:
+    known = run.target in ("identity", "scaled") and run.units == run.output_units
+    if not known or run.normalization:
+        return None
+    if run.scale > 0 and run.activation == "linear":
+        return _of_scaled_identity(run)
+    if run.initializer and not run.residual:
+        return _of_random_kernels(run)
+    return None
+
+
+def _of_scaled_identity(run: Any) -> _Typical:
+    """Exact: every layer multiplies by one number."""
+    last = math.log(run.scale)
+    hidden = {"": last, "identity": math.log1p(run.scale), "zero": 0.0}[run.residual]
+    growth = [hidden * layer for layer in range(run.depth)]
+    signal = np.array([*growth, growth[-1] + last])
+    path = 0.0  # from the loss back to layer 1
+    if run.depth > 1:
+        path = last + (run.depth - 2) * hidden
+    if run.residual == "zero" and run.depth > 1:
+        path = -math.inf  # its factor is 0
+    error = _log(abs(math.expm1(signal[-1] - _log(math.sqrt(run.loss_zero)))))
+    error += _log(math.sqrt(run.loss_zero))
+    gradient = math.log(2 / math.sqrt(run.units)) + path + error
+    return _Typical(signal, np.zeros(run.depth + 1), gradient, 0.0)
+
+
+def _of_random_kernels(run: Any) -> _Typical | None:
+    """The typical stack; errors add up the target and what the stack answers."""
+    gain = _GAINS.get(run.initializer.split("_")[0])
+    isometric = run.initializer in ("orthogonal", "lsuv") and run.activation == "linear"
+    if gain is None and not isometric:
+        return None
+    layers = np.arange(run.depth + 1)
+    spread = 0.0  # of singular values: how much the answer's own gradient is larger
+    if isometric:
+        mean, variance, last = 0.0, 0.0, (0.0, 0.0)
+    else:
+        last = theory.typical_log_growth(run.units, gain)
+        mean, variance = last
+        spread = run.depth - 1.0
+    if run.activation == "relu":
+        _, mean, variance = random_theory.relu_growth(run.units, gain)
+        spread *= 2
+    signal, varied, path = layers * mean, layers * variance, (run.depth - 1) * mean
+    signal[-1] += last[0] - mean
+    if run.activation not in ("linear", "relu"):
+        q, chi = random_theory.mean_field(run.activation, run.depth, gain, gain)
+        signal = np.log(q / gain) / 2
+        signal[-1] = math.log(q[-2]) / 2  # the last layer is linear
+        varied, path = 0.0 * layers, float(np.log(chi[:-1]).sum() / 2)
+        spread = 0.0
+    return _with_gradient(run, signal, varied, path, spread)
+
+
+def _with_gradient(
+    run: Any, signal: np.ndarray, varied: np.ndarray, path: float, spread: float
+) -> _Typical:
+    answer = 2 * signal[-1] + math.log1p(spread)
+    error = np.logaddexp(math.log(run.loss_zero), answer) / 2
+    share = math.exp(answer - 2 * error)  # of the answer in the error
+    gradient = math.log(2 / math.sqrt(run.units)) + path + error
+    deviation = math.sqrt(varied[-2]) + share * math.sqrt(varied[-1])
+    return _Typical(signal, np.sqrt(varied), float(gradient), deviation)
+
+
+def _log(value: float) -> float:
+    return math.log(value) if value > 0 else -math.inf
+
+
+# --- Words ---------------------------------------------------------------------------
+
+
+def _told(
+    chart: alt.LayerChart, title: str, subtitle: str, said: str
+) -> alt.LayerChart:
+    chart.title = alt.TitleParams(
+        textwrap.wrap(title, 44),
+        subtitle=textwrap.wrap(subtitle, 62),
+        subtitleColor=_GREY,
+        anchor="start",
+    )
+    chart.description = said
+    chart.width, chart.height = 560, HEIGHT
+    chart.autosize = alt.AutoSizeParams(type="fit", contains="padding")
+    return chart
+
+
+def _outcome_title(cells: pd.DataFrame) -> str:
+    deepest = cells["depth"].max()
+    at = cells[cells["depth"] == deepest]
+    trained = int((at["verdict"] == "trains").sum())
+    noun = "remedy" if len(at) == 1 else "remedies"
+    verb = "trains" if trained == 1 else "train"
+    return f"{trained} of {len(at)} {noun} {verb} at depth {deepest}"
+
+
+def _outcome_sentence(cells: pd.DataFrame) -> str:
+    told = []
+    for remedy, own in cells.groupby("remedy", sort=False):
+        ends = [f"{r.verdict} ({r.share}) at depth {r.depth}" for r in own.itertuples()]
+        told.append(f"{remedy}: {', '.join(ends)}")
+    return f"What most seeds did. {'; '.join(told)}."
+
+
+def _gradient_title(rows: pd.DataFrame) -> str:
+    first, last = rows["depth"].min(), rows["depth"].max()
+    if first == last:
+        return f"Weight gradient of layer 1 at depth {last}, by remedy"
+    kept = 0
+    for _, own in rows.groupby("remedy", sort=False):
+        ends = own.sort_values("depth")["median"].to_numpy()
+        kept += bool(np.isfinite(ends).all() and abs(ends[-1] - ends[0]) < 1)
+    count = rows["remedy"].nunique()
+    return (
+        f"From depth {first} to {last} the gradient stays within a factor of 10 with "
+        f"{kept} of {count} {'remedy' if count == 1 else 'remedies'}"
+    )
+
+
+def _ends_title(rows: pd.DataFrame) -> str:
+    told = []
+    for remedy, own in rows.groupby("remedy", sort=False):
+        last = own.sort_values("layer")["median"].iloc[-1]
+        told.append((last, f"{_number(last)} with {remedy}"))
+    told.sort(key=lambda pair: pair[0])
+    words = list(dict.fromkeys([told[0][1], told[-1][1]]))
+    return f"the last activation is {' and '.join(words)}"
+
+
+def _ends_sentence(what: str, rows: pd.DataFrame, across: str) -> str:
+    told = []
+    for remedy, own in rows.groupby("remedy", sort=False):
+        own = own.sort_values(across).iloc[[0, -1]].drop_duplicates(across)
+        ends = [
+            f"{_number(value)} at {across} {at}"
+            for at, value in zip(own[across], own["median"], strict=True)
+        ]
+        told.append(f"{remedy}: {', '.join(ends)}")
+    return f"{what}, median over seeds. {'; '.join(told)}."
+
+
+def _number(log10: float) -> str:
+    """A number fit to read, from its base-10 logarithm: `3.2e-20`."""
+    if log10 == -np.inf:
+        return _ZERO
+    if not math.isfinite(log10):
+        return _NONFINITE
+    if -2 <= log10 < 2.9:
+        return f"{10**log10:.3g}"
+    exponent = math.floor(log10 + 0.02)  # 9.6 and more is written as 1.0 of the next
+    return f"{10 ** (log10 - exponent):.1f}e{exponent:+03d}"
 
 
 WORDS: dict[str, str] = {}
