@@ -21,7 +21,7 @@ import streamlit as st
 
 import vgkeras as vg
 
-SECTIONS = ("The lesson", "The map", "Number formats", "Your log")
+SECTIONS = ("The lesson", "The map", "Number formats", "Your log", "Code")
 RECORDED = Path(__file__).parent / "assets" / "lesson.parquet"
 DEFAULTS: dict[str, Any] = {
     "scales": [0.5, 0.9, 1.5],
@@ -146,6 +146,15 @@ def work(settings: dict[str, Any]) -> float:
     layers = len(settings["scales"]) * sum(settings["depths"])
     per_layer = 3 * settings["samples"] * settings["units"] ** 2
     return settings["steps"] * layers * per_layer
+
+
+def refuse_too_much(settings: dict[str, Any], slot: Any) -> None:
+    if work(settings) > MOST_WORK:
+        slot.warning(
+            "These stacks are too much work for this server. Take fewer or shallower "
+            "stacks, fewer steps, fewer units or fewer samples."
+        )
+        st.stop()
 
 
 # --- Numbers -----------------------------------------------------------------------
@@ -1015,6 +1024,69 @@ def by_depth(log: vg.GradientLog) -> None:
     )
 
 
+# --- Code --------------------------------------------------------------------------
+
+
+def code() -> None:
+    """The lesson as it is set in the sidebar, to be taken away."""
+    st.title("Take it away")
+    st.markdown(
+        "The stacks that are set in the sidebar, as **code** that makes the same runs "
+        "with the same numbers, and as **data**. A picture of a chart is made by the "
+        "chart itself: point at it, and choose *Download as PNG*."
+    )
+    settings = controls()
+    slot = st.container(key="source").empty()
+    refuse_too_much(settings, slot)
+    log = measured(settings, slot)
+    st.header("As code")
+    st.subheader("A notebook cell: all stacks")
+    st.code(vg.exports.notebook(settings), language="python")
+    left, right = st.columns(2)
+    with left:
+        depth = choice("Depth of one stack", settings["depths"], "stack_depth")
+    with right:
+        scale = choice("Its scale", settings["scales"], "stack_scale")
+    run = int(log.select(depth=depth, scale=scale).runs["run"].iloc[0])
+    runs = log.replace(runs=log.runs.assign(**told_by(settings)))
+    st.subheader("A script in plain Keras: one stack")
+    st.code(vg.exports.keras_script(runs, run), language="python")
+    st.subheader("A test for pytest: what became of it")
+    st.code(vg.exports.test(runs, run), language="python")
+    with st.container(key="verdicts"):
+        one = log.select(run=run)
+        word, said = one.runs["verdict"].iloc[0], vg.health.sentences(one)[0]
+        st.markdown(f"{SIGNS[word]} {said}")
+    st.header("As data")
+    downloads(log)
+
+
+def told_by(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a recorded log leaves open, because a model does not know it."""
+    return {name: settings[name] for name in ("target", "seed")}
+
+
+def downloads(log: vg.GradientLog) -> None:
+    files: dict[str, tuple[str, Callable[[], bytes], str]] = {
+        "All of it (Parquet; opens in “Your log”)": (
+            "gradients.parquet",
+            log.to_bytes,
+            "application/vnd.apache.parquet",
+        ),
+    }
+    for name in ("runs", "losses", "layers"):
+        table = getattr(log, name)
+        files[f"The table of {name} (CSV)"] = (
+            f"{name}.csv",
+            lambda table=table: table.to_csv(index=False).encode(),
+            "text/csv",
+        )
+    for label, (name, content, kind) in files.items():
+        st.download_button(
+            label, content, name, kind, key=f"file_{name}", on_click="ignore"
+        )
+
+
 # --- The page ----------------------------------------------------------------------
 
 
@@ -1025,12 +1097,7 @@ def lesson() -> None:
     formulas()
     st.header("Measured: loss stalls or diverges with depth")
     slot = st.container(key="source").empty()
-    if work(settings) > MOST_WORK:
-        slot.warning(
-            "These stacks are too much work for this server. Take fewer or shallower "
-            "stacks, fewer steps, fewer units or fewer samples."
-        )
-        st.stop()
+    refuse_too_much(settings, slot)
     log = measured(settings, slot)
     training(log, settings)
     st.header("Inside one stack: what is flat and what slopes")
@@ -1058,6 +1125,7 @@ def page() -> None:
         "The map": the_map,
         "Number formats": number_formats,
         "Your log": your_log,
+        "Code": code,
     }.get(section, lesson)()
 
 

@@ -304,6 +304,39 @@ def test_the_forecast_is_that_of_the_package_and_the_runs_bear_it_out():
     assert "The loss overflowed before the first step" in dict(runs)["float16"]
 
 
+# --- Code ----------------------------------------------------------------------------
+
+
+def test_code_makes_the_stacks_of_the_sidebar():
+    page = open_page(
+        section="Code", depths=["3", "9"], scales=["0.8"], steps="50", seed="2"
+    )
+
+    assert not page.exception
+    notebook, script, test = (block.value for block in page.code)
+    assert "scales=[0.8]" in notebook
+    assert "depths=[3, 9]" in notebook
+    names = {}
+    exec(notebook, names)
+    sentences = vg.health.sentences(names["log"])
+    assert sentences[1] in words(page)  # of the deeper one, which is chosen
+    for code in (script, test):
+        exec(code, names)
+    (held,) = (value for name, value in names.items() if name.startswith("test_"))
+    held()
+    assert names["losses"][-1] == pytest.approx(names["log"].losses["loss"].iloc[-1])
+
+
+def test_the_recorded_lesson_is_exported_too():
+    page = open_page(section="Code")
+
+    assert not page.exception
+    assert "seed=0" in page.code[1].value
+    labels = [button.label for button in page.get("download_button")]
+    assert len(labels) == 4
+    assert "Parquet" in labels[0]
+
+
 def test_the_lesson_comes_first_and_alone(lesson):
     assert lesson.segmented_control(key="section").value == "The lesson"
     assert not lesson.file_uploader
