@@ -1,0 +1,705 @@
+"""Published results on trainability, measured again: `python -m vgkeras.published`.
+
+A function per paper. Each runs an experiment of seconds, with fixed seeds, and returns
+a `Finding`: what is claimed, what was measured, and whether that supports the claim by
+a criterion that the function's docstring states. `load` reads recorded findings, and
+like the whole module it does so without TensorFlow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vgkeras import theory
+from vgkeras._checks import check_each, check_option
+from vgkeras.data import make_data
+from vgkeras.logs import KINDS, GradientLog, versions
+
+
+class _Paper(NamedTuple):
+    source: str
+    url: str
+    claim: str
+
+
+_PAPERS = {
+    "learning_time": _Paper(
+        "Saxe, McClelland & Ganguli 2013",
+        "https://arxiv.org/abs/1312.6120",
+        "A deep linear network rests on a long plateau, then learns all at once. The "
+        "time that this takes is an integral in closed form.",
+    ),
+    "negative_eigenvalue": _Paper(
+        "Bartlett, Helmbold & Long 2018",
+        "https://arxiv.org/abs/1802.06093",
+        "From identity kernels, gradient descent learns a symmetric map if all its "
+        "eigenvalues are positive. If one is negative, it never does.",
+    ),
+    "he_against_xavier": _Paper(
+        "He, Zhang, Ren & Sun 2015",
+        "https://arxiv.org/abs/1502.01852",
+        "With Xavier's initial kernels a rectifier network of 30 layers does not learn "
+        "at all. With twice the variance it converges.",
+    ),
+    "depth_scale": _Paper(
+        "Schoenholz, Gilmer, Ganguli & Sohl-Dickstein 2017",
+        "https://arxiv.org/abs/1611.01232",
+        "In a wide random tanh network gradients vanish or explode by a constant "
+        "factor per layer, which mean-field theory gives. Between the two lies a "
+        "critical variance of the kernels, at which depth has no such limit.",
+    ),
+    "orthogonal_against_gaussian": _Paper(
+        "Hu, Xiao & Pennington 2020",
+        "https://arxiv.org/abs/2001.05992",
+        "To train a deep linear network, orthogonal kernels need a width that does not "
+        "depend on depth. Gaussian kernels need a width that grows with it.",
+    ),
+    "ten_thousand_layers": _Paper(
+        "Xiao, Bahri, Sohl-Dickstein, Schoenholz & Pennington 2018",
+        "https://arxiv.org/abs/1806.05393",
+        "Orthogonal kernels alone, without shortcuts or normalization, let signals and "
+        "gradients through ten thousand layers, and such networks train.",
+    ),
+}
+NAMES = tuple(_PAPERS)
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(101)  # for means over N(0, 1)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+
+
+class Finding(NamedTuple):
+    """Holds one published result and what came out of measuring it again.
+
+    Args:
+        name: Name of the function that measures it.
+        source: Authors and year.
+        url: Where the paper is.
+        claim: What it says, in our words.
+        measured: What we measured, in a sentence or two made from `numbers`.
+        numbers: What was measured and, where it says so, what theory gives.
+        holds: Whether this supports the claim, by the function's criterion.
+        seconds: Time that the measurement took, compilation included.
+    """
+
+    name: str
+    source: str
+    url: str
+    claim: str
+    measured: str
+    numbers: dict[str, float]
+    holds: bool
+    seconds: float
+
+
+def _finding(
+    name: str, sentence: str, numbers: dict[str, Any], holds: Any, start: float
+) -> Finding:
+    """Fills the numbers into the sentence."""
+    plain = {key: float(value) for key, value in numbers.items()}
+    seconds = time.perf_counter() - start
+    told = sentence.format(**plain)
+    return Finding(name, *_PAPERS[name], told, plain, bool(holds), seconds)
+
+
+def learning_time(
+    scales: Sequence[float] = (0.5, 0.7, 0.9),
+    depths: Sequence[int] = (2, 3, 4, 5, 8, 10),
+    learning_rates: Sequence[float] = (0.005, 0.01, 0.02),
+) -> Finding:
+    """Measures how long deep linear stacks learn, and how suddenly.
+
+    It holds if all measured times, to half and to 1% of the loss, are within 1.05
+    steps of the exact ones (a measured time is a whole number), and if the slowest
+    run spends most of its time on losing the first 10%.
+
+    Args:
+        scales: Factors of the identity, below 1.
+        depths: Numbers of layers.
+        learning_rates: Learning rates; at width 2, each is the rate of a mode.
+
+    Returns:
+        A `Finding`; its errors are in steps.
+    """
+    from vgkeras.sweeps import sweep
+
+    start = time.perf_counter()
+    times = [
+        theory.steps_to_learn(scale, depth, rate=min(learning_rates))
+        for scale in scales
+        for depth in depths
+    ]
+    log = sweep(
+        scales,
+        depths,
+        steps=math.ceil(max(times)) + 2,
+        learning_rate=learning_rates,
+        every=None,
+        samples=4,
+        dtype="float64",
+    )
+    full, half = (_times_to(left, log) for left in (theory.LEARNED, 0.5))
+    slowest = _losses(log)[np.argmax(full[0])]
+    plateau, drop = (
+        int(np.argmax(slowest <= left * slowest[0])) for left in (0.9, 0.1)
+    )
+    numbers = {
+        "runs": len(log.runs),
+        "error": np.max(np.abs(full[0] - full[1])),
+        "error_half": np.max(np.abs(half[0] - half[1])),
+        "longest": np.max(full[0]),
+        "plateau": plateau,
+        "drop": drop - plateau,
+    }
+    return _finding(
+        "learning_time",
+        "In {runs:.0f} runs the time to learn is within {error:.2f} steps of theory, "
+        "the time to half the loss within {error_half:.2f}. The slowest run of "
+        "{longest:,.0f} steps needs {plateau:,.0f} for the first 10% of its loss and "
+        "{drop:,.0f} for the next 80%.",
+        numbers,
+        max(numbers["error"], numbers["error_half"]) <= 1.05
+        and plateau > numbers["longest"] / 2,
+        start,
+    )
+
+
+def _losses(log: GradientLog) -> np.ndarray:
+    """Losses, shape `(runs, steps + 1)`."""
+    return log.losses["loss"].to_numpy().reshape(len(log.runs), -1)
+
+
+def _steps_until(left: float, losses: np.ndarray, zero: Any) -> np.ndarray:
+    """First step with at most `left` of the loss, `inf` if there is none.
+
+    As in `theory.steps_to_learn`, of the first loss or of that of the zero map.
+    """
+    allowed = left * np.minimum(losses[:, 0], zero)
+    reached = losses <= allowed[:, None]
+    return np.where(reached.any(axis=1), reached.argmax(axis=1), np.inf)
+
+
+def _times_to(left: float, log: GradientLog) -> tuple[np.ndarray, np.ndarray]:
+    """The steps until `left` of the loss is left, measured and by theory."""
+    measured = _steps_until(left, _losses(log), log.runs["loss_zero"].to_numpy())
+    expected = [
+        theory.steps_to_learn(
+            run.scale,
+            run.depth,
+            rate=run.learning_rate * 2 / run.output_units,
+            fraction=left,
+        )
+        for run in log.runs.itertuples()
+    ]
+    return measured, np.array(expected)
+
+
+def negative_eigenvalue(
+    depths: Sequence[int] = (2, 3, 4, 5, 10, 20), steps: int = 10_000
+) -> Finding:
+    """Trains stacks of identity kernels towards a definite and an indefinite map.
+
+    The targets are `y = x / 2`, and `y = x` with one coordinate's sign changed; that
+    coordinate's share of the loss of the zero map is the floor. It holds if all
+    stacks learn the first, and none of three or more layers gets below the floor of
+    the second. Two layers are told apart: the paper's proof is for exact arithmetic,
+    and rounding errors grow there by `1 + learning_rate` a step.
+
+    Args:
+        depths: Numbers of layers, 2 among them.
+        steps: Number of updates of each run.
+
+    Returns:
+        A `Finding`; `lowest` is relative to the floor.
+    """
+    from vgkeras.sweeps import sweep
+
+    start = time.perf_counter()
+    definite, indefinite = (
+        sweep(
+            [1.0],
+            depths,
+            steps=steps,
+            learning_rate=0.02,
+            target=target,
+            every=None,
+            samples=4,
+            dtype="float64",
+        )
+        for target in ("scaled", "negative")
+    )
+    floor = indefinite.runs["loss_zero"].to_numpy() / 2  # one of two coordinates
+    ratios = _losses(indefinite) / floor[:, None]
+    deep = indefinite.runs["depth"].to_numpy() > 2
+    learned = _steps_until(
+        theory.LEARNED, _losses(definite), definite.runs["loss_zero"].to_numpy()
+    )
+    escaped = _steps_until(0.5, ratios[~deep], 1.0)
+    numbers = {
+        "runs": deep.sum(),
+        "steps": steps,
+        "learned": learned.max(),
+        "lowest": ratios[deep].min(),
+        "last": ratios[deep, -1].max(),
+        "escaped": min(escaped.min(initial=steps), steps),
+    }
+    return _finding(
+        "negative_eigenvalue",
+        "The positive map is learned within {learned:.0f} steps at every depth. With a "
+        "negative eigenvalue, all {runs:.0f} stacks of 3 and more layers are still "
+        "above the floor after {steps:,.0f} steps, by {above:.1g} of it at most. Two "
+        "layers rest there too, until rounding errors free them at step "
+        "{escaped:,.0f}.",
+        numbers | {"above": numbers["last"] - 1},
+        np.isfinite(numbers["learned"]) and numbers["lowest"] >= 1,
+        start,
+    )
+
+
+def he_against_xavier(
+    depth: int = 30, units: int = 64, steps: int = 400, seeds: int = 5
+) -> Finding:
+    """Trains a rectifier network from Xavier's (Glorot's) and from He's kernels.
+
+    The task is a linear map from 4 inputs to 2 outputs; the optimizer is gradient
+    descent with momentum, as in the paper. It holds if from He's kernels every run
+    trains and from Xavier's none loses 1% of its loss. Adam, which the paper did not
+    have, is tried from Xavier's kernels too: its step does not shrink with the
+    gradient. It has no part in the criterion.
+
+    Args:
+        depth: Number of layers.
+        units: Width of the hidden layers.
+        steps: Number of updates of each run.
+        seeds: Number of runs from each kind of kernels.
+
+    Returns:
+        A `Finding`; `he_left` and `xavier_left` are the largest and the smallest
+        share of the loss of the zero map that is left, `gradient` is the ratio of
+        the gradients of the first layer, Xavier's to He's, its median.
+    """
+    start = time.perf_counter()
+    shape = (depth, units, steps, seeds)
+    he, gradient_he = _rectified("he_normal", "momentum", 0.001, *shape)
+    xavier, gradient_xavier = _rectified("glorot_normal", "momentum", 0.001, *shape)
+    adam, _ = _rectified("glorot_normal", "adam", 0.001, *shape)
+    numbers = {
+        "depth": depth,
+        "runs": seeds,
+        "he_trained": np.sum(he <= theory.LEARNED),
+        "he_left": np.max(he),
+        "xavier_left": np.min(xavier),
+        "xavier_lost": 1 - np.min(xavier),
+        "gradient": 10 ** np.median(gradient_xavier - gradient_he),
+        "adam_left": np.median(adam),
+    }
+    return _finding(
+        "he_against_xavier",
+        "{depth:.0f} layers, {steps:.0f} steps with momentum: from He's kernels "
+        "{he_trained:.0f} of {runs:.0f} runs train, from Xavier's none loses more than "
+        "{xavier_lost:.1g} of its loss: the first gradient is {gradient:.0e} times "
+        "that of He. Adam moves them all the same, to {adam_left:.1g} of the loss.",
+        numbers | {"steps": steps},
+        numbers["he_trained"] == seeds and numbers["xavier_lost"] < 0.01,
+        start,
+    )
+
+
+def _rectified(
+    initializer: str, optimizer: str, rate: float, depth: int, units: int, *rest: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Trains a run per seed, and returns two numbers of each.
+
+    They are the share of the loss of the zero map that is left, and the base-10
+    logarithm of the norm of the first layer's gradient at the start.
+    """
+    from vgkeras.batch import Stack, run_stacks
+    from vgkeras.recipes import Recipe, rule_of
+    from vgkeras.stacks import initial_kernels
+
+    steps, seeds = rest
+    stacks = []
+    for seed in range(seeds):
+        x, y = _narrow("teacher", 4, 2, units, seed)
+        kernels = initial_kernels(
+            depth, units, kernel_initializer=initializer, output_units=2, seed=seed
+        )
+        stacks.append(Stack(kernels, x, y, rate))
+    recipe = Recipe("relu", rule=rule_of(optimizer))
+    traces = run_stacks(stacks, steps=steps, logged_steps=[0], recipe=recipe)
+    zeros = [np.mean(stack.y**2) for stack in stacks]
+    last = np.array([trace.losses[-1] for trace in traces])
+    return last / zeros, np.array([trace.statistics[0, 0, 0, 0] for trace in traces])
+
+
+def _narrow(
+    target: str, inputs: int, outputs: int, units: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """16 samples of data with few inputs for wide stacks: the other inputs are 0.
+
+    The entries have a mean square of 1 over all `units`.
+    """
+    x, y = make_data(target, inputs, 16, output_units=outputs, seed=seed)
+    wide = np.zeros((len(x), units))
+    wide[:, :inputs] = x * math.sqrt(units / inputs)
+    return wide, y
+
+
+def depth_scale(
+    variances: Sequence[float] = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0),
+    depth: int = 50,
+    units: int = 256,
+) -> Finding:
+    """Measures the factor per layer of the gradients of random tanh networks.
+
+    The factor is that of the mean squared gradient, from the layer before the last
+    back to layer 5, at the start. Mean-field theory gives it from the variance of the
+    pre-activations, `q <- variance * E tanh(sqrt(q) z)**2`, as `variance * E
+    sech(sqrt(q) z)**4`. It holds if the logarithms are within 0.01 of each other,
+    vanish below variance 1 and explode above. The networks have no biases.
+
+    Args:
+        variances: Of a kernel entry, times `units`; the critical 1 among them.
+        depth: Number of layers.
+        units: Width; the theory is that of an infinite one.
+
+    Returns:
+        A `Finding`; `measured_v` and `theory_v` are natural logarithms per layer for
+        the variance `v`. The depth scale is the inverse of their magnitude.
+    """
+    start = time.perf_counter()
+    measured = {v: _measured_growth(v, depth, units) for v in variances}
+    expected = {v: _expected_growth(v, depth) for v in variances}
+    error = max(abs(measured[v] - expected[v]) for v in variances)
+    numbers = {
+        "depth": depth,
+        "units": units,
+        "error": error,
+        **{f"measured_{v:g}": measured[v] for v in variances},
+        **{f"theory_{v:g}": expected[v] for v in variances},
+    }
+    least, most = min(variances), max(variances)
+    span = depth - 1 - _FIRST
+    told = {
+        "fall": math.exp(measured[least]),
+        "rise": math.exp(measured[most]),
+        "span": span,
+        "critical": math.exp(span * measured[1.0]),
+    }
+    return _finding(
+        "depth_scale",
+        f"Width {{units:.0f}}, {len(measured)} variances of the kernels: back through "
+        "a layer the squared gradient changes by a factor between {fall:.3f} (variance "
+        f"{least:g}) and {{rise:.3f}} ({most:g}), the logarithm within {{error:.3f}} of "
+        "mean-field theory. At variance 1 it falls to {critical:.2f} over {span:.0f} "
+        "layers, hardly faster than 1 / layer.",
+        numbers | told,
+        error <= 0.01 and all((measured[v] > 0) == (v > 1) for v in variances),
+        start,
+    )
+
+
+_FIRST = 5  # layer that `depth_scale` goes back to
+
+
+def _measured_growth(variance: float, depth: int, units: int) -> float:
+    """Natural logarithm of the growth of the squared gradient, per layer backwards."""
+    import keras
+
+    from vgkeras.stacks import build_stack
+    from vgkeras.tape import gradient_norms
+
+    initializer = keras.initializers.VarianceScaling(
+        variance, "fan_in", "untruncated_normal", seed=0
+    )
+    model = build_stack(
+        depth, units, kernel_initializer=initializer, activation="tanh", seed=0
+    )
+    x, y = make_data("teacher", units, units, seed=0)
+    frame = gradient_norms(model, x.astype("float32"), y.astype("float32"))
+    norms = frame.loc[frame["kind"] == KINDS[2], "log10_norm"].to_numpy()
+    growth = 2 * math.log(10) * (norms[_FIRST - 1] - norms[depth - 2])
+    return growth / (depth - 1 - _FIRST)
+
+
+def _expected_growth(variance: float, depth: int) -> float:
+    """The same by mean-field theory."""
+    q, logs = variance, []
+    for _ in range(1, depth):
+        signal = math.sqrt(q) * _NODES
+        slopes = np.sum(_WEIGHTS * np.cosh(signal) ** -4.0)
+        logs.append(math.log(variance * slopes))
+        q = variance * float(np.sum(_WEIGHTS * np.tanh(signal) ** 2))
+    return float(np.mean(logs[_FIRST:]))
+
+
+def orthogonal_against_gaussian(
+    widths: Sequence[int] = (4, 8, 16, 32, 64),
+    depths: Sequence[int] = (4, 16, 64),
+    steps: int = 150,
+    seeds: int = 8,
+) -> Finding:
+    """Trains linear stacks of many widths and depths from both kinds of kernels.
+
+    As in the paper, data are narrower than the stacks (2 inputs and outputs), the
+    outputs start as large as the inputs, and the learning rate is inverse to depth.
+    It holds if orthogonal kernels train at least half of the runs at every width and
+    depth, while the smallest width at which Gaussian kernels do so grows with every
+    depth.
+
+    Args:
+        widths: Widths of the hidden layers.
+        depths: Numbers of layers.
+        steps: Number of updates of each run.
+        seeds: Number of runs of each width, depth and kind.
+
+    Returns:
+        A `Finding`; `orthogonal_w_d` and `gaussian_w_d` are the shares of runs that
+        train at width `w` and depth `d`, `width_d` the smallest width at which half
+        of the Gaussian runs do (`inf` is written as 0: none).
+    """
+    start = time.perf_counter()
+    shares: dict[str, float] = {}
+    for units in widths:
+        for kind in ("orthogonal", "gaussian"):
+            found = _trained_shares(kind, units, depths, steps, seeds)
+            shares |= {f"{kind}_{units}_{d}": share for d, share in found.items()}
+    needed = {}
+    for depth in depths:
+        enough = [w for w in widths if shares[f"gaussian_{w}_{depth}"] >= 0.5]
+        needed[depth] = min(enough, default=math.inf)
+    least = min(share for key, share in shares.items() if key.startswith("orth"))
+    order = [needed[depth] for depth in sorted(depths)]
+    listed = ", ".join(
+        f"{w} at depth {d}" if math.isfinite(w) else f"over {max(widths)} at depth {d}"
+        for d, w in needed.items()
+    )
+    numbers = shares | {
+        f"width_{d}": w if math.isfinite(w) else 0.0 for d, w in needed.items()
+    }
+    return _finding(
+        "orthogonal_against_gaussian",
+        "Orthogonal kernels train at least {least:.0%} of the runs at every width from "
+        f"{min(widths)} and every depth to {max(depths)}. The smallest width at which "
+        f"Gaussian kernels train half of them is {listed}.",
+        numbers | {"least": least},
+        least >= 0.5 and all(a < b for a, b in itertools.pairwise(order)),
+        start,
+    )
+
+
+def _trained_shares(
+    kind: str, units: int, depths: Sequence[int], steps: int, seeds: int
+) -> dict[int, float]:
+    """Share of runs that train, by depth."""
+    from vgkeras.batch import Stack, run_stacks
+
+    stacks, outputs = [], 2
+    for seed in range(seeds):
+        x, y = _narrow("teacher", outputs, outputs, units, seed)
+        x = x * math.sqrt(outputs / units)  # the outputs are to start as large as this
+        hidden, last = _drawn(kind, units, max(depths), outputs, seed)
+        for depth in depths:
+            rate = 0.05 * outputs**2 / (units * depth)
+            stacks.append(Stack([*hidden[: depth - 1], last], x, y, rate))
+    traces = run_stacks(stacks, steps=steps, logged_steps=[])
+    first, final = np.array([trace.losses[[0, -1]] for trace in traces]).T
+    zeros = [np.mean(stack.y**2) for stack in stacks]
+    trained = theory.judge(first, final, zeros) == "trains"
+    shares = trained.reshape(seeds, len(depths)).mean(axis=0)
+    return dict(zip(depths, shares.tolist(), strict=True))
+
+
+def _drawn(
+    kind: str, units: int, depth: int, outputs: int, seed: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Hidden kernels, and a last one that keeps the size of its input's entries."""
+    import keras
+
+    from vgkeras.stacks import initial_kernels
+
+    gaussian = keras.initializers.VarianceScaling(
+        1.0, "fan_in", "untruncated_normal", seed=0
+    )
+    initializer = "orthogonal" if kind == "orthogonal" else gaussian
+    *hidden, last = initial_kernels(
+        depth, units, kernel_initializer=initializer, output_units=outputs, seed=seed
+    )
+    return hidden, last * np.float32(math.sqrt(units / outputs))
+
+
+def ten_thousand_layers(depth: int = 10_000, units: int = 16) -> Finding:
+    """Sends one tape pass through an orthogonal linear stack, and trains one.
+
+    The real Keras model is built and differentiated once. All norms of a kind are
+    equal in exact arithmetic; how far apart they are, relative, is rounding. A stack
+    of the same depth and 8 units is then trained for 100 steps. It holds if the norms
+    differ by at most `depth` roundings of float32 (linear growth), and the stack
+    trains.
+
+    Args:
+        depth: Number of layers.
+        units: Width of the Keras model.
+
+    Returns:
+        A `Finding`; `weight_gradient`, `activation` and `activation_gradient` are the
+        largest relative differences of two layers' norms, `rounding` is that of one
+        number, `megabytes` the most that this process has held.
+    """
+    from vgkeras.sweeps import sweep
+
+    start = time.perf_counter()
+    spread, seconds = _spread(depth, units)
+    log = sweep(
+        [],
+        [depth],
+        initializers=["orthogonal"],
+        units=8,
+        output_units=2,
+        samples=8,
+        target="teacher",
+        steps=100,
+        learning_rate=0.1 / depth,
+        every=None,
+    )
+    numbers = {
+        "depth": depth,
+        **spread,
+        "rounding": 2.0**-24,
+        "roundings": max(spread.values()) * 2**24,
+        "left": _losses(log)[0, -1] / log.runs["loss_zero"][0],
+        **seconds,
+        "megabytes": _most_megabytes(),
+    }
+    return _finding(
+        "ten_thousand_layers",
+        "Over {depth:,.0f} layers no norm of an activation or gradient differs from "
+        "another of its kind by more than {most:.0e}, {roundings:.0f} roundings of "
+        "float32. Built in {build:.0f} s, one tape pass in {tape:.0f} s, at most "
+        "{megabytes:,.0f} MB. A stack of this depth trains: 100 steps leave {left:.0e} "
+        "of the loss.",
+        numbers | {"most": max(spread.values())},
+        numbers["roundings"] <= depth and log.runs["verdict"][0] == "trains",
+        start,
+    )
+
+
+def _spread(depth: int, units: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Largest relative difference of two layers' norms by kind, and the seconds."""
+    from vgkeras.stacks import build_stack
+    from vgkeras.tape import gradient_norms
+
+    start = time.perf_counter()
+    model = build_stack(depth, units, kernel_initializer="orthogonal", seed=0)
+    built = time.perf_counter()
+    x, y = make_data("teacher", units, units, seed=0)
+    frame = gradient_norms(model, x.astype("float32"), y.astype("float32"))
+    done = time.perf_counter()
+    norms = frame["log10_norm"].groupby(frame["kind"]).agg(["min", "max"])
+    spread = np.expm1(math.log(10) * (norms["max"] - norms["min"]))
+    return spread.to_dict(), {"build": built - start, "tape": done - built}
+
+
+def _most_megabytes() -> float:
+    """The most memory that this process has held, TensorFlow included."""
+    import resource  # Unix only
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def reproduce(names: Sequence[str] | None = None) -> list[Finding]:
+    """Measures published results again.
+
+    Args:
+        names: Some of `NAMES`; default all of them, which takes minutes.
+
+    Returns:
+        A `Finding` per name, in the order given.
+
+    Raises:
+        TypeError: If `names` is not a list.
+        ValueError: If a name is unknown, or `names` is empty or repeats itself.
+
+    Example:
+        >>> [finding] = reproduce(["learning_time"])  # doctest: +SKIP
+        >>> finding.holds  # doctest: +SKIP
+        True
+    """
+
+    def check(argument: str, name: Any) -> str:
+        return check_option(argument, name, NAMES)
+
+    chosen = NAMES if names is None else check_each("names", names, check)
+    return [globals()[name]() for name in chosen]
+
+
+def save(findings: Sequence[Finding], path: str | Path) -> None:
+    """Writes findings as JSON, with the date, the versions and the command.
+
+    Args:
+        findings: Findings of `reproduce`.
+        path: File to write.
+    """
+    text = {
+        "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": "python -m vgkeras.published",
+        "versions": versions(),
+        "findings": [finding._asdict() for finding in findings],
+    }
+    Path(path).write_text(json.dumps(text, indent=1, allow_nan=False) + "\n", "utf-8")
+
+
+def load(path: str | Path) -> list[Finding]:
+    """Reads findings that `save` has written, without TensorFlow.
+
+    Args:
+        path: File to read.
+
+    Returns:
+        The findings, in the order written.
+
+    Raises:
+        ValueError: If the file does not hold findings.
+    """
+    try:
+        text = json.loads(Path(path).read_text("utf-8"))
+        return [Finding(**finding) for finding in text["findings"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            "`path` must be a file that `vgkeras.published.save` has written. "
+            f"Received: path={str(path)!r}."
+        ) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measures everything, says what came out, and writes it to a file."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vgkeras.published",
+        description="Measures published results again and records what came out.",
+    )
+    parser.add_argument("path", help="JSON file to write")
+    path = parser.parse_args(arguments).path
+    findings = []
+    for name in NAMES:
+        findings += reproduce([name])
+        print(_card(findings[-1]), flush=True)
+    save(findings, path)
+
+
+def _card(finding: Finding) -> str:
+    word = "holds" if finding.holds else "does not hold"
+    return f"{finding.source}: {word} ({finding.seconds:.0f} s)\n  {finding.measured}"
+
+
+if __name__ == "__main__":
+    main()
