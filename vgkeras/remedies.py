@@ -346,9 +346,8 @@ def outcome_by_remedy_and_depth(log: GradientLog) -> alt.LayerChart:
         alt.Shape("verdict:N", scale=shapes, legend=legend),
     )
     text = base.mark_text(align="left", dx=-2, color=_GREY).encode(text="share:N")
-    chart = alt.layer(marks, text)
     told = _told(
-        chart,
+        alt.LayerChart(layer=[marks, text]),
         _outcome_title(cells),
         "Beside each mark: how many of the seeds ended so.",
         _outcome_sentence(cells),
@@ -387,8 +386,7 @@ def gradient_by_depth(log: GradientLog) -> alt.LayerChart:
     _check_rows(rows)
     expected = _expected_gradients(log)
     x = alt.X("depth:Q").title("depth (number of layers)")
-    x = x.scale(type="log", nice=False, padding=14)
-    x = x.axis(values=sorted(rows["depth"].unique().tolist()), format="d")
+    x = x.scale(nice=False, padding=14).axis(format="d", tickMinStep=1)
     chart = _measured_over_theory(rows, expected, x, "norm of \u2202L/\u2202W, layer 1")
     return _told(
         chart,
@@ -482,34 +480,47 @@ def _measured_over_theory(
     """Medians as points, quartiles as bars, over dashed theory and its band."""
     low, high = _domain(rows, expected)
     rows = _placed(rows, low, high)
-    names = list(dict.fromkeys(rows["remedy"]))
     scale = alt.Scale(domain=[low, high], nice=False, zero=False)
     y = alt.Y("y:Q").title(f"{title} (power of ten)").scale(scale)
-    color = alt.Scale(domain=names, range=[_COLORS[i % 6] for i in range(len(names))])
-    shapes = [_SHAPES[(i + i // 6) % 6] for i in range(len(names))]
-    shape = alt.Scale(domain=names, range=shapes)
-    legend = alt.Legend(orient="bottom", columns=2, title="remedy", labelLimit=240)
-    look = {"x": x, "color": alt.Color("remedy:N", scale=color, legend=legend)}
-    told = ["remedy:N", x.shorthand, "value:N"]
+    color, shape = _appearance(rows)
+    look = {"x": x, "color": color}
+    points = {**look, "y": y, "tooltip": ["remedy:N", x.shorthand, "value:N"]}
     on = rows["flag"] == ""
-    points = alt.Chart(rows[on]).mark_point(size=50, strokeWidth=1.8)
     bars = alt.Chart(rows[rows["top"] > rows["bottom"]]).mark_rule(opacity=0.5)
+    marks = alt.Chart(rows[on]).mark_point(size=50, strokeWidth=1.8)
     layers = [
         *_expected_marks(expected, look, y, low, high),
         bars.encode(**look, y=alt.Y("bottom:Q"), y2="top:Q"),
-        points.encode(
-            **look,
-            y=y,
-            shape=alt.Shape("remedy:N", scale=shape, legend=legend),
-            tooltip=told,
-        ),
+        marks.encode(**points, shape=shape),
     ]
     for flag, flagged in rows[~on].groupby("flag"):
         marks = alt.Chart(flagged).mark_point(
-            shape=_FLAG_SHAPES.get(str(flag), "diamond"), filled=True, size=80
+            shape=_flag_shape(str(flag)), filled=True, size=80, opacity=0.8
         )
-        layers.append(marks.encode(**look, y=y, tooltip=told))
+        layers.append(marks.encode(**points))
     return alt.LayerChart(layer=layers)
+
+
+def _appearance(rows: pd.DataFrame) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape per remedy; the flags that occur join the same legend."""
+    names = list(dict.fromkeys(rows["remedy"]))
+    flags = sorted(set(rows["flag"]) - {""})
+    colors = [_COLORS[i % 6] for i in range(len(names))] + [_GREY] * len(flags)
+    shapes = [_SHAPES[(i + i // 6) % 6] for i in range(len(names))]
+    shapes += [_flag_shape(flag) for flag in flags]
+    legend = alt.Legend(orient="bottom", columns=2, title="remedy", symbolOpacity=1)
+    legend.labelLimit = 240
+    domain = names + flags
+    color = alt.Scale(domain=domain, range=colors)
+    shape = alt.Scale(domain=domain, range=shapes)
+    return (
+        alt.Color("remedy:N", scale=color, legend=legend),
+        alt.Shape("remedy:N", scale=shape, legend=legend),
+    )
+
+
+def _flag_shape(flag: str) -> str:
+    return _FLAG_SHAPES.get(flag, "diamond")
 
 
 def _expected_marks(
@@ -540,7 +551,7 @@ def _domain(rows: pd.DataFrame, expected: pd.DataFrame) -> tuple[float, float]:
     found = found[found.between(*_VIEW)]
     low = math.floor(found.min()) if len(found) else -1
     high = max(math.ceil(found.max()) if len(found) else 1, low + 1)
-    lane = (high - low) / 12
+    lane = (high - low) / 14
     return low - lane, high + lane
 
 
@@ -553,8 +564,10 @@ def _placed(rows: pd.DataFrame, low: float, high: float) -> pd.DataFrame:
         [_ZERO, _NONFINITE, "below 1e-60", "above 1e+60"],
         default="",
     )
-    lane = (high - low) / 28
-    at_edge = np.where(median < 0, low + lane, high - lane)
+    # Within the lane at the edge, each of a few remedies has a height of its own.
+    share = 0.35 + 0.1 * (pd.factorize(rows["remedy"])[0] % 6)
+    inward = (high - low) / 16 * share
+    at_edge = np.where(median < 0, low + inward, high - inward)
     return rows.assign(
         flag=flag,
         y=median.where(inside, at_edge),
@@ -639,38 +652,44 @@ def _of_scaled_identity(run: Any) -> _Typical:
 
 
 def _of_random_kernels(run: Any) -> _Typical | None:
-    """The typical stack; errors add up the target and what the stack answers."""
+    """The typical stack of orthogonal or of Gaussian kernels."""
+    if run.initializer in ("orthogonal", "lsuv"):
+        flat = np.zeros(run.depth + 1)
+        return _with_gradient(run, flat, flat) if run.activation == "linear" else None
     gain = _GAINS.get(run.initializer.split("_")[0])
-    isometric = run.initializer in ("orthogonal", "lsuv") and run.activation == "linear"
-    if gain is None and not isometric:
+    if gain is None:
         return None
     layers = np.arange(run.depth + 1)
-    spread = 0.0  # of singular values: how much the answer's own gradient is larger
-    if isometric:
-        mean, variance, last = 0.0, 0.0, (0.0, 0.0)
-    else:
-        last = theory.typical_log_growth(run.units, gain)
-        mean, variance = last
-        spread = run.depth - 1.0
+    last, variance = theory.typical_log_growth(run.units, gain)
+    if run.activation == "linear":
+        return _with_gradient(run, layers * last, layers * variance, run.depth)
     if run.activation == "relu":
         _, mean, variance = random_theory.relu_growth(run.units, gain)
-        spread *= 2
-    signal, varied, path = layers * mean, layers * variance, (run.depth - 1) * mean
-    signal[-1] += last[0] - mean
-    if run.activation not in ("linear", "relu"):
-        q, chi = random_theory.mean_field(run.activation, run.depth, gain, gain)
-        signal = np.log(q / gain) / 2
-        signal[-1] = math.log(q[-2]) / 2  # the last layer is linear
-        varied, path = 0.0 * layers, float(np.log(chi[:-1]).sum() / 2)
-        spread = 0.0
-    return _with_gradient(run, signal, varied, path, spread)
+        signal = np.append(layers[:-1] * mean, (run.depth - 1) * mean + last)
+        return _with_gradient(run, signal, layers * variance, 2 * run.depth - 1)
+    q, chi = random_theory.mean_field(run.activation, run.depth, gain, gain)
+    signal = np.log(np.append(q[:-1] / gain, q[-2])) / 2  # the last layer is linear
+    path = float(np.log(chi[:-1]).sum() / 2)
+    return _with_gradient(run, signal, 0.0 * layers, path=path)
 
 
 def _with_gradient(
-    run: Any, signal: np.ndarray, varied: np.ndarray, path: float, spread: float
+    run: Any,
+    signal: np.ndarray,
+    varied: np.ndarray,
+    spread: float = 1.0,
+    path: float | None = None,
 ) -> _Typical:
-    answer = 2 * signal[-1] + math.log1p(spread)
-    error = np.logaddexp(math.log(run.loss_zero), answer) / 2
+    """Adds the gradient of layer 1; the error is the target and the stack's answer.
+
+    `spread` is how much larger the mean square of the answer's gradient is than that
+    of a target of equal size, because the answer came through the same kernels: in the
+    limit of large width `depth` for linear layers, `2 * depth - 1` for ReLU. `path` is
+    the logarithm from the loss back to layer 1; by default that of the signal.
+    """
+    path = signal[-2] if path is None else path
+    answer = 2 * signal[-1] + math.log(spread)
+    error = np.logaddexp(_log(run.loss_zero), answer) / 2
     share = math.exp(answer - 2 * error)  # of the answer in the error
     gradient = math.log(2 / math.sqrt(run.units)) + path + error
     deviation = math.sqrt(varied[-2]) + share * math.sqrt(varied[-1])
