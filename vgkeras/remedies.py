@@ -117,7 +117,7 @@ def compare(
     scale: float = 0.5,
     depths: Sequence[int] = (2, 10, 50, 152),
     units: int = 16,
-    steps: int = 200,
+    steps: int = 500,
     learning_rate: float = 0.1,
     seeds: Sequence[int] = tuple(range(5)),
     samples: int = 16,
@@ -129,7 +129,8 @@ def compare(
 
     Every remedy runs through `vgkeras.sweep` with the same seeds and the same data.
     Random kernels replace the scaled identity; every other remedy keeps it. The
-    defaults take half a second for a remedy, after a second or two of compiling.
+    defaults take about a second for a remedy, after some seconds of compiling for those
+    that change the layers or the optimizer.
 
     Args:
         names: Names of `REMEDIES`, or `Remedy` objects of your own.
