@@ -1,10 +1,10 @@
 """The lesson "Vanishing/Exploding Gradients" as a page: `streamlit run dashboard.py`.
 
 Read top to bottom: words, controls, the server's one trainer, the lesson, the map, the
-number formats, a log of one's own, the page. Only the section that is chosen is worked
-out. The lesson's widget keys are the argument names of `vgkeras.sweep`, so the address
-of the page reads like a call of it. TensorFlow is loaded only when something has to be
-run live.
+remedies, the number formats, a log of one's own, code to take away, the page. Only the
+section that is chosen is worked out. The lesson's widget keys are the argument names of
+`vgkeras.sweep`, so the address of the page reads like a call of it. TensorFlow is
+loaded only when something has to be run live.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ import streamlit as st
 
 import vgkeras as vg
 
-SECTIONS = ("The lesson", "The map", "Number formats", "Your log", "Code")
+SECTIONS = (
+    "The lesson",
+    "The map",
+    "Remedies",
+    "Number formats",
+    "Your log",
+    "Code",
+)
 RECORDED = Path(__file__).parent / "assets" / "lesson.parquet"
 DEFAULTS: dict[str, Any] = {
     "scales": [0.5, 0.9, 1.5],
@@ -171,15 +178,18 @@ class Trainer:
         self._slot = threading.Semaphore(1)
         self._logs: OrderedDict[str, vg.GradientLog] = OrderedDict()
 
-    def log(self, settings: dict[str, Any], bar: Any) -> vg.GradientLog:
-        name = repr(sorted(settings.items()))
+    def log(
+        self, settings: dict[str, Any], bar: Any, make: Callable | None = None
+    ) -> vg.GradientLog:
+        """The log of `make`, `vg.sweep` if it is not said, with these arguments."""
+        name = repr((make, sorted(settings.items())))
         log = self._logs.get(name)
         if log is not None:
             return log
         while not self._slot.acquire(timeout=0.3):
             bar.progress(0.0, "Another run is under way; yours is next.")
         try:
-            log = self._logs[name] = run(settings, bar)
+            log = self._logs[name] = run(settings, bar, make)
             while len(self._logs) > 8:
                 self._logs.popitem(last=False)
         finally:
@@ -187,7 +197,9 @@ class Trainer:
         return log
 
 
-def run(settings: dict[str, Any], bar: Any) -> vg.GradientLog:
+def run(
+    settings: dict[str, Any], bar: Any, make: Callable | None = None
+) -> vg.GradientLog:
     """One live run under a progress bar."""
     bar.progress(0.0, "Starting TensorFlow and compiling…")
 
@@ -195,7 +207,7 @@ def run(settings: dict[str, Any], bar: Any) -> vg.GradientLog:
         share = done / total
         bar.progress(share, f"Training: {share:.0%}. Move a control to stop it.")
 
-    return vg.sweep(**settings, progress=progress)
+    return (make or vg.sweep)(**settings, progress=progress)
 
 
 @st.cache_resource(show_spinner=False)
@@ -618,6 +630,105 @@ def one_run(log: vg.GradientLog, by: str, settings: dict[str, Any]) -> None:
 
 
 DEPTHS_OF_MAP = list(vg.maps.DEPTHS)
+
+
+# --- Remedies ----------------------------------------------------------------------
+
+FIRST_REMEDIES = [
+    "Scaled identity",
+    "Glorot normal",
+    "Orthogonal",
+    "He normal + ReLU",
+    "Residual, ReZero",
+    "Layer normalization",
+    "Clipping by norm 1",
+    "Adam",
+]
+REMEDY_DEPTHS = [2, 10, 50, 152]
+
+
+def remedies() -> None:
+    st.title("What helps, and against what")
+    st.markdown(
+        "The same stack, the same data, the same seeds, and **one change at a time**. "
+        "The lecture calls careful random weights a partial solution: see how far each "
+        "remedy carries, and which ones cure something else."
+    )
+    settings = remedy_settings()
+    slot = st.container(key="source").empty()
+    if not settings["names"]:
+        slot.info("Choose at least one remedy.")
+        st.stop()
+    log = trainer().log(settings, slot, vg.remedies.compare)
+    slot.markdown(
+        f":material/bolt: **Run live** on this server: {len(log.runs):,} runs of "
+        f"{settings['steps']} steps, five seeds of each, by `vgkeras.remedies.compare`."
+    )
+    figure(
+        "outcome_by_remedy_and_depth",
+        vg.remedies.outcome_by_remedy_and_depth(log),
+        read="A row is a remedy, a column is a depth. Colour and shape say what most "
+        "of the five seeds did, the number beside it how many of them.",
+        misread="A stack that stalls need not have vanished: one of ReLU units cannot "
+        "give the negative numbers that this target asks for.",
+    )
+    figure(
+        "remedy_gradient_by_depth",
+        vg.remedies.gradient_by_depth(log),
+        read="A flat line keeps the gradient at any depth, a slope loses or gains a "
+        "factor with every layer. Bars span half of the seeds.",
+        misread="A good gradient at the start is not yet a stack that trains, and a "
+        "gradient of exactly 0 in layer 1 need not stay so: with ReZero the factors of "
+        "the branches learn first.",
+    )
+    depth = choice("Depth", REMEDY_DEPTHS, "remedy_depth")
+    figure(
+        "activation_by_layer",
+        vg.remedies.activation_by_layer(log, depth),
+        read="What a layer puts out, before training. Dashed: exact theory for the "
+        "typical stack, where there is one.",
+        misread="The mean of many stacks is not the typical stack: Gaussian weights of "
+        "variance 1/n keep the *mean* square for ever, and nearly every single stack "
+        "shrinks.",
+    )
+    st.header("Which remedy cures what")
+    with st.container(key="verdicts"):
+        for group, said in vg.remedies.WORDS.items():
+            st.markdown(f"**{group.capitalize()}.** {said}")
+
+
+def remedy_settings() -> dict[str, Any]:
+    """The arguments of `vgkeras.remedies.compare`."""
+    names = st.multiselect(
+        "Remedies",
+        vg.remedies.NAMES,
+        FIRST_REMEDIES,
+        key="remedies",
+        max_selections=10,
+        select_all=False,
+        bind="query-params",
+    )
+    columns = st.columns(4)
+    options: dict[str, tuple[str, list, Any]] = {
+        "scale": ("Scale c of the identity", OPTIONS["scales"], 0.5),
+        "units": ("Units in a layer", [2, 4, 8, 16], 16),
+        "learning_rate": ("Learning rate", OPTIONS["learning_rate"], 0.1),
+        "steps": ("Training steps", [50, 100, 200], 200),
+    }
+    found = {}
+    for column, (name, (label, values, first)) in zip(
+        columns, options.items(), strict=True
+    ):
+        found[name] = column.select_slider(
+            label,
+            values,
+            first,
+            key=f"remedy_{name}",
+            format_func="{:g}".format,
+            bind="query-params",
+        )
+    ordered = tuple(name for name in vg.remedies.NAMES if name in names)
+    return {"names": ordered, **found, "depths": tuple(REMEDY_DEPTHS)}
 
 
 # --- Number formats ----------------------------------------------------------------
@@ -1062,8 +1173,8 @@ def code() -> None:
 
 
 def told_by(settings: dict[str, Any]) -> dict[str, Any]:
-    """What a recorded log leaves open, because a model does not know it."""
-    return {name: settings[name] for name in ("target", "seed")}
+    """What a model does not know of its run, or knows in float32."""
+    return {name: settings[name] for name in ("target", "seed", "learning_rate")}
 
 
 def downloads(log: vg.GradientLog) -> None:
@@ -1123,6 +1234,7 @@ def page() -> None:
     )
     {
         "The map": the_map,
+        "Remedies": remedies,
         "Number formats": number_formats,
         "Your log": your_log,
         "Code": code,

@@ -332,6 +332,7 @@ def test_the_recorded_lesson_is_exported_too():
 
     assert not page.exception
     assert "seed=0" in page.code[1].value
+    assert "SGD(0.01)" in page.code[1].value
     labels = [button.label for button in page.get("download_button")]
     assert len(labels) == 4
     assert "Parquet" in labels[0]

@@ -18,6 +18,7 @@ FLOORS = {
     "theory": 1,
     "data": 1,
     "_fitting": 1,
+    "random_theory": 1,
     "_widened": 1,
     "floats": 2,
     "predictions": 2,
@@ -42,6 +43,7 @@ FLOORS = {
     "_expected": 5,
     "_rings": 5,
     "_updates": 5,
+    "remedies": 6,
     "_failures": 6,
     "_selection": 6,
     "_writer": 6,
@@ -65,6 +67,9 @@ LIGHT = (
     "rules",
     "diagnosis",
     "testing",
+    "exports",
+    "random_theory",
+    "remedies",
 )
 
 
