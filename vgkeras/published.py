@@ -288,57 +288,82 @@ def he_against_xavier(
         the gradients of the first layer, Xavier's to He's, its median.
     """
     start = time.perf_counter()
-    shape = (depth, units, steps, seeds)
-    he, gradient_he = _rectified("he_normal", "momentum", 0.001, *shape)
-    xavier, gradient_xavier = _rectified("glorot_normal", "momentum", 0.001, *shape)
-    adam, _ = _rectified("glorot_normal", "adam", 0.001, *shape)
+    he = _Rectifiers("he_normal", depth, units, seeds)
+    xavier = _Rectifiers("glorot_normal", depth, units, seeds)
+    he_left, xavier_left = he.left("momentum", steps), xavier.left("momentum", steps)
     numbers = {
         "depth": depth,
         "runs": seeds,
-        "he_trained": np.sum(he <= theory.LEARNED),
-        "he_left": np.max(he),
-        "xavier_left": np.min(xavier),
-        "xavier_lost": 1 - np.min(xavier),
-        "gradient": 10 ** np.median(gradient_xavier - gradient_he),
-        "adam_left": np.median(adam),
+        "he_trained": np.sum(he_left <= theory.LEARNED),
+        "he_left": np.max(he_left),
+        "xavier_left": np.min(xavier_left),
+        "xavier_lost": 1 - np.min(xavier_left),
+        "gradient": 10 ** np.median(xavier.log10_gradient() - he.log10_gradient()),
+        "adam_left": np.median(xavier.left("adam", steps)),
     }
     return _finding(
         "he_against_xavier",
         "{depth:.0f} layers, {steps:.0f} steps with momentum: from He's kernels "
         "{he_trained:.0f} of {runs:.0f} runs train, from Xavier's none loses more than "
-        "{xavier_lost:.1g} of its loss: the first gradient is {gradient:.0e} times "
-        "that of He. Adam moves them all the same, to {adam_left:.1g} of the loss.",
+        "{xavier_lost:.0e} of its loss: the first layer's gradient is {gradient:.0e} "
+        "times that of He. Adam moves Xavier's too, the median run to "
+        "{adam_left:.0%} of the loss.",
         numbers | {"steps": steps},
         numbers["he_trained"] == seeds and numbers["xavier_lost"] < 0.01,
         start,
     )
 
 
-def _rectified(
-    initializer: str, optimizer: str, rate: float, depth: int, units: int, *rest: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Trains a run per seed, and returns two numbers of each.
+class _Rectifiers(NamedTuple):
+    """Rectifier networks on a task of their own, one per seed."""
 
-    They are the share of the loss of the zero map that is left, and the base-10
-    logarithm of the norm of the first layer's gradient at the start.
-    """
-    from vgkeras.batch import Stack, run_stacks
-    from vgkeras.recipes import Recipe, rule_of
-    from vgkeras.stacks import initial_kernels
+    initializer: str
+    depth: int
+    units: int
+    seeds: int
 
-    steps, seeds = rest
-    stacks = []
-    for seed in range(seeds):
-        x, y = _narrow("teacher", 4, 2, units, seed)
-        kernels = initial_kernels(
-            depth, units, kernel_initializer=initializer, output_units=2, seed=seed
-        )
-        stacks.append(Stack(kernels, x, y, rate))
-    recipe = Recipe("relu", rule=rule_of(optimizer))
-    traces = run_stacks(stacks, steps=steps, logged_steps=[0], recipe=recipe)
-    zeros = [np.mean(stack.y**2) for stack in stacks]
-    last = np.array([trace.losses[-1] for trace in traces])
-    return last / zeros, np.array([trace.statistics[0, 0, 0, 0] for trace in traces])
+    def data(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        return _narrow("teacher", 4, 2, self.units, seed)
+
+    def left(self, optimizer: str, steps: int) -> np.ndarray:
+        """Trains them; the share of the zero map's loss that is left, by seed."""
+        from vgkeras.batch import Stack, run_stacks
+        from vgkeras.recipes import Recipe, rule_of
+        from vgkeras.stacks import initial_kernels
+
+        stacks = []
+        for seed in range(self.seeds):
+            kernels = initial_kernels(
+                self.depth,
+                self.units,
+                kernel_initializer=self.initializer,
+                output_units=2,
+                seed=seed,
+            )
+            stacks.append(Stack(kernels, *self.data(seed), learning_rate=0.001))
+        recipe = Recipe("relu", rule=rule_of(optimizer))
+        traces = run_stacks(stacks, steps=steps, logged_steps=[], recipe=recipe)
+        zeros = [np.mean(stack.y**2) for stack in stacks]
+        return np.array([trace.losses[-1] for trace in traces]) / zeros
+
+    def log10_gradient(self) -> np.ndarray:
+        """Norms of the first kernel's gradient at the start, base-10 logarithms."""
+        from vgkeras.stacks import build_stack
+        from vgkeras.tape import gradient_norms
+
+        found = []
+        for seed in range(self.seeds):
+            model = build_stack(
+                self.depth,
+                self.units,
+                kernel_initializer=self.initializer,
+                activation="relu",
+                output_units=2,
+                seed=seed,
+            )
+            data = (table.astype("float32") for table in self.data(seed))
+            found.append(gradient_norms(model, *data)["log10_norm"][0])
+        return np.array(found)
 
 
 def _narrow(
@@ -394,14 +419,15 @@ def depth_scale(
         "rise": math.exp(measured[most]),
         "span": span,
         "critical": math.exp(span * measured[1.0]),
+        "power": _FIRST / (depth - 1),
     }
     return _finding(
         "depth_scale",
-        f"Width {{units:.0f}}, {len(measured)} variances of the kernels: back through "
-        "a layer the squared gradient changes by a factor between {fall:.3f} (variance "
-        f"{least:g}) and {{rise:.3f}} ({most:g}), the logarithm within {{error:.3f}} of "
-        "mean-field theory. At variance 1 it falls to {critical:.2f} over {span:.0f} "
-        "layers, hardly faster than 1 / layer.",
+        "Width {units:.0f}: back through a layer the squared gradient changes by a "
+        f"factor of {{fall:.3f}} (variance {least:g}) to {{rise:.3f}} ({most:g}), its "
+        f"logarithm at {len(measured)} variances within {{error:.3f}} of mean-field "
+        "theory. At variance 1 it falls to {critical:.2f} over {span:.0f} layers; "
+        "1 / layer would be {power:.2f}.",
         numbers | told,
         error <= 0.01 and all((measured[v] > 0) == (v > 1) for v in variances),
         start,
@@ -652,7 +678,7 @@ def save(findings: Sequence[Finding], path: str | Path) -> None:
     """
     text = {
         "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "python -m vgkeras.published",
+        "command": "python -m vgkeras.published PATH",
         "versions": versions(),
         "findings": [finding._asdict() for finding in findings],
     }
@@ -682,18 +708,24 @@ def load(path: str | Path) -> list[Finding]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures everything, says what came out, and writes it to a file."""
+    """Measures everything, says what came out, and writes it to a file.
+
+    Args:
+        arguments: Path of the file, and names if not all are asked for; default
+            those of the command line.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m vgkeras.published",
         description="Measures published results again and records what came out.",
     )
     parser.add_argument("path", help="JSON file to write")
-    path = parser.parse_args(arguments).path
-    findings = []
-    for name in NAMES:
+    parser.add_argument("names", nargs="*", help=f"some of {', '.join(NAMES)}")
+    chosen = parser.parse_args(arguments)
+    findings: list[Finding] = []
+    for name in chosen.names or NAMES:
         findings += reproduce([name])
         print(_card(findings[-1]), flush=True)
-    save(findings, path)
+    save(findings, chosen.path)
 
 
 def _card(finding: Finding) -> str:
