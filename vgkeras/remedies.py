@@ -98,6 +98,11 @@ REMEDIES: tuple[Remedy, ...] = (
     _active("He normal", "gelu", "GELU"),
     Remedy("Residual", "shortcut", {"residual": True}),
     Remedy("Residual, ReZero", "shortcut", {"residual": "zero"}),
+    Remedy(
+        "Residual, ReZero, rate 0.02",
+        "shortcut",
+        {"residual": "zero", "learning_rate": 0.02},
+    ),
     Remedy("Layer normalization", "normalization", {"normalization": "layer"}),
     Remedy("Batch normalization", "normalization", {"normalization": "batch"}),
     Remedy("Clipping by norm 1", "clipping", _clipped("clipnorm", 1.0)),
@@ -785,4 +790,63 @@ def _number(log10: float) -> str:
     return f"{10 ** (log10 - exponent):.1f}e{exponent:+03d}"
 
 
-WORDS: dict[str, str] = {}
+# What `compare` measures with its defaults, unless said otherwise: 16 units, c = 0.5.
+# Every number is held by a test.
+WORDS: dict[str, str] = {
+    "baseline": (
+        "Every layer multiplies by c = 0.5, so the gradient of layer 1 halves with "
+        "every layer: 0.19 at depth 2, 9.8e-04 at 10, 8.9e-16 at 50, and exactly 0 at "
+        "152, where float32 has no smaller number. Only the stack of 2 layers trains."
+    ),
+    "initial weights": (
+        "Orthogonal kernels keep every norm: the gradient of layer 1 is 0.7 at every "
+        "depth. Gaussian kernels keep it on average, but the typical stack is not the "
+        "average one: LeCun's loses two decades in 152 layers. He's are made for ReLU; "
+        "in a linear stack they explode, and it diverges from depth 10 on. And a good "
+        "gradient is not all: an orthogonal stack that mirrors space cannot become the "
+        "identity, as its determinant would have to pass through 0. One of 16 "
+        "directions stays unlearned, and the loss stays at 1/16."
+    ),
+    "activation": (
+        "ReLU turns half of the units off; He's kernels make up for it on average. At "
+        "depth 152 the gradient of layer 1 is then near 1e-6, with Glorot's kernels "
+        "near 1e-28. Narrow stacks die all the same: with 2 units and 152 layers the "
+        "odds of one live path are 1e-19, and every gradient is exactly 0. The slope "
+        "of sigmoid is 1/4 at most: 1e-6 at depth 10, exactly 0 at 152. Here they all "
+        "stall, for a further reason: none of them can be the identity exactly."
+    ),
+    "shortcut": (
+        "A shortcut around c times the identity makes the factor of a hidden layer "
+        "1 + c = 1.5: what vanished now explodes, and diverges from depth 10 on. "
+        "ReZero multiplies the new part by 0 at first, so the stack starts as the "
+        "identity. At the first step the kernels' gradients are exactly 0 and the "
+        "factors learn alone. It trains to depth 10 at a learning rate of 0.1 and to "
+        "depth 152 at 0.02: the only one of these remedies to do so."
+    ),
+    "normalization": (
+        "Behind a normalization the scale of a kernel is of no account, and the "
+        "gradient of layer 1 no longer depends on depth: 3e-08 at depths 10, 50 and "
+        "152. It is that small because a normalized scaled identity points the right "
+        "way already. But layer normalization takes the mean out of every sample and "
+        "nothing brings it back: the loss stays above 1/16, and near 1 at depth 152."
+    ),
+    "clipping": (
+        "Clipping shortens long gradients and cannot lengthen short ones: at c = 0.5 "
+        "every loss is that of the scaled identity. It cures exploding: at c = 1.1 the "
+        "scaled identity diverges at depths 50 and 152, and trains there when "
+        "gradients are clipped by norm 1."
+    ),
+    "optimizer": (
+        "Adam divides a gradient by its own usual size, so a small one counts as much "
+        "as a large one: at depth 10 the loss falls below 0.3, where plain descent "
+        "stays above 0.99. At depth 50 the gradient, 8.9e-16, is far below Adam's "
+        "epsilon of 1e-7, and nothing moves. A momentum of 0.9 is worth ten times the "
+        "learning rate: it trains at depth 10, and not at 50."
+    ),
+    "learning rate": (
+        "Dividing the learning rate by the depth cannot cure vanishing: at c = 0.5 the "
+        "verdicts do not change. It keeps deep stacks stable, since the curvature at "
+        "the solution grows with depth: from c = 1 to the target x / 2 with a learning "
+        "rate of 0.5 the stack of 152 layers does not train, with 1 / depth it does."
+    ),
+}
