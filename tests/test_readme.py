@@ -20,7 +20,7 @@ def blocks(language):
 # Runs an example as a stranger would; a test in it has to fail, and says why.
 RUN = """
 import sys
-names = {}
+names = {"__name__": "__main__"}
 exec(compile(sys.stdin.read(), "README.md", "exec"), names)
 for test in [value for name, value in names.items() if name.startswith("test_")]:
     try:
@@ -51,7 +51,8 @@ def test_an_example_prints_what_the_readme_shows(code, shown):
 def test_each_use_has_an_example():
     assert len(EXAMPLES) == len(blocks("python"))
     assert len([line for line in EXAMPLES[0][0].splitlines() if line]) == 12
-    for use in ("vg.sweep(", "vg.GradientLogger(", "vg.testing."):
+    uses = ("vg.sweep(", "vg.GradientLogger(", "vg.testing.", "get_executor(")
+    for use in (*uses, "vg.remedies.", "vg.floats."):
         assert any(use in code for code, _ in EXAMPLES)
 
 
