@@ -235,6 +235,108 @@ def test_a_phone_shows_everything_without_scrolling_sideways(page, theme):
     assert knob.is_visible()
 
 
+# --- The other sections --------------------------------------------------------------
+
+
+def open_section(page, section, first, query=""):
+    """Opens a section and waits for a chart of it; TensorFlow may have to be loaded."""
+    page.goto(f"{page.home}/?section={section.replace(' ', '+')}{query}")
+    drawn(page, first).wait_for(timeout=120_000)
+    page.wait_for_function(SETTLED, timeout=120_000)
+    assert page.get_by_test_id("stException").count() == 0
+
+
+def fits(page, *charts):
+    """Whether nothing is wider than the screen."""
+    widths = page.get_by_test_id("stMain").evaluate("e => [e.scrollWidth, innerWidth]")
+    boxes = [drawn(page, chart).bounding_box() for chart in charts]
+    right = page.viewport_size["width"]
+    inside = all(box["x"] >= 0 and box["x"] + box["width"] <= right for box in boxes)
+    return inside and widths[0] <= widths[1]
+
+
+MAP = "verdict_by_scale_and_depth"
+
+
+def test_a_click_on_the_map_opens_the_run_that_was_clicked(page):
+    open_section(page, "The map", MAP, "&map_steps=50")
+    before = page.locator(".st-key-verdicts").inner_text()
+
+    box = drawn(page, MAP).bounding_box()
+    page.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 0.25 * box["height"])
+    page.wait_for_url("**cell_scale=*")
+    page.wait_for_function(SETTLED, timeout=60_000)
+
+    after = page.locator(".st-key-verdicts").inner_text()
+    assert before != after
+    assert "diverges" in after
+    scale = re.search(r"cell_scale=([\d.]+)", page.url)[1]
+    assert f"c = {float(scale):g}" in after
+    assert page.errors == []
+
+
+def test_the_map_is_worked_by_the_keyboard_alone(page):
+    open_section(page, "The map", MAP, "&map_steps=50&cell_scale=1&cell_depth=3")
+
+    page.get_by_role("slider", name="Its depth").focus()
+    page.keyboard.press("End")
+    page.locator(".st-key-verdicts").get_by_text("L = 152").wait_for()
+    page.get_by_role("slider", name="Its scale c").focus()
+    page.keyboard.press("End")
+    page.locator(".st-key-verdicts").get_by_text("c = 1.475, L = 152").wait_for()
+
+    assert "diverges" in page.locator(".st-key-verdicts").inner_text()
+    assert page.errors == []
+
+
+def test_the_section_is_chosen_by_the_keyboard(page):
+    open_page(page)
+    page.get_by_role("radio", name="The lesson").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="What trains, and what does not").wait_for()
+
+    assert "section=The+map" in page.url
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("section", "charts"),
+    [
+        ("The map", [MAP, "loss_by_step", "kinds_by_layer"]),
+        ("Number formats", ["failure_by_depth_and_format"]),
+        ("Remedies", ["outcome_by_remedy_and_depth", "activation_by_layer"]),
+    ],
+)
+def test_a_phone_shows_each_section_without_scrolling_sideways(
+    page, section, charts, theme
+):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme=theme)
+    open_section(page, section, charts[0])
+    for chart in charts:
+        drawn(page, chart).scroll_into_view_if_needed()
+
+    assert fits(page, *charts)
+    assert page.errors == []
+    assert page.offsite == []
+
+
+def test_code_can_be_copied_and_data_downloaded(page):
+    page.goto(f"{page.home}/?section=Code")
+    button = page.get_by_role("button", name="The table of runs (CSV)")
+    button.wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+
+    with page.expect_download() as download:
+        button.click()
+
+    table = pd.read_csv(download.value.path())
+    assert len(table) == 21
+    assert set(table["verdict"]) == {"trains", "stalls", "diverges"}
+    assert page.errors == []
+
+
 # --- A log of one's own --------------------------------------------------------------
 
 

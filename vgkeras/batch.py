@@ -330,7 +330,7 @@ class _Plan(NamedTuple):
         return tf.zeros(shape, self.dtype)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=48)
 def _program(
     plan: _Plan,
 ) -> Callable[[_Arrays, list[tf.Tensor], tf.Tensor], tuple[list[tf.Tensor], tf.Tensor]]:
