@@ -86,7 +86,8 @@ def test_a_negative_eigenvalue_keeps_the_loss_above_the_floor():
     ]
     assert found.holds
     assert_allclose(found.numbers["lowest"], min(p.min() for p in stuck), rtol=1e-8)
-    assert_allclose(found.numbers["last"], max(p[-1] for p in stuck), rtol=1e-8)
+    above = max(p[-1] for p in stuck) - 1
+    assert_allclose(found.numbers["above"], above, rtol=1e-5)
     assert found.numbers["learned"] == max(first_below(g, 0.01 * g[0]) for g in gaps)
 
 
@@ -100,17 +101,29 @@ def test_only_rounding_frees_two_layers():
     assert 0.8 * growth < numbers["escaped"] < 1.5 * growth
 
 
-def rectified(kernels, x, y):
-    """Loss and kernel gradients of a rectifier network, by hand."""
+def by_hand(kernels, x, y, activation, slope):
+    """Loss and kernel gradients of a network; `slope` is told the activation."""
     signals = [x]
     for kernel in kernels[:-1]:
-        signals.append(np.maximum(signals[-1] @ kernel, 0))
+        signals.append(activation(signals[-1] @ kernel))
     error = signals[-1] @ kernels[-1] - y
     back, gradients = 2 * error / error.size, []
     for kernel, signal in zip(kernels[::-1], signals[::-1], strict=True):
         gradients.append(signal.T @ back)
-        back = (back @ kernel.T) * (signal > 0)
+        back = (back @ kernel.T) * slope(signal)
     return np.mean(error**2), gradients[::-1]
+
+
+def rectified(kernels, x, y):
+    return by_hand(kernels, x, y, lambda z: np.maximum(z, 0), lambda a: a > 0)
+
+
+def saturating(kernels, x, y):
+    return by_hand(kernels, x, y, np.tanh, lambda a: 1 - a**2)
+
+
+def linear(kernels, x, y):
+    return by_hand(kernels, x, y, lambda z: z, lambda a: 1)
 
 
 def trained_by_hand(kernels, x, y, rate, steps, momentum=0.0, gradients=rectified):
@@ -180,28 +193,38 @@ def growth_by_hand(variance, depth, units, rng):
 def test_tanh_gradients_change_by_the_factor_of_mean_field_theory(rng):
     variances, depth, units = (0.5, 1.0, 2.0), 30, 200
 
-    found = published.depth_scale(variances, depth, units)
+    found = published.depth_scale(variances, depth, units, (0.5,))
 
-    assert found.holds
+    assert found.numbers["error"] < 0.02
     for variance in variances:
         here = found.numbers[f"measured_{variance:g}"]
         there = growth_by_hand(variance, depth, units, rng)
         theory = found.numbers[f"theory_{variance:g}"]
         assert_allclose(theory, mean_field(variance, depth), atol=1e-6)
         assert_allclose(here, there, atol=0.02)
+    deepest = found.numbers["trained_0.5"]
+    assert median_left(11) <= 0.5 < median_left(15)
+    assert deepest == 11
+    assert_allclose(found.numbers["deep"], 11 * np.log(2))
 
 
-def linear(kernels, x, y):
-    """Loss and kernel gradients of a linear network, by hand."""
-    signals = [x]
-    for kernel in kernels:
-        signals.append(signals[-1] @ kernel)
-    error = signals.pop() - y
-    back, gradients = 2 * error / error.size, []
-    for kernel, signal in zip(kernels[::-1], signals[::-1], strict=True):
-        gradients.append(signal.T @ back)
-        back = back @ kernel.T
-    return np.mean(error**2), gradients[::-1]
+def median_left(depth):
+    """Share of the loss that three tanh stacks of variance 0.5 are left with."""
+    left = []
+    for seed in (0, 1, 2):
+        narrow, y = make_data("teacher", 4, 16, output_units=2, seed=seed)
+        x = np.pad(np.sqrt(8) * narrow, [(0, 0), (0, 28)])
+        *hidden, last = initial_kernels(
+            112,
+            32,
+            kernel_initializer=published._gaussian(0.5),
+            output_units=2,
+            seed=seed,
+        )
+        kernels = [*hidden[: depth - 1], last]
+        losses = trained_by_hand(kernels, x, y, 0.01, 200, gradients=saturating)
+        left.append(losses[-1] / np.mean(y**2))
+    return np.median(left)
 
 
 @pytest.mark.slow
@@ -276,7 +299,7 @@ def test_the_recording_has_every_paper_as_it_is_cited_today():
 
     assert [finding.name for finding in recorded] == list(published.NAMES)
     for finding in recorded:
-        assert finding[1:4] == published._PAPERS[finding.name]
+        assert finding[1:4] == published._PAPERS[finding.name][:3]
         assert finding.holds
         assert 0 < finding.seconds < 600
         assert all(np.isfinite(value) for value in finding.numbers.values())
@@ -289,7 +312,7 @@ def test_the_recorded_sentences_are_about_the_recorded_numbers():
     told = {finding.name: finding for finding in published.load(RECORDED)}
 
     deep, hu = told["ten_thousand_layers"], told["orthogonal_against_gaussian"]
-    assert f"Over {deep.numbers['depth']:,.0f} layers" in deep.measured
+    assert f"Over {deep.numbers['depth']:,.0f} linear" in deep.measured
     assert f"{deep.numbers['megabytes']:,.0f} MB" in deep.measured
     assert f"{hu.numbers['width_16']:.0f} at depth 16" in hu.measured
     assert all("{" not in finding.measured for finding in told.values())
