@@ -148,7 +148,8 @@ def compare(
         samples: Number of samples, all in one batch, at least `units`.
         target: A target of `make_data`.
         every: Log the layers at steps 0, `every`, 2 `every`, ... and the last.
-            `None` logs step 0 alone, which is much quicker.
+            `None` logs step 0 alone, which is much quicker, and leaves out what the
+            update does: `frozen_fraction` and `update_ratio` are NaN.
         progress: Called as `progress(done, total)`, over all remedies. An exception
             raised in it ends the comparison.
 
@@ -218,7 +219,7 @@ def _trained(
     every: int | None,
     tell: Callable[[int, int], None],
 ) -> GradientLog:
-    """One remedy; its layers at step 0 take a program of their own, which is quick."""
+    """One remedy: its losses, and its layers at the steps asked for."""
     from vgkeras.sweeps import sweep  # loads TensorFlow
 
     arguments = {**common, **remedy.options}
@@ -227,8 +228,11 @@ def _trained(
     log = sweep(**arguments, steps=steps, every=every, progress=tell)
     if every is not None:
         return log
+    # Before the first update the optimizer has no part: all share one program.
+    arguments.update(optimizer="sgd", learning_rate=common["learning_rate"])
     first = sweep(**arguments, steps=1, every=1).layers
-    return log.replace(layers=first[first["step"] == 0].reset_index(drop=True))
+    first = first[first["step"] == 0].reset_index(drop=True)
+    return log.replace(layers=first.assign(frozen_fraction=np.nan, update_ratio=np.nan))
 
 
 def table(log: GradientLog) -> pd.DataFrame:

@@ -1,0 +1,491 @@
+"""Remedies: every claim in words is measured here; tables are counted by hand."""
+
+import pickle
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal
+
+from vgkeras import charts, data, load, random_theory, remedies, stacks, sweeps, theory
+from vgkeras import training as trainings
+from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog
+
+SEEDS = (0, 1)
+NAMES = (
+    "Scaled identity",
+    "LeCun normal",
+    "He normal",
+    "Orthogonal",
+    "Glorot normal + ReLU",
+    "He normal + ReLU",
+    "Glorot normal + sigmoid",
+    "Residual",
+    "Residual, ReZero",
+    "Residual, ReZero, rate 0.02",
+    "Layer normalization",
+    "Clipping by norm 1",
+    "Momentum 0.9",
+    "Adam",
+    "Learning rate 1/depth",
+)
+KERNELS = [f"dense_{layer}/kernel" for layer in range(1, 11)]
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return remedies.compare(NAMES, seeds=SEEDS)
+
+
+@pytest.fixture(scope="module")
+def counted(measured):
+    return remedies.table(measured).set_index(["remedy", "depth"])
+
+
+def fates(log, remedy):
+    """What became of the runs, by depth, seeds side by side."""
+    runs = log.select(remedy=remedy).runs
+    return {depth: set(own["verdict"]) for depth, own in runs.groupby("depth")}
+
+
+def losses(log, remedy):
+    chosen = log.select(remedy=remedy)
+    last = chosen.losses["step"].max()
+    found = chosen.losses[chosen.losses["step"] == last].set_index("run")["loss"]
+    return chosen.runs.set_index("run")[["depth", "seed"]].assign(loss=found)
+
+
+# --- What `compare` runs -------------------------------------------------------------
+
+
+def test_the_first_remedy_is_none():
+    assert remedies.REMEDIES[0] == ("Scaled identity", "baseline", {})
+
+
+def test_every_remedy_has_a_name_and_a_group_of_its_own_with_words():
+    assert len(set(remedies.NAMES)) == len(remedies.REMEDIES)
+    assert {r.group for r in remedies.REMEDIES} == set(remedies.GROUPS)
+    assert set(remedies.WORDS) == set(remedies.GROUPS)
+
+
+def test_remedies_can_be_sent_to_another_process():
+    assert pickle.loads(pickle.dumps(remedies.REMEDIES)) == remedies.REMEDIES
+
+
+def test_a_comparison_holds_every_remedy_with_the_same_seeds(measured):
+    runs = measured.runs
+
+    assert tuple(runs["remedy"].unique()) == NAMES
+    for _, own in runs.groupby("remedy"):
+        assert own["depth"].tolist() == [2, 10, 50, 152] * len(SEEDS)
+        assert own["seed"].tolist() == [0] * 4 + [1] * 4
+    assert set(measured.layers["step"]) == {0}
+    assert "compare" in measured.metadata["origin"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("Adam", {"optimizer": keras.optimizers.Adam(), "learning_rate": 0.01}),
+        ("Residual", {"residual": True}),
+        ("He normal + ReLU", {"initializers": ["he_normal"], "activation": "relu"}),
+    ],
+)
+def test_a_remedy_is_a_sweep_with_its_options(measured, name, options):
+    scales = () if "initializers" in options else (0.5,)
+    common = {"learning_rate": 0.1, "steps": 500, "samples": 16, "seed": [0, 1]}
+    swept = sweeps.sweep(
+        scales, (2, 10, 50, 152), units=16, every=None, **{**common, **options}
+    )
+
+    log = measured.select(remedy=name)
+
+    assert_array_equal(log.losses["loss"], swept.losses["loss"])
+    assert log.runs["verdict"].tolist() == swept.runs["verdict"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "stack", "optimizer"),
+    [
+        ("Clipping by norm 1", {"scale": 0.5}, keras.optimizers.SGD(0.1, clipnorm=1.0)),
+        ("Residual, ReZero", {"scale": 0.5, "residual": "zero"}, "sgd"),
+        (
+            "He normal + ReLU",
+            {"kernel_initializer": "he_normal", "activation": "relu", "seed": 0},
+            "sgd",
+        ),
+    ],
+)
+def test_a_remedy_is_that_of_a_real_keras_model(measured, name, stack, optimizer):
+    steps = 10
+    x, y = data.make_data(units=16, samples=16, seed=0)
+    log = trainings.train(
+        stacks.build_stack(10, 16, **stack),
+        x,
+        y,
+        steps=steps,
+        learning_rate=0.1,
+        optimizer=optimizer,
+        every=steps,
+    )
+
+    mine = measured.select(remedy=name, depth=10, seed=0)
+
+    assert_allclose(mine.losses["loss"][: steps + 1], log.losses["loss"], rtol=1e-4)
+    a, b = (log.layers.query("step == 0") for log in (mine, log))
+    a, b = (rows[rows["name"].isin(KERNELS)]["log10_norm"] for rows in (a, b))
+    assert_allclose(a, b, atol=1e-4)
+
+
+def test_progress_counts_over_all_remedies_and_stops_when_it_raises():
+    told = []
+
+    def tell(done, total):
+        told.append((done, total))
+        if done == total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        remedies.compare(["Orthogonal", "LSUV"], seeds=[0, 1], progress=tell, steps=3)
+
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert {total for _, total in told} == {8}
+    assert told[-1] == (8, 8)
+
+
+def test_a_remedy_of_ones_own_is_run_under_its_name():
+    mine = remedies.Remedy("Mine", "shortcut", {"residual": True, "scales": [0.01]})
+
+    log = remedies.compare([mine], seeds=[0, 1], steps=3, every=3)
+
+    assert set(log.runs["remedy"]) == {"Mine"}
+    assert set(log.runs["scale"]) == {0.01}
+    assert set(log.layers["step"]) == {0, 3}
+
+
+def test_a_comparison_can_be_saved(measured, tmp_path):
+    measured.save(tmp_path / "log.parquet")
+
+    again = load(tmp_path / "log.parquet")
+
+    assert_frame_equal(again.runs, measured.runs)
+
+
+def test_nonsense_is_refused_in_words(measured):
+    with pytest.raises(ValueError, match="`names` must hold known remedies: 'Sca"):
+        remedies.compare(["Prayer"])
+    with pytest.raises(ValueError, match="`names` must be free of repeated values"):
+        remedies.compare(["Adam", "Adam"])
+    with pytest.raises(TypeError, match="`names` must be a list or tuple"):
+        remedies.compare("Adam")
+    with pytest.raises(ValueError, match="`seeds` must be a non-empty list or tuple"):
+        remedies.compare(["Adam"], seeds=[])
+    with pytest.raises(ValueError, match="`log` must hold runs with a column"):
+        remedies.table(measured.replace(runs=measured.runs.drop(columns="remedy")))
+    with pytest.raises(ValueError, match="`depth` must be a depth of the log, one"):
+        remedies.activation_by_layer(measured, 3)
+    bare = measured.replace(layers=measured.layers.iloc[:0])
+    with pytest.raises(ValueError, match="`log` must hold layers at step 0"):
+        remedies.gradient_by_depth(bare)
+    with pytest.raises(ValueError, match="`log` must hold layers at step 0"):
+        remedies.activation_by_layer(bare, 10)
+
+
+# --- The table -----------------------------------------------------------------------
+
+
+def hand_made(verdicts, last, gradients):
+    """Runs of one remedy and depth, with these last losses and log10 gradients."""
+    count = len(verdicts)
+    runs = pd.DataFrame({name: [0] * count for name in RUN_COLUMNS})
+    runs = runs.assign(run=range(count), depth=3, verdict=verdicts, remedy="R")
+    runs = runs.assign(initializer="", target="teacher", units=4, activation="linear")
+    runs = runs.assign(residual="", normalization="", scale=0.5)
+    steps = pd.DataFrame({"run": range(count), "step": 0, "loss": 7.0})
+    steps = pd.concat([steps, steps.assign(step=9, loss=last)], ignore_index=True)
+    layers = pd.DataFrame({name: [0.0] * count for name in LAYER_COLUMNS})
+    layers = layers.assign(run=range(count), step=0, layer=1, name="dense_1/kernel")
+    layers = layers.assign(kind="weight_gradient", log10_norm=gradients)
+    return GradientLog(runs, steps, layers)
+
+
+def test_the_table_counts_verdicts_and_takes_quartiles_of_logarithms():
+    verdicts = ["trains", "trains", "stalls", "diverges"]
+    log = hand_made(verdicts, [1e-4, 1e-2, 1.0, np.nan], [-3.0, -2.0, 1.0, 5.0])
+
+    row = remedies.table(log).iloc[0]
+
+    assert row[["remedy", "depth", "runs"]].tolist() == ["R", 3, 4]
+    assert row[["trains", "stalls", "diverges"]].tolist() == [0.5, 0.25, 0.25]
+    assert row[["loss_low", "loss_median", "loss_high"]].tolist() == [-4, -2, 0]
+    ends = ["gradient_low", "gradient_median", "gradient_high"]
+    assert row[ends].tolist() == [-3, -2, 1]
+
+
+def test_zeros_and_infinities_keep_their_place_in_the_order():
+    log = hand_made(["stalls"] * 3, [0.0, np.nan, np.inf], [-np.inf, -np.inf, np.inf])
+
+    row = remedies.table(log).iloc[0]
+
+    assert row[["loss_low", "loss_median", "loss_high"]].tolist() == [
+        -np.inf,
+        np.inf,
+        np.inf,
+    ]
+    assert row["gradient_median"] == -np.inf
+    assert row["gradient_high"] == np.inf
+
+
+def test_of_equally_many_verdicts_the_worse_is_drawn():
+    log = hand_made(["trains", "diverges", "stalls", "stalls", "trains"], 1.0, 0.0)
+
+    cell = remedies.outcome_by_remedy_and_depth(log).to_dict()["datasets"]
+
+    (row,) = next(iter(cell.values()))
+    assert (row["verdict"], row["share"]) == ("stalls", "2/5")
+
+
+# --- The words -----------------------------------------------------------------------
+
+
+def test_the_gradient_of_the_scaled_identity_is_what_the_words_say(measured, counted):
+    found = counted.loc["Scaled identity", "gradient_median"]
+
+    assert_allclose(10 ** found[[2, 10, 50]], [0.1875, 9.8e-4, 8.9e-16], rtol=0.01)
+    assert found[152] == -np.inf
+    ways = fates(measured, "Scaled identity")
+    assert ways == {2: {"trains"}, 10: {"stalls"}, 50: {"stalls"}, 152: {"stalls"}}
+
+
+def test_orthogonal_kernels_keep_the_gradient_and_gaussian_ones_lose_it(counted):
+    kept = 10 ** counted.loc["Orthogonal", "gradient_median"]
+    lost = counted.loc["LeCun normal", "gradient_median"]
+
+    assert_allclose(kept, 0.7, atol=0.05)
+    assert -3 < lost[152] - lost[2] < -1.5
+
+
+def test_kernels_of_he_explode_in_a_linear_stack(measured):
+    ways = fates(measured, "He normal")
+
+    assert ways[10] == ways[50] == ways[152] == {"diverges"}
+
+
+def test_an_orthogonal_stack_that_mirrors_stays_at_a_sixteenth(measured):
+    for depth, seed, loss in losses(measured, "Orthogonal").itertuples(index=False):
+        kernels = stacks.initial_kernels(
+            depth, 16, kernel_initializer="orthogonal", seed=seed
+        )
+        if np.linalg.det(np.linalg.multi_dot(kernels)) < 0:
+            assert 1 / 16.5 < loss < 1 / 14
+
+
+def test_relu_keeps_more_of_the_gradient_with_kernels_of_he(counted):
+    he = counted.loc[("He normal + ReLU", 152), "gradient_median"]
+    glorot = counted.loc[("Glorot normal + ReLU", 152), "gradient_median"]
+
+    assert -7.5 < he < -4
+    assert -30 < glorot < -26
+
+
+def test_narrow_relu_stacks_are_dead():
+    log = remedies.compare(["He normal + ReLU"], units=2, depths=[152], steps=3)
+
+    assert_array_equal(remedies.table(log)["gradient_high"], -np.inf)
+    assert_allclose(random_theory.relu_growth(2).alive ** 152, 1e-19, rtol=0.1)
+
+
+def test_sigmoid_vanishes(counted):
+    found = counted.loc["Glorot normal + sigmoid", "gradient_median"]
+
+    assert_allclose(found[10], -6, atol=0.3)
+    assert found[152] == -np.inf
+
+
+def test_no_activation_here_reaches_the_identity_in_a_deep_stack(measured):
+    for name in NAMES:
+        if "+" in name:
+            assert "trains" not in set.union(*fates(measured, name).values())
+
+
+def test_a_shortcut_around_a_scaled_identity_explodes(measured, counted):
+    ways = fates(measured, "Residual")
+
+    assert ways == {
+        2: {"trains"},
+        10: {"diverges"},
+        50: {"diverges"},
+        152: {"diverges"},
+    }
+    assert counted.loc[("Residual", 10), "gradient_median"] > 2
+
+
+def test_rezero_trains_deep_stacks_at_a_small_learning_rate(measured, counted):
+    ways = fates(measured, "Residual, ReZero")
+    slow = fates(measured, "Residual, ReZero, rate 0.02")
+
+    assert ways[2] == ways[10] == {"trains"}
+    assert "trains" not in ways[50] | ways[152]
+    assert set.union(*slow.values()) == {"trains"}
+    assert (counted.loc["Residual, ReZero", "gradient_median"] == -np.inf).all()
+    others = [n for n in NAMES if "ReZero" not in n]
+    assert all(fates(measured, name)[152] != {"trains"} for name in others)
+
+
+def test_normalization_makes_the_gradient_independent_of_depth(counted):
+    rows = counted.loc["Layer normalization"]
+
+    deep = 10 ** rows["gradient_median"][[10, 50, 152]]
+    assert_allclose(deep, 3e-8, rtol=0.25)
+    assert (rows["loss_low"] > np.log10(1 / 16.1)).all()
+    assert rows["loss_low"][152] > -0.05
+
+
+def test_clipping_cannot_cure_vanishing(measured):
+    plain, clipped = (
+        losses(measured, n)["loss"] for n in ("Scaled identity", "Clipping by norm 1")
+    )
+
+    assert_allclose(plain, clipped, rtol=1e-5)
+
+
+def test_clipping_cures_exploding():
+    names = ["Scaled identity", "Clipping by norm 1"]
+    log = remedies.compare(names, scale=1.1, seeds=SEEDS)
+
+    plain, clipped = (fates(log, name) for name in names)
+    assert plain[50] == plain[152] == {"diverges"}
+    assert clipped[50] == clipped[152] == {"trains"}
+
+
+def test_optimizers_help_as_far_as_there_is_a_gradient(measured, counted):
+    rows = 10 ** counted["loss_median"].unstack()
+
+    assert rows.loc["Scaled identity", 10] > 0.99
+    assert rows.loc["Adam", 10] < 0.3
+    assert_allclose(rows.loc[["Adam", "Momentum 0.9"], 50], 1, rtol=1e-4)
+    assert fates(measured, "Momentum 0.9")[10] == {"trains"}
+
+
+def test_a_smaller_learning_rate_cures_no_vanishing(measured):
+    assert fates(measured, "Learning rate 1/depth") == fates(
+        measured, "Scaled identity"
+    )
+
+
+def test_a_learning_rate_scaled_with_depth_keeps_deep_stacks_stable():
+    names = ["Scaled identity", "Learning rate 1/depth"]
+    options = {"scale": 1.0, "target": "scaled", "learning_rate": 0.5, "seeds": SEEDS}
+
+    log = remedies.compare(names, **options)
+
+    plain, scaled = (fates(log, name) for name in names)
+    assert plain[152] == {"stalls"}
+    assert scaled[152] == {"trains"}
+
+
+# --- Theory and charts ---------------------------------------------------------------
+
+
+def rows_of(chart, *fields):
+    """The rows of the data sets of a chart that have all fields."""
+    sets = chart.to_dict()["datasets"].values()
+    return [
+        row for rows in sets for row in rows if all(field in row for field in fields)
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["LeCun normal", "He normal", "He normal + ReLU", "Glorot normal + ReLU"]
+)
+def test_two_seeds_lie_within_two_deviations_of_theory(measured, counted, name):
+    chart = remedies.gradient_by_depth(measured.select(remedy=name))
+
+    bands = {r["depth"]: r for r in rows_of(chart, "bottom") if "flag" not in r}
+    for depth in (2, 10, 50):
+        median = counted.loc[(name, depth), "gradient_median"]
+        band = bands[depth]
+        assert abs(median - band["y"]) < band["top"] - band["bottom"]
+
+
+@pytest.mark.parametrize("name", ["Scaled identity", "Residual", "Orthogonal"])
+def test_theory_of_isometries_and_scaled_identities_has_no_spread(
+    measured, counted, name
+):
+    chart = remedies.gradient_by_depth(measured.select(remedy=name))
+
+    for row in rows_of(chart, "bottom"):
+        if "flag" not in row and row["y"] is not None and row["depth"] < 152:
+            median = counted.loc[(name, row["depth"]), "gradient_median"]
+            assert row["bottom"] == pytest.approx(row["top"])
+            assert_allclose(median, row["y"], atol=0.03)
+
+
+def test_theory_of_the_scaled_identity_is_the_closed_form(measured):
+    chart = remedies.gradient_by_depth(measured.select(remedy="Scaled identity"))
+    x, y = data.make_data(units=16, samples=16, seed=0)
+
+    for row in rows_of(chart, "bottom"):
+        if "flag" not in row:
+            exact = theory.closed_form(0.5, row["depth"], x, y)
+            assert_allclose(row["y"], exact.log10_weight_gradient[0], atol=1e-9)
+
+
+def test_activations_follow_their_theory_layer_by_layer(measured):
+    names = ["Scaled identity", "LeCun normal", "Orthogonal", "Residual"]
+    chart = remedies.activation_by_layer(measured.select(remedy=names), 50)
+
+    lines = {
+        (r["remedy"], r["layer"]): r
+        for r in rows_of(chart, "bottom")
+        if "flag" not in r
+    }
+    points = [r for r in rows_of(chart, "flag") if not r["flag"]]
+    assert len(points) == 4 * 50
+    for row in points:
+        line = lines[row["remedy"], row["layer"]]
+        assert line["bottom"] - 0.1 < row["y"] < line["top"] + 0.1
+
+
+def test_zeros_and_infinities_are_flagged_at_the_edges(measured):
+    names = ["Scaled identity", "He normal"]
+    chart = remedies.gradient_by_depth(measured.select(remedy=names))
+
+    flagged = {r["remedy"]: r for r in rows_of(chart, "flag") if r["flag"]}
+    axes = [layer["encoding"]["y"] for layer in chart.to_dict()["layer"]]
+    low, high = next(axis["scale"]["domain"] for axis in axes if "scale" in axis)
+    assert flagged["Scaled identity"]["flag"] == "exactly 0"
+    assert flagged["He normal"]["flag"] == "Inf or NaN"
+    assert low < flagged["Scaled identity"]["y"] < -45
+    assert 42 < flagged["He normal"]["y"] < high
+    assert all(abs(r["y"]) < 100 for r in rows_of(chart, "flag"))
+
+
+def test_charts_say_what_they_show_with_numbers(measured):
+    outcome = remedies.outcome_by_remedy_and_depth(measured)
+    gradient = remedies.gradient_by_depth(measured)
+    activation = remedies.activation_by_layer(measured, 152)
+
+    assert outcome.to_dict()["title"]["text"] == [
+        f"1 of {len(NAMES)} remedies trains at depth 152"
+    ]
+    assert "trains (2/2) at depth 152" in charts.description(outcome)
+    assert "Scaled identity: 0.188 at depth 2, exactly 0 at depth 152" in (
+        charts.description(gradient)
+    )
+    assert "Orthogonal: 16 at layer 1, 16 at layer 152" in (
+        charts.description(activation)
+    )
+    assert "\u2202L/\u2202W" in str(gradient.to_dict())
+
+
+def test_outcomes_have_a_shape_and_a_colour_of_their_own(measured):
+    chart = remedies.outcome_by_remedy_and_depth(measured).to_dict()
+
+    marks = chart["layer"][0]["encoding"]
+    assert marks["shape"]["scale"]["domain"] == ["trains", "stalls", "diverges"]
+    assert len(set(marks["shape"]["scale"]["range"])) == 3
+    assert len(set(marks["color"]["scale"]["range"])) == 3
+    assert marks["y"]["sort"] == list(NAMES)
