@@ -1,10 +1,10 @@
 """The lesson "Vanishing/Exploding Gradients" as a page: `streamlit run dashboard.py`.
 
 Read top to bottom: words, controls, the server's one trainer, the lesson, the map, the
-remedies, the number formats, a log of one's own, code to take away, the page. Only the
-section that is chosen is worked out. The lesson's widget keys are the argument names of
-`vgkeras.sweep`, so the address of the page reads like a call of it. TensorFlow is
-loaded only when something has to be run live.
+remedies, the number formats, published results, a log of one's own, code to take away,
+the page. Only the section that is chosen is worked out. The lesson's widget keys are
+the argument names of `vgkeras.sweep`, so the address of the page reads like a call of
+it. TensorFlow is loaded only when something has to be run live.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ SECTIONS = (
     "The map",
     "Remedies",
     "Number formats",
+    "Published results",
     "Your log",
     "Code",
 )
-RECORDED = Path(__file__).parent / "assets" / "lesson.parquet"
+ASSETS = Path(__file__).parent / "assets"
+RECORDED = ASSETS / "lesson.parquet"
+PUBLISHED = ASSETS / "published.json"
 DEFAULTS: dict[str, Any] = {
     "scales": [0.5, 0.9, 1.5],
     "depths": [2, 5, 10, 20, 50, 100, 152],
@@ -833,6 +836,26 @@ def in_all_formats(scale: float, depth: int, rate: float) -> None:
             st.markdown(f"{SIGNS[word]} **{dtype}** {said}")
 
 
+# --- Published results -------------------------------------------------------------
+
+
+def published() -> None:
+    st.title("What was published, and what we measured")
+    st.markdown(
+        "Six results on deep networks, each repeated by a function of "
+        "`vgkeras.published`. What was measured is **recorded**, by "
+        "`python -m vgkeras.published assets/published.json`; tests run it again."
+    )
+    with st.container(key="verdicts"):
+        for found in vg.published.load(PUBLISHED):
+            with st.container(border=True, key=f"card_{found.name}"):
+                sign = SIGNS["trains"] if found.holds else NOT_JUDGED
+                st.markdown(f"{sign} **[{found.source}]({found.url})**")
+                st.markdown(f"*The claim.* {found.claim}")
+                st.markdown(f"*What we measured.* {found.measured}")
+                st.caption(f"It took {found.seconds:.3g} s on two cores.")
+
+
 # --- A log of one's own ------------------------------------------------------------
 
 HOW_TO = """
@@ -1236,6 +1259,7 @@ def page() -> None:
         "The map": the_map,
         "Remedies": remedies,
         "Number formats": number_formats,
+        "Published results": published,
         "Your log": your_log,
         "Code": code,
     }.get(section, lesson)()

@@ -304,6 +304,49 @@ def test_the_forecast_is_that_of_the_package_and_the_runs_bear_it_out():
     assert "The loss overflowed before the first step" in dict(runs)["float16"]
 
 
+def test_published_results_are_told_with_their_sources():
+    page = open_page(section="Published results")
+
+    assert not page.exception
+    told = words(page)
+    for found in vg.published.load(PAGE.parent / "assets" / "published.json"):
+        assert found.url in told
+        assert found.claim in told
+        assert found.measured in told
+
+
+def test_remedies_are_compared_and_told():
+    page = open_page(
+        section="Remedies",
+        remedies=["Scaled identity", "Orthogonal"],
+        remedy_units="4",
+        remedy_steps="50",
+    )
+
+    assert not page.exception
+    told = words(page)
+    assert "40 runs of 50 steps" in told  # 2 remedies, 4 depths, 5 seeds
+    assert len(page.get("vega_lite_chart")) == 3
+    log = vg.remedies.compare(["Orthogonal"], units=4, steps=50)
+    counted = vg.remedies.table(log).set_index("depth")
+    trained = round(counted.loc[2, "trains"] * 5)
+    said = re.search(r"Orthogonal: (\w+) \((\d)/5\) at depth 2", told)
+    if said[1] == "trains":
+        assert int(said[2]) == trained
+    else:
+        assert trained <= 2
+    assert vg.remedies.WORDS["clipping"] in told
+
+
+@pytest.mark.parametrize("rubbish", ["", "moon", "Adam,Adam", "<b>"])
+def test_rubbish_for_remedies_never_breaks_the_page(rubbish):
+    page = open_page(
+        section="Remedies", remedies=rubbish, remedy_units="2", remedy_steps="50"
+    )
+
+    assert not page.exception
+
+
 # --- Code ----------------------------------------------------------------------------
 
 

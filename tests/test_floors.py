@@ -44,6 +44,7 @@ FLOORS = {
     "_rings": 5,
     "_updates": 5,
     "remedies": 6,
+    "published": 6,
     "_failures": 6,
     "_selection": 6,
     "_writer": 6,
@@ -70,6 +71,7 @@ LIGHT = (
     "exports",
     "random_theory",
     "remedies",
+    "published",
 )
 
 

@@ -22,6 +22,7 @@ _MODULES = (
     "lsuv",
     "maps",
     "predictions",
+    "published",
     "random_theory",
     "recipes",
     "remedies",
