@@ -11,32 +11,36 @@ from pandas.testing import assert_frame_equal
 
 from vgkeras import charts, data, load, random_theory, remedies, stacks, sweeps, theory
 from vgkeras import training as trainings
-from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog
+from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog, concat
 
 SEEDS = (0, 1)
-NAMES = (
+LONG = (  # those of which the words say what they reach
     "Scaled identity",
-    "LeCun normal",
-    "He normal",
     "Orthogonal",
-    "Glorot normal + ReLU",
     "He normal + ReLU",
     "Glorot normal + sigmoid",
-    "Residual",
     "Residual, ReZero",
     "Residual, ReZero, rate 0.02",
-    "Layer normalization",
-    "Clipping by norm 1",
     "Momentum 0.9",
     "Adam",
+)
+SHORT = (  # those that show at once what becomes of them
+    "LeCun normal",
+    "He normal",
+    "Glorot normal + ReLU",
+    "Residual",
+    "Layer normalization",
+    "Clipping by norm 1",
     "Learning rate 1/depth",
 )
+NAMES, STEPS = LONG + SHORT, 100
 KERNELS = [f"dense_{layer}/kernel" for layer in range(1, 11)]
 
 
 @pytest.fixture(scope="module")
 def measured():
-    return remedies.compare(NAMES, seeds=SEEDS)
+    long = remedies.compare(LONG, seeds=SEEDS)
+    return concat([long, remedies.compare(SHORT, seeds=SEEDS, steps=STEPS)])
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +54,9 @@ def fates(log, remedy):
     return {depth: set(own["verdict"]) for depth, own in runs.groupby("depth")}
 
 
-def losses(log, remedy):
+def losses(log, remedy, step=500):
     chosen = log.select(remedy=remedy)
-    last = chosen.losses["step"].max()
-    found = chosen.losses[chosen.losses["step"] == last].set_index("run")["loss"]
+    found = chosen.losses[chosen.losses["step"] == step].set_index("run")["loss"]
     return chosen.runs.set_index("run")[["depth", "seed"]].assign(loss=found)
 
 
@@ -90,12 +93,16 @@ def test_a_comparison_holds_every_remedy_with_the_same_seeds(measured):
     [
         ("Adam", {"optimizer": keras.optimizers.Adam(), "learning_rate": 0.01}),
         ("Residual", {"residual": True}),
-        ("He normal + ReLU", {"initializers": ["he_normal"], "activation": "relu"}),
+        (
+            "Glorot normal + ReLU",
+            {"initializers": ["glorot_normal"], "activation": "relu"},
+        ),
     ],
 )
 def test_a_remedy_is_a_sweep_with_its_options(measured, name, options):
     scales = () if "initializers" in options else (0.5,)
-    common = {"learning_rate": 0.1, "steps": 500, "samples": 16, "seed": [0, 1]}
+    steps = STEPS if name in SHORT else 500
+    common = {"learning_rate": 0.1, "steps": steps, "samples": 16, "seed": [0, 1]}
     swept = sweeps.sweep(
         scales, (2, 10, 50, 152), units=16, every=None, **{**common, **options}
     )
@@ -304,10 +311,9 @@ def test_sigmoid_vanishes(counted):
     assert found[152] == -np.inf
 
 
-def test_no_activation_here_reaches_the_identity_in_a_deep_stack(measured):
-    for name in NAMES:
-        if "+" in name:
-            assert "trains" not in set.union(*fates(measured, name).values())
+@pytest.mark.parametrize("name", ["He normal + ReLU", "Glorot normal + sigmoid"])
+def test_what_cannot_be_the_identity_does_not_train(measured, name):
+    assert "trains" not in set.union(*fates(measured, name).values())
 
 
 def test_a_shortcut_around_a_scaled_identity_explodes(measured, counted):
@@ -345,15 +351,16 @@ def test_normalization_makes_the_gradient_independent_of_depth(counted):
 
 def test_clipping_cannot_cure_vanishing(measured):
     plain, clipped = (
-        losses(measured, n)["loss"] for n in ("Scaled identity", "Clipping by norm 1")
+        losses(measured, name, STEPS)["loss"]
+        for name in ("Scaled identity", "Clipping by norm 1")
     )
 
-    assert_allclose(plain, clipped, rtol=1e-5)
+    assert_allclose(plain.to_numpy(), clipped.to_numpy(), rtol=1e-5)
 
 
 def test_clipping_cures_exploding():
     names = ["Scaled identity", "Clipping by norm 1"]
-    log = remedies.compare(names, scale=1.1, seeds=SEEDS)
+    log = remedies.compare(names, scale=1.1, seeds=SEEDS, steps=200)
 
     plain, clipped = (fates(log, name) for name in names)
     assert plain[50] == plain[152] == {"diverges"}
@@ -370,9 +377,9 @@ def test_optimizers_help_as_far_as_there_is_a_gradient(measured, counted):
 
 
 def test_a_smaller_learning_rate_cures_no_vanishing(measured):
-    assert fates(measured, "Learning rate 1/depth") == fates(
-        measured, "Scaled identity"
-    )
+    ways = fates(measured, "Learning rate 1/depth")
+
+    assert ways == fates(measured, "Scaled identity")
 
 
 def test_a_learning_rate_scaled_with_depth_keeps_deep_stacks_stable():

@@ -816,8 +816,8 @@ WORDS: dict[str, str] = {
         "depth 152 the gradient of layer 1 is then near 1e-6, with Glorot's kernels "
         "near 1e-28. Narrow stacks die all the same: with 2 units and 152 layers the "
         "odds of one live path are 1e-19, and every gradient is exactly 0. The slope "
-        "of sigmoid is 1/4 at most: 1e-6 at depth 10, exactly 0 at 152. Here they all "
-        "stall, for a further reason: none of them can be the identity exactly."
+        "of sigmoid is 1/4 at most: 1e-6 at depth 10, exactly 0 at 152. No depth of "
+        "either trains here, for a further reason too: neither can be the identity."
     ),
     "shortcut": (
         "A shortcut around c times the identity makes the factor of a hidden layer "
@@ -825,7 +825,7 @@ WORDS: dict[str, str] = {
         "ReZero multiplies the new part by 0 at first, so the stack starts as the "
         "identity. At the first step the kernels' gradients are exactly 0 and the "
         "factors learn alone. It trains to depth 10 at a learning rate of 0.1 and to "
-        "depth 152 at 0.02: the only one of these remedies to do so."
+        "depth 152 at 0.02: of these remedies the only one that does so at every seed."
     ),
     "normalization": (
         "Behind a normalization the scale of a kernel is of no account, and the "
