@@ -464,9 +464,7 @@ def _activations(log: GradientLog) -> pd.DataFrame:
     rows = log.layers
     rows = rows[(rows["kind"] == "activation") & (rows["step"] == 0)]
     rows = rows.merge(log.runs[["run", "remedy"]], on="run")
-    last = rows["layer"].max()
-    stride = 1 if rows.empty else math.ceil(last / 50)
-    rows = rows[((rows["layer"] - 1) % stride == 0) | (rows["layer"] == last)]
+    rows = rows[rows["layer"].isin(_drawn_layers(log.runs["depth"].max()))]
     found = [
         {"remedy": remedy, "layer": layer, **_quartiles("of", own["log10_norm"])}
         for (remedy, layer), own in rows.groupby(["remedy", "layer"], sort=False)
@@ -474,6 +472,11 @@ def _activations(log: GradientLog) -> pd.DataFrame:
     columns = ["remedy", "layer", "of_low", "of_median", "of_high"]
     frame = pd.DataFrame(found, columns=columns)
     return frame.rename(columns=lambda name: name.removeprefix("of_"))
+
+
+def _drawn_layers(depth: int) -> list[int]:
+    """At most about 50 layers, the first and the last among them."""
+    return sorted({*range(1, depth + 1, math.ceil(depth / 50)), depth})
 
 
 def _check_rows(rows: pd.DataFrame) -> None:
@@ -499,6 +502,7 @@ def _measured_over_theory(
     bars = alt.Chart(rows[rows["top"] > rows["bottom"]]).mark_rule(opacity=0.5)
     marks = alt.Chart(rows[on]).mark_point(size=50, strokeWidth=1.8)
     layers = [
+        *_band_edges(rows, y, low, high),
         *_expected_marks(expected, look, y, low, high),
         bars.encode(**look, y=alt.Y("bottom:Q"), y2="top:Q"),
         marks.encode(**points, shape=shape),
@@ -509,6 +513,18 @@ def _measured_over_theory(
         )
         layers.append(marks.encode(**points))
     return alt.LayerChart(layer=layers)
+
+
+def _band_edges(
+    rows: pd.DataFrame, y: alt.Y, low: float, high: float
+) -> list[alt.Chart]:
+    """Thin lines: beyond them a height is no number."""
+    off, lane = rows.loc[rows["flag"] != "", "y"], (high - low) / 16
+    at = [low + lane] * bool((off < low + lane).any())
+    at += [high - lane] * bool((off > high - lane).any())
+    edges = pd.DataFrame({"y": at}, dtype="float64")
+    line = alt.Chart(edges).mark_rule(color=_GREY, opacity=0.6)
+    return [line.encode(y=y)] if at else []
 
 
 def _appearance(rows: pd.DataFrame) -> tuple[alt.Color, alt.Shape]:
@@ -614,7 +630,7 @@ def _expected_activations(log: GradientLog) -> pd.DataFrame:
     rows = []
     for run, typical in _typical_runs(log):
         start = math.log(run.samples * run.units) / 2  # inputs of mean square 1
-        for layer in range(1, run.depth + 1):
+        for layer in _drawn_layers(run.depth):
             mean = start + typical.signal[layer]
             deviation = typical.signal_deviation[layer]
             rows.append((run.remedy, layer, mean, mean - deviation, mean + deviation))
