@@ -309,15 +309,20 @@ def test_the_recording_has_every_paper_as_it_is_cited_today():
 
 
 def test_the_recorded_sentences_are_about_the_recorded_numbers():
-    told = {finding.name: finding for finding in published.load(RECORDED)}
+    for finding in published.load(RECORDED):
+        template = published._PAPERS[finding.name].measured
+        told = template.format(**finding.numbers, listed="...")
 
-    deep, hu = told["ten_thousand_layers"], told["orthogonal_against_gaussian"]
-    assert f"Over {deep.numbers['depth']:,.0f} linear" in deep.measured
-    assert f"{deep.numbers['megabytes']:,.0f} MB" in deep.measured
-    assert f"{hu.numbers['width_16']:.0f} at depth 16" in hu.measured
-    assert all("{" not in finding.measured for finding in told.values())
+        before, _, after = told.partition("...")
+        assert finding.measured.startswith(before)
+        assert finding.measured.endswith(after)
+
+
+def test_the_recording_says_when_and_with_what_it_was_made():
     text = json.loads(RECORDED.read_text())
-    assert {"recorded", "command", "versions"} < text.keys()
+
+    assert {"recorded", "command", "versions", "findings"} == text.keys()
+    assert {"keras", "numpy"} < text["versions"].keys()
 
 
 @pytest.mark.slow
@@ -355,6 +360,15 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
 
     with pytest.raises(ValueError, match=r"`path` must be a file that `vgkeras.publ"):
         published.load(path)
+
+
+def test_a_measurement_that_failed_can_be_recorded(tmp_path):
+    path = tmp_path / "published.json"
+    finding = published.Finding("a", "b", "c", "d", "e", {"f": np.inf}, False, 2.0)
+
+    published.save([finding], path)
+
+    assert published.load(path) == [finding]
 
 
 def test_an_unknown_paper_is_refused():

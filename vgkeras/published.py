@@ -51,11 +51,11 @@ _PAPERS = {
         "https://arxiv.org/abs/1802.06093",
         "From identity kernels, gradient descent learns a symmetric map if all its "
         "eigenvalues are positive. If one is negative, it never does.",
-        "The positive map is learned within {learned:.0f} steps at every depth. With a "
-        "negative eigenvalue, all {runs:.0f} stacks of 3 and more layers are still "
-        "above the floor after {steps:,.0f} steps, by {above:.1g} of it at most. Two "
-        "layers rest there too, until rounding errors free them at step "
-        "{escaped:,.0f}.",
+        "The positive map is learned within {learned:.0f} steps at every depth. Of the "
+        "map with an eigenvalue of -1, that direction's share of the loss stays: in "
+        "{steps:,.0f} steps all {runs:.0f} stacks of 3 and more layers come within "
+        "{above:.2%} of it, none below. Two layers rest there too, until rounding "
+        "errors free them at step {escaped:,.0f}.",
     ),
     "he_against_xavier": _Paper(
         "He, Zhang, Ren & Sun 2015",
@@ -173,6 +173,9 @@ def learning_time(
 
     Returns:
         A `Finding`; its errors are in steps.
+
+    Reference:
+        [Saxe et al., 2013](https://arxiv.org/abs/1312.6120).
     """
     from vgkeras.sweeps import sweep
 
@@ -255,6 +258,9 @@ def negative_eigenvalue(
     Returns:
         A `Finding`; `lowest`, and `above` at the last step, are relative to the
         floor.
+
+    Reference:
+        [Bartlett et al., 2018](https://arxiv.org/abs/1802.06093).
     """
     definite, indefinite = (
         _from_identities(target, depths, steps) for target in ("scaled", "negative")
@@ -313,6 +319,9 @@ def he_against_xavier(
         A `Finding`; `he_left` and `xavier_left` are the largest and the smallest
         share of the loss of the zero map that is left, `gradient` is the ratio of
         the gradients of the first layer, Xavier's to He's, its median.
+
+    Reference:
+        [He et al., 2015](https://arxiv.org/abs/1502.01852).
     """
     he = _Rectifiers("he_normal", depth, units, seeds)
     xavier = _Rectifiers("glorot_normal", depth, units, seeds)
@@ -426,6 +435,9 @@ def depth_scale(
     Returns:
         A `Finding`; `measured_v` and `theory_v` are natural logarithms per layer for
         the variance `v`, `trained_v` are layers.
+
+    Reference:
+        [Schoenholz et al., 2017](https://arxiv.org/abs/1611.01232).
     """
     measured = {v: _measured_growth(v, depth, units) for v in variances}
     expected = {v: _expected_growth(v, depth) for v in variances}
@@ -544,6 +556,9 @@ def orthogonal_against_gaussian(
         A `Finding`; `orthogonal_w_d` and `gaussian_w_d` are the shares of runs that
         train at width `w` and depth `d`, `width_d` the smallest width at which half
         of the Gaussian runs do (0: at none of them).
+
+    Reference:
+        [Hu et al., 2020](https://arxiv.org/abs/2001.05992).
     """
     shares: dict[str, float] = {}
     for units in widths:
@@ -624,6 +639,9 @@ def ten_thousand_layers(depth: int = 10_000, units: int = 16) -> Finding:
         A `Finding`; `weight_gradient`, `activation` and `activation_gradient` are the
         largest relative differences of two layers' norms, `roundings` the largest
         over half an epsilon, `megabytes` the most that this process has held.
+
+    Reference:
+        [Xiao et al., 2018](https://arxiv.org/abs/1806.05393).
     """
     spread, seconds = _spread(depth, units)
     log = _orthogonal(depth, steps=100)
@@ -721,7 +739,7 @@ def save(findings: Sequence[Finding], path: str | Path) -> None:
         "versions": versions(),
         "findings": [finding._asdict() for finding in findings],
     }
-    Path(path).write_text(json.dumps(text, indent=1, allow_nan=False) + "\n", "utf-8")
+    Path(path).write_text(json.dumps(text, indent=1) + "\n", "utf-8")
 
 
 def load(path: str | Path) -> list[Finding]:
