@@ -94,6 +94,17 @@ def test_theory_predicts_the_verdict_and_the_norms_of_a_sweep():
     assert_allclose(a["log10_norm"][later], b["log10_norm"][later], atol=2e-2)
 
 
+def test_the_loss_overflows_at_the_depth_at_which_that_of_keras_does():
+    x, y = data.make_data()
+    for depth in (103, 104, 105, 106):
+        swept = sweeps.sweep([1.5], [depth], steps=1)
+        model = stacks.build_stack(depth, scale=1.5)
+        trained = training.train(model, x, y, steps=1)
+
+        first, reference = (log.losses["loss"][0] for log in (swept, trained))
+        assert np.isfinite(first) == np.isfinite(reference) == (depth < 105)
+
+
 def test_the_layers_table_is_complete_and_in_order():
     log = sweeps.sweep([0.5], [2, 3], steps=5, every=2)
 

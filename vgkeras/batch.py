@@ -206,7 +206,7 @@ class _Arrays(NamedTuple):
     starts: tf.Tensor  # (length, lanes, 1, 1), as `ends` and `rates`
     ends: tf.Tensor
     rates: tf.Tensor
-    weight: tf.Tensor  # of one squared error in the mean
+    shares: tf.Tensor  # of an output in a sample's mean, of a sample in the loss
 
 
 def _start(arrays: _Arrays, recipe: Recipe) -> list[tf.Tensor]:
@@ -288,7 +288,7 @@ def _lane_arrays(stacks: Sequence[Stack], block: _Block, dtype: str) -> _Arrays:
         starts=tf.constant(starts),
         ends=tf.constant(ends),
         rates=tf.cast(rates, dtype),
-        weight=tf.constant(1.0 / (samples * outputs), tf.float64),
+        shares=tf.constant([1.0 / outputs, 1.0 / samples], tf.float64),
     )
 
 
@@ -372,7 +372,9 @@ def _one_pass(
         tape.watch(outputs)
         residuals = tf.where(arrays.ends, outputs - arrays.y, 0)
         squares = tf.cast(tf.square(residuals), plan.wide)
-        losses = tf.reduce_sum(squares, [2, 3]) * tf.cast(arrays.weight, plan.wide)
+        # Samples are averaged last, as Keras does: sums overflow where its sums do.
+        share, of_sample = tf.unstack(tf.cast(arrays.shares, plan.wide))
+        losses = tf.reduce_sum(squares * share, [2, 3]) * of_sample
     errors = tape.gradient(losses, outputs)
     gradients = _output_gradients(plan, arrays, weights, inputs, errors)
     slopes = tape.gradient(outputs, weights, output_gradients=gradients)
