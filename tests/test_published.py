@@ -142,7 +142,7 @@ def trained_by_hand(kernels, x, y, rate, steps, momentum=0.0, gradients=rectifie
 def test_he_trains_thirty_layers_and_xavier_stalls():
     found = published.he_against_xavier(steps=250, seeds=2)
 
-    left, first = {}, {}
+    left, lost, first = {}, {}, {}
     for name in ("glorot_normal", "he_normal"):
         for seed in (0, 1):
             narrow, y = make_data("teacher", 4, 16, output_units=2, seed=seed)
@@ -154,12 +154,15 @@ def test_he_trains_thirty_layers_and_xavier_stalls():
             first[name, seed] = np.linalg.norm(rectified(wide, x, y)[1][0])
             losses = trained_by_hand(kernels, x, y, 0.001, 250, momentum=0.9)
             left[name, seed] = losses[-1] / np.mean(y**2)
+            lost[name, seed] = 1 - losses[-1] / losses[0]
     ratios = [first["glorot_normal", s] / first["he_normal", s] for s in (0, 1)]
-    lost = 1 - min(left["glorot_normal", s] for s in (0, 1))
+    numbers = found.numbers
     assert found.holds
-    assert max(left["he_normal", s] for s in (0, 1)) < 0.01
-    assert_allclose(found.numbers["xavier_lost"], lost, atol=3e-7)
-    assert_allclose(np.log(found.numbers["gradient"]), np.log(ratios).mean(), atol=1e-4)
+    here, there = numbers["he_left"], max(left["he_normal", s] for s in (0, 1))
+    assert_allclose(here, there, rtol=0.05)
+    there = max(lost["glorot_normal", s] for s in (0, 1))
+    assert_allclose(numbers["xavier_lost"], there, atol=1.5e-7)  # float32
+    assert_allclose(np.log(numbers["gradient"]), np.log(ratios).mean(), atol=1e-4)
 
 
 def mean_field(variance, depth):

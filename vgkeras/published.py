@@ -316,26 +316,27 @@ def he_against_xavier(
         seeds: Number of runs from each kind of kernels.
 
     Returns:
-        A `Finding`; `he_left` and `xavier_left` are the largest and the smallest
-        share of the loss of the zero map that is left, `gradient` is the ratio of
-        the gradients of the first layer, Xavier's to He's, its median.
+        A `Finding`; `he_left` is the largest share of the loss of the zero map that
+        is left, `xavier_lost` the largest share of a first loss that is lost,
+        `gradient` the median ratio of the first layer's gradients, Xavier's to He's.
 
     Reference:
         [He et al., 2015](https://arxiv.org/abs/1502.01852).
     """
     he = _Rectifiers("he_normal", depth, units, seeds)
     xavier = _Rectifiers("glorot_normal", depth, units, seeds)
-    he_left, xavier_left = he.left("momentum", steps), xavier.left("momentum", steps)
+    he_left, _ = he.left("momentum", steps)
+    _, xavier_left = xavier.left("momentum", steps)
+    adam_left, _ = xavier.left("adam", steps)
     numbers = {
         "depth": depth,
         "steps": steps,
         "runs": seeds,
         "he_trained": np.sum(he_left <= theory.LEARNED),
         "he_left": np.max(he_left),
-        "xavier_left": np.min(xavier_left),
         "xavier_lost": 1 - np.min(xavier_left),
         "gradient": 10 ** np.median(xavier.log10_gradient() - he.log10_gradient()),
-        "adam_left": np.median(xavier.left("adam", steps)),
+        "adam_left": np.median(adam_left),
     }
     holds = numbers["he_trained"] == seeds and numbers["xavier_lost"] < 0.01
     return _finding("he_against_xavier", numbers, holds)
@@ -352,8 +353,8 @@ class _Rectifiers(NamedTuple):
     def data(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return _narrow("teacher", 4, 2, self.units, seed)
 
-    def left(self, optimizer: str, steps: int) -> np.ndarray:
-        """Trains them; the share of the zero map's loss that is left, by seed."""
+    def left(self, optimizer: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
+        """Trains them; what is left of the zero map's and of their own first loss."""
         from vgkeras.batch import Stack, run_stacks
         from vgkeras.recipes import Recipe, rule_of
         from vgkeras.stacks import initial_kernels
@@ -371,7 +372,8 @@ class _Rectifiers(NamedTuple):
         recipe = Recipe("relu", rule=rule_of(optimizer))
         traces = run_stacks(stacks, steps=steps, logged_steps=[], recipe=recipe)
         zeros = [np.mean(stack.y**2) for stack in stacks]
-        return np.array([trace.losses[-1] for trace in traces]) / zeros
+        first, last = np.array([trace.losses[[0, -1]] for trace in traces]).T
+        return last / zeros, last / first
 
     def log10_gradient(self) -> np.ndarray:
         """Norms of the first kernel's gradient at the start, base-10 logarithms."""
