@@ -32,6 +32,7 @@ SECTIONS = (
 )
 ASSETS = Path(__file__).parent / "assets"
 RECORDED = ASSETS / "lesson.parquet"
+REMEDIES = ASSETS / "remedies.parquet"
 PUBLISHED = ASSETS / "published.json"
 DEFAULTS: dict[str, Any] = {
     "scales": [0.5, 0.9, 1.5],
@@ -219,8 +220,8 @@ def trainer() -> Trainer:
 
 
 @st.cache_resource(show_spinner=False)
-def recorded() -> vg.GradientLog:
-    return vg.load(RECORDED)
+def recorded(path: Path) -> vg.GradientLog:
+    return vg.load(path)
 
 
 @st.cache_resource(show_spinner=False)
@@ -232,7 +233,7 @@ def warm_up() -> None:
 def measured(settings: dict[str, Any], slot: Any) -> vg.GradientLog:
     """The recorded lesson if that is what is asked for, else a live run."""
     if is_default(settings) and RECORDED.exists():
-        log = recorded()
+        log = recorded(RECORDED)
         told = log.metadata
         slot.markdown(
             f":material/history: **Recorded** on {told['recorded']} from real Keras "
@@ -253,7 +254,13 @@ def measured(settings: dict[str, Any], slot: Any) -> vg.GradientLog:
 
 
 def figure(
-    name: str, chart: Any, *, read: str, misread: str, plain: bool = False
+    name: str,
+    chart: Any,
+    *,
+    read: str,
+    misread: str,
+    plain: bool = False,
+    height: int = vg.charts.HEIGHT,
 ) -> None:
     """A chart, what it shows in numbers, how to read it, how people misread it.
 
@@ -262,7 +269,7 @@ def figure(
     with st.container(key=name):
         picture, words = st.columns([3, 2], gap="medium", vertical_alignment="center")
         # The room is kept before the chart is there: nothing below it jumps.
-        with picture.container(height=vg.charts.HEIGHT + 10, border=False):
+        with picture.container(height=height + 10, border=False):
             st.altair_chart(chart)  # its description is its text alternative
         told = vg.charts.description(chart)
         words.text(told) if plain else words.markdown(told)
@@ -642,7 +649,7 @@ FIRST_REMEDIES = [
     "Glorot normal",
     "Orthogonal",
     "He normal + ReLU",
-    "Residual, ReZero",
+    "Residual, ReZero, rate 0.02",
     "Layer normalization",
     "Clipping by norm 1",
     "Adam",
@@ -662,14 +669,11 @@ def remedies() -> None:
     if not settings["names"]:
         slot.info("Choose at least one remedy.")
         st.stop()
-    log = trainer().log(settings, slot, vg.remedies.compare)
-    slot.markdown(
-        f":material/bolt: **Run live** on this server: {len(log.runs):,} runs of "
-        f"{settings['steps']} steps, five seeds of each, by `vgkeras.remedies.compare`."
-    )
+    log = compared(settings, slot)
     figure(
         "outcome_by_remedy_and_depth",
         vg.remedies.outcome_by_remedy_and_depth(log),
+        height=vg.remedies.HEIGHT,
         read="A row is a remedy, a column is a depth. Colour and shape say what most "
         "of the five seeds did, the number beside it how many of them.",
         misread="A stack that stalls need not have vanished: one of ReLU units cannot "
@@ -678,6 +682,7 @@ def remedies() -> None:
     figure(
         "remedy_gradient_by_depth",
         vg.remedies.gradient_by_depth(log),
+        height=vg.remedies.HEIGHT,
         read="A flat line keeps the gradient at any depth, a slope loses or gains a "
         "factor with every layer. Bars span half of the seeds.",
         misread="A good gradient at the start is not yet a stack that trains, and a "
@@ -688,6 +693,7 @@ def remedies() -> None:
     figure(
         "activation_by_layer",
         vg.remedies.activation_by_layer(log, depth),
+        height=vg.remedies.HEIGHT,
         read="What a layer puts out, before training. Dashed: exact theory for the "
         "typical stack, where there is one.",
         misread="The mean of many stacks is not the typical stack: Gaussian weights of "
@@ -698,6 +704,24 @@ def remedies() -> None:
     with st.container(key="verdicts"):
         for group, said in vg.remedies.WORDS.items():
             st.markdown(f"**{group.capitalize()}.** {said}")
+
+
+def compared(settings: dict[str, Any], slot: Any) -> vg.GradientLog:
+    """The recorded comparison if it holds what is asked for, else a live one."""
+    log = recorded(REMEDIES)
+    told = log.metadata
+    if all(settings[name] == value for name, value in told["arguments"].items()):
+        slot.markdown(
+            f":material/history: **Recorded** on {told['recorded']} by "
+            f"`{told['command']}`, five seeds of each. Move a slider to run it live."
+        )
+        return log.select(remedy=list(settings["names"]))
+    log = trainer().log(settings, slot, vg.remedies.compare)
+    slot.markdown(
+        f":material/bolt: **Run live** on this server: {len(log.runs):,} runs of "
+        f"{settings['steps']} steps, five seeds of each, by `vgkeras.remedies.compare`."
+    )
+    return log
 
 
 def remedy_settings() -> dict[str, Any]:
@@ -716,7 +740,7 @@ def remedy_settings() -> dict[str, Any]:
         "scale": ("Scale c of the identity", OPTIONS["scales"], 0.5),
         "units": ("Units in a layer", [2, 4, 8, 16], 16),
         "learning_rate": ("Learning rate", OPTIONS["learning_rate"], 0.1),
-        "steps": ("Training steps", [50, 100, 200], 200),
+        "steps": ("Training steps", [50, 100, 200, 500], 500),
     }
     found = {}
     for column, (name, (label, values, first)) in zip(
@@ -731,7 +755,7 @@ def remedy_settings() -> dict[str, Any]:
             bind="query-params",
         )
     ordered = tuple(name for name in vg.remedies.NAMES if name in names)
-    return {"names": ordered, **found, "depths": tuple(REMEDY_DEPTHS)}
+    return {"names": ordered, **found, "depths": REMEDY_DEPTHS}
 
 
 # --- Number formats ----------------------------------------------------------------

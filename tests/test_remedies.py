@@ -478,7 +478,9 @@ def test_charts_say_what_they_show_with_numbers(measured):
     assert outcome.to_dict()["title"]["text"] == [
         f"1 of {len(NAMES)} remedies trains at depth 152"
     ]
-    assert "trains (2/2) at depth 152" in charts.description(outcome)
+    assert charts.description(outcome).endswith(
+        "Most seeds train at depths 2, 10, 50, 152: Residual, ReZero, rate 0.02."
+    )
     assert "Scaled identity: 0.188 at depth 2, exactly 0 at depth 152" in (
         charts.description(gradient)
     )
