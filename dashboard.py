@@ -655,6 +655,7 @@ FIRST_REMEDIES = [
     "Adam",
 ]
 REMEDY_DEPTHS = [2, 10, 50, 152]
+COMPARISONS = ["one change at a time", "initial weights, by activation"]
 
 
 def remedies() -> None:
@@ -673,7 +674,6 @@ def remedies() -> None:
     figure(
         "outcome_by_remedy_and_depth",
         vg.remedies.outcome_by_remedy_and_depth(log),
-        height=vg.remedies.HEIGHT,
         read="A row is a remedy, a column is a depth. Colour and shape say what most "
         "of the five seeds did, the number beside it how many of them.",
         misread="A stack that stalls need not have vanished: one of ReLU units cannot "
@@ -710,7 +710,10 @@ def compared(settings: dict[str, Any], slot: Any) -> vg.GradientLog:
     """The recorded comparison if it holds what is asked for, else a live one."""
     log = recorded(REMEDIES)
     told = log.metadata
-    if all(settings[name] == value for name, value in told["arguments"].items()):
+    listed = all(isinstance(name, str) for name in settings["names"])
+    if listed and all(
+        settings[name] == value for name, value in told["arguments"].items()
+    ):
         slot.markdown(
             f":material/history: **Recorded** on {told['recorded']} by "
             f"`{told['command']}`, five seeds of each. Move a slider to run it live."
@@ -726,15 +729,7 @@ def compared(settings: dict[str, Any], slot: Any) -> vg.GradientLog:
 
 def remedy_settings() -> dict[str, Any]:
     """The arguments of `vgkeras.remedies.compare`."""
-    names = st.multiselect(
-        "Remedies",
-        vg.remedies.NAMES,
-        FIRST_REMEDIES,
-        key="remedies",
-        max_selections=10,
-        select_all=False,
-        bind="query-params",
-    )
+    names = chosen_remedies()
     columns = st.columns(4)
     options: dict[str, tuple[str, list, Any]] = {
         "scale": ("Scale c of the identity", OPTIONS["scales"], 0.5),
@@ -754,8 +749,26 @@ def remedy_settings() -> dict[str, Any]:
             format_func="{:g}".format,
             bind="query-params",
         )
-    ordered = tuple(name for name in vg.remedies.NAMES if name in names)
-    return {"names": ordered, **found, "depths": REMEDY_DEPTHS}
+    return {"names": names, **found, "depths": REMEDY_DEPTHS}
+
+
+def chosen_remedies() -> tuple:
+    """Names of remedies, or all initial weights with one activation."""
+    how = choice("Compare", COMPARISONS, "remedy_compare", str)
+    if how == COMPARISONS[1]:
+        shown = list(vg.remedies.ACTIVATIONS)
+        activation = choice("Activation", shown, "remedy_activation", str)
+        return vg.remedies.initial_weights(activation)
+    names = st.multiselect(
+        "Remedies",
+        vg.remedies.NAMES,
+        FIRST_REMEDIES,
+        key="remedies",
+        max_selections=10,
+        select_all=False,
+        bind="query-params",
+    )
+    return tuple(name for name in vg.remedies.NAMES if name in names)
 
 
 # --- Number formats ----------------------------------------------------------------

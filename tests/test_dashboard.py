@@ -335,6 +335,20 @@ def test_remedies_are_compared_and_told():
     assert vg.remedies.WORDS["clipping"] in told
 
 
+def test_initial_weights_are_compared_with_an_activation():
+    page = open_page(
+        section="Remedies",
+        remedy_compare="initial weights, by activation",
+        remedy_activation="tanh",
+        remedy_units="4",
+        remedy_steps="50",
+    )
+
+    assert not page.exception
+    assert "180 runs of 50 steps" in words(page)  # 9 starts, 4 depths, 5 seeds
+    assert "Orthogonal, tanh" in words(page)
+
+
 def test_the_recorded_remedies_are_those_of_a_fresh_comparison():
     page = open_page(section="Remedies")
 

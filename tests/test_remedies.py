@@ -498,3 +498,29 @@ def test_outcomes_have_a_shape_and_a_colour_of_their_own(measured):
     assert len(set(marks["shape"]["scale"]["range"])) == 3
     assert len(set(marks["color"]["scale"]["range"])) == 3
     assert marks["y"]["sort"] == list(NAMES)
+
+
+def test_every_start_can_be_compared_with_every_activation():
+    assert set(remedies.ACTIVATIONS) == set(stacks.ACTIVATIONS)
+    with pytest.raises(ValueError, match="`activation` must be one of 'linear'"):
+        remedies.initial_weights("swish")
+    for activation in remedies.ACTIVATIONS:
+        starts = remedies.initial_weights(activation)
+        assert len(starts) == 9
+        assert all(r.options["activation"] == activation for r in starts)
+    starts = remedies.initial_weights("relu")
+    chosen = [r for r in starts if r.name in ("He normal, relu", "LSUV, relu")]
+
+    log = remedies.compare(chosen, depths=[2], units=4, steps=3, seeds=[0])
+
+    swept = sweeps.sweep(
+        [],
+        [2],
+        units=4,
+        steps=3,
+        learning_rate=0.1,
+        samples=16,
+        initializers=["he_normal", "lsuv"],
+        activation="relu",
+    )
+    assert_allclose(log.losses["loss"], swept.losses["loss"], rtol=1e-6)

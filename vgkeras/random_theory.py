@@ -138,7 +138,7 @@ def mean_field(
     Reference:
         [Schoenholz et al., 2017](https://arxiv.org/abs/1611.01232), eqs. 3 and 6.
     """
-    _checks.check_option("activation", activation, tuple(_ACTIVATIONS))
+    _checks.check_option("activation", activation, ACTIVATIONS)
     depth = _checks.check_positive_int("depth", depth)
     gain = _checks.check_positive("variance_gain", variance_gain)
     q = np.full(depth + 1, _checks.check_positive("q0", q0))
@@ -225,3 +225,4 @@ _ACTIVATIONS: dict[str, Callable[[float], tuple[float, float]]] = {
     "selu": _integrated(_selu, _selu_slope),
     "gelu": _integrated(lambda z: z * _normal_cdf(z), _gelu_slope),
 }
+ACTIVATIONS = tuple(_ACTIVATIONS)

@@ -26,13 +26,15 @@ from vgkeras._checks import (
     check_every,
     check_finite,
     check_non_empty,
+    check_option,
     check_positive_int,
     check_seeds,
     check_unique,
 )
 from vgkeras.logs import GradientLog, concat, versions
+from vgkeras.random_theory import ACTIVATIONS
 
-HEIGHT = 640  # pixels of a chart with its title, axes and legend of many remedies
+HEIGHT = 700  # pixels of a chart with its title, axes and legend of many remedies
 
 
 class Remedy(NamedTuple):
@@ -117,6 +119,34 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy("Learning rate 1/depth", "learning rate", {"learning_rate": inverse_depth}),
 )
 NAMES = tuple(remedy.name for remedy in REMEDIES)
+
+
+def initial_weights(activation: str = "linear") -> tuple[Remedy, ...]:
+    """Returns every way to begin, each with the same activation of hidden layers.
+
+    Args:
+        activation: One of `ACTIVATIONS`.
+
+    Returns:
+        The scaled identity, then each of `REMEDIES` that sets initial weights.
+
+    Raises:
+        ValueError: If there is no such activation.
+
+    Example:
+        >>> [remedy.name for remedy in initial_weights("relu")][:2]
+        ['Scaled identity, relu', 'LeCun normal, relu']
+    """
+    check_option("activation", activation, ACTIVATIONS)
+    starts = [r for r in REMEDIES if r.group in ("baseline", "initial weights")]
+    return tuple(
+        Remedy(
+            f"{remedy.name}, {activation}",
+            remedy.group,
+            {**remedy.options, "activation": activation},
+        )
+        for remedy in starts
+    )
 
 
 def compare(
@@ -537,7 +567,10 @@ def _appearance(rows: pd.DataFrame) -> tuple[alt.Color, alt.Shape]:
     colors = [_COLORS[i % 6] for i in range(len(names))] + [_GREY] * len(flags)
     shapes = [_SHAPES[(i + i // 6) % 6] for i in range(len(names))]
     shapes += [_flag_shape(flag) for flag in flags]
-    legend = alt.Legend(orient="bottom", columns=2, title="remedy", symbolOpacity=1)
+    columns = 1 if max(map(len, names)) > 14 else 2  # or a phone cuts them off
+    legend = alt.Legend(
+        orient="bottom", columns=columns, title="remedy", symbolOpacity=1
+    )
     legend.labelLimit = 240
     domain = names + flags
     color = alt.Scale(domain=domain, range=colors)
@@ -781,7 +814,8 @@ def _gradient_title(rows: pd.DataFrame) -> str:
         kept += bool(np.isfinite(ends).all() and abs(ends[-1] - ends[0]) < 1)
     count = rows["remedy"].nunique()
     noun = "remedy" if count == 1 else "remedies"
-    return f"{kept} of {count} {noun} keep the gradient within a factor of 10"
+    verb = "keeps" if kept == 1 else "keep"
+    return f"{kept} of {count} {noun} {verb} the gradient within a factor of 10"
 
 
 def _ends_title(rows: pd.DataFrame) -> str:
