@@ -34,7 +34,7 @@ from vgkeras._checks import (
 from vgkeras.logs import GradientLog, concat, versions
 from vgkeras.random_theory import ACTIVATIONS
 
-HEIGHT = 700  # pixels of a chart with its title, axes and legend of many remedies
+HEIGHT = 780  # pixels of a chart with its title, axes and legend of many remedies
 
 
 class Remedy(NamedTuple):
