@@ -501,15 +501,16 @@ AXES = {"scale": "scale", "learning rate": "learning_rate"}
 MAP_READ = {
     "scale": "Between the lines stacks train. They close in on $c = 1$ as depth grows: "
     "a deeper stack forgives less.",
-    "learning_rate": "Between the lines stacks train. A deeper stack needs a larger "
-    "learning rate to be in time, and bears only a smaller one.",
+    "learning_rate": "Between “too slow” and “never settles” stacks train. A deeper "
+    "stack needs a larger learning rate to be in time, and bears only a smaller one.",
 }
 MAP_MISREAD = {
     "scale": "The edge on the left is one of patience: it moves with the number of "
     "steps. The one on the right is not. And the Hessian limit, the textbook's edge, "
     "is not where stacks diverge: many survive one or two far too large steps.",
     "learning_rate": "A larger learning rate does not buy depth: the two edges come "
-    "together until nothing is left between them.",
+    "together until nothing is left between them. A stack that never settles need not "
+    "diverge: its loss goes up and down for ever.",
 }
 
 

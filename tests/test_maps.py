@@ -90,6 +90,22 @@ def test_the_hessian_boundary_is_where_its_largest_eigenvalue_allows_no_more():
     assert pytest.approx(2 / largest, rel=1e-6) == RATE
 
 
+def test_above_the_edge_of_settling_a_solved_stack_comes_apart():
+    log = predict([1.0], [20], learning_rate=0.01, steps=10)
+    edges = maps.boundaries(log, "learning_rate").set_index("boundary")["value"]
+
+    def strays(rate):
+        """Whether `s -> s - rate s^19 (s^20 - 1)` leaves 1, by a scalar loop."""
+        s = 1 + 1e-6
+        for _ in range(2000):
+            s -= rate * s**19 * (s**20 - 1)
+        return abs(s - 1) > 1e-4
+
+    edge = edges["never settles"]  # `units=2`: the rate is the learning rate
+    assert not strays(0.98 * edge)
+    assert strays(1.02 * edge)
+
+
 def test_targets_without_a_simple_edge_have_no_boundaries():
     log = predict([0.9], [2], target="rotation", steps=10)
 

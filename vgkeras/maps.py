@@ -31,7 +31,8 @@ _COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00"}
 _SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
 _LEGEND = alt.Legend(orient="bottom", columns=1, symbolOpacity=1)
 _SLOW, _WILD, _HESSIAN = "too slow", "runs away", "Hessian limit"
-_DASHES = {_SLOW: [6, 3], _WILD: [2, 2], _HESSIAN: [8, 3, 2, 3]}
+_RESTLESS = "never settles"
+_DASHES = {_SLOW: [6, 3], _RESTLESS: [1, 3], _WILD: [2, 2], _HESSIAN: [8, 3, 2, 3]}
 
 
 class Agreement(NamedTuple):
@@ -100,7 +101,9 @@ def boundaries(log: GradientLog, by: str = "scale") -> pd.DataFrame:
         A frame `boundary, depth, value`: for each depth of the log, below which
         value a run is `"too slow"` (the time to learn exceeds the steps), above
         which it `"runs away"`, and where the textbook `"Hessian limit"`
-        `2 / lambda_max` would put that edge. Empty for other targets.
+        `2 / lambda_max` at the start would put that edge. Above the learning rate
+        `"never settles"` the solution itself is unstable: a run that gets there
+        oscillates. Empty for other targets.
 
     Raises:
         ValueError: If `by` is unknown or the log mixes values of the other setting.
@@ -301,6 +304,7 @@ def _by_learning_rate(
 
     return {
         _SLOW: _slowest(scale, depth, steps, m) / k,
+        _RESTLESS: theory.stable_learning_rate(depth, units=output_units, target=m),
         _WILD: limit(theory.divergence_learning_rate),
         _HESSIAN: limit(theory.critical_learning_rate),
     }
