@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vgkeras._checks import check_positive_int
 from vgkeras.logs import GradientLog
 
 _NOTEBOOK = """\
@@ -161,11 +160,13 @@ test.__test__ = False  # type: ignore[attr-defined]  # pytest takes it for one o
 
 
 def _told(log: GradientLog, run: int) -> dict[str, Any]:
+    if log.runs.empty:
+        raise ValueError("`log` must hold at least one run. Received: 0 runs.")
     rows = log.runs[log.runs["run"] == run]
     if rows.empty:
-        runs = check_positive_int("log", len(log.runs))
         raise ValueError(
-            f"`run` must be one of the {runs:,} runs of the log. Received: run={run!r}."
+            f"`run` must be one of the {len(log.runs):,} runs of the log. "
+            f"Received: run={run!r}."
         )
     row = rows.iloc[0].to_dict()
     plain = row["optimizer"] == "sgd" and row["output_units"] == row["units"]
