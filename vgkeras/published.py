@@ -353,6 +353,16 @@ class _Rectifiers(NamedTuple):
     def data(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         return _narrow("teacher", 4, 2, self.units, seed)
 
+    def start(self, seed: int) -> dict[str, Any]:
+        """The arguments of `initial_kernels`, which `build_stack` takes too."""
+        return {
+            "depth": self.depth,
+            "units": self.units,
+            "kernel_initializer": self.initializer,
+            "output_units": 2,
+            "seed": seed,
+        }
+
     def left(self, optimizer: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Trains them; what is left of the zero map's and of their own first loss."""
         from vgkeras.batch import Stack, run_stacks
@@ -361,13 +371,7 @@ class _Rectifiers(NamedTuple):
 
         stacks = []
         for seed in range(self.seeds):
-            kernels = initial_kernels(
-                self.depth,
-                self.units,
-                kernel_initializer=self.initializer,
-                output_units=2,
-                seed=seed,
-            )
+            kernels = initial_kernels(**self.start(seed))
             stacks.append(Stack(kernels, *self.data(seed), learning_rate=0.001))
         recipe = Recipe("relu", rule=rule_of(optimizer))
         traces = run_stacks(stacks, steps=steps, logged_steps=[], recipe=recipe)
@@ -382,14 +386,7 @@ class _Rectifiers(NamedTuple):
 
         found = []
         for seed in range(self.seeds):
-            model = build_stack(
-                self.depth,
-                self.units,
-                kernel_initializer=self.initializer,
-                activation="relu",
-                output_units=2,
-                seed=seed,
-            )
+            model = build_stack(**self.start(seed), activation="relu")
             data = (table.astype("float32") for table in self.data(seed))
             found.append(gradient_norms(model, *data)["log10_norm"][0])
         return np.array(found)
