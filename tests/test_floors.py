@@ -24,6 +24,7 @@ FLOORS = {
     "predictions": 2,
     "health": 2,
     "_evidence": 2,
+    "_looks": 2,
     "exports": 2,
     "_profiles": 2,
     "charts": 3,

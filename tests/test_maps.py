@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from vgkeras import maps, predict, theory
+from vgkeras._looks import VERDICT_COLORS, VERDICT_SHAPES
 
 RATE, STEPS = 0.01, 200  # units = 2: the rate is the learning rate
 
@@ -149,4 +150,4 @@ def test_mixed_settings_and_empty_logs_are_refused_with_the_way_out(small):
 
 
 def test_every_word_of_theory_has_a_colour_and_a_shape():
-    assert set(maps._COLORS) == set(maps._SHAPES) == set(theory.VERDICTS)
+    assert set(VERDICT_COLORS) == set(VERDICT_SHAPES) == set(theory.VERDICTS)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from vgkeras import logs
+from vgkeras import _looks, logs
 from vgkeras._checks import check_option
 from vgkeras.floats import Limits
 
@@ -34,17 +33,12 @@ KIND_LABELS = {
     "activation": "activation a",
     "activation_gradient": "activation gradient ∂L/∂a",
 }
-# Okabe & Ito's colour-blind-safe colours that show on white and on black.
-_COLORS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right")
-_GREY = "#7A8088"
-_ZERO, _NONFINITE = "exactly 0", "Inf or NaN"
 _NONE, _NEGATIVE = "no gradient", "negative"
 _FLAG_SHAPES = {
-    _ZERO: "triangle-down",
+    _looks.ZERO: "triangle-down",
     _NONE: "M-1,-0.25H1V0.25H-1Z",
     _NEGATIVE: "M-1,-0.8H1L0,0.2ZM-1,0.5H1V0.9H-1Z",
-    _NONFINITE: "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4"
+    _looks.NONFINITE: "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4"
     "L-0.6,1L-1,0.6L-0.4,0Z",
     "above": "M0,-1L0.9,0.1H0.3V1H-0.3V0.1H-0.9Z",
     "below": "M0,1L0.9,-0.1H0.3V-1H-0.3V-0.1H-0.9Z",
@@ -123,13 +117,13 @@ def final_loss_by_depth(log: logs.GradientLog) -> Chart:
     chart = _points_over_lines(
         rows, x, y="loss after the last step", view=_LOSS_VIEW, reference=reference
     )
-    told = _told(
+    told = _looks.titled(
         chart,
         f"Deepest stack that trains: {_deepest_trained(log.runs)}",
         _legend_line(rows, f"After {_listed(rows['step'].unique())} steps."),
         _final_loss_sentence(rows),
     )
-    return _alone(told)
+    return _looks.sized(told, HEIGHT)
 
 
 def gradient_by_depth(log: logs.GradientLog, step: int | None = None) -> Chart:
@@ -161,7 +155,7 @@ def gradient_by_depth(log: logs.GradientLog, step: int | None = None) -> Chart:
     x = alt.X("depth:Q").title("depth (number of layers)").axis(_COUNTS)
     x = x.scale(nice=False, padding=14)
     chart = _points_over_lines(first, x, y="norm of ∂L/∂W", view=_NORM_VIEW)
-    told = _told(
+    told = _looks.titled(
         chart,
         _gradient_title(first, step),
         _legend_line(
@@ -169,7 +163,7 @@ def gradient_by_depth(log: logs.GradientLog, step: int | None = None) -> Chart:
         ),
         _gradient_sentence(first, rows, step),
     )
-    return _alone(told)
+    return _looks.sized(told, HEIGHT)
 
 
 def kinds_by_layer(log: logs.GradientLog, step: int | None = None) -> Chart:
@@ -225,13 +219,13 @@ def gradient_by_step(log: logs.GradientLog) -> Chart:
     drawn = _lines_of_layers(drawn)
     x = alt.X("step:Q").title("training step").axis(_COUNTS)
     x = x.scale(nice=False, padding=8)
-    told = _told(
+    told = _looks.titled(
         _points_over_lines(drawn, x, y="norm of ∂L/∂W", view=_NORM_VIEW, key="layer"),
         f"{_run_label(run)}: weight gradient by step",
         _legend_line(drawn, f"{thinned} {chosen}".strip()),
         _steps_sentence(drawn, run),
     )
-    return _alone(told)
+    return _looks.sized(told, HEIGHT)
 
 
 def gradient_by_layer_and_step(
@@ -267,13 +261,13 @@ def gradient_by_layer_and_step(
     rows, chosen = _largest(rows)
     cells, thinned = _cells(rows)
     what = KIND_LABELS[kind] + (f" ({variable})" if variable else "")
-    told = _told(
+    told = _looks.titled(
         _heat_map(_flagged(cells, _NORM_VIEW)),
         f"{_run_label(run)}: {what} by layer and step",
         f"{thinned} {chosen}".strip(),
         _heat_sentence(rows, what, run),
     )
-    return _alone(told)
+    return _looks.sized(told, HEIGHT)
 
 
 def failure_by_depth_and_format(found: Sequence[Limits], depth: int) -> alt.LayerChart:
@@ -317,7 +311,7 @@ def failure_by_depth_and_format(found: Sequence[Limits], depth: int) -> alt.Laye
         y,
         offset,
         alt.Color("mode:N", legend=legend).scale(
-            domain=modes, range=list(_COLORS[: len(modes)])
+            domain=modes, range=list(_looks.COLORS[: len(modes)])
         ),
         alt.Shape("mode:N", legend=legend).scale(
             domain=modes, range=list(_MODE_SHAPES.values())
@@ -325,10 +319,10 @@ def failure_by_depth_and_format(found: Sequence[Limits], depth: int) -> alt.Laye
         tooltip=["format", "quantity", "mode", "depth"],
     )
     level = alt.Chart(pd.DataFrame({"depth": [depth]}))
-    line = level.mark_rule(color=_GREY, strokeWidth=2).encode(x)
+    line = level.mark_rule(color=_looks.GREY, strokeWidth=2).encode(x)
     said = [_format_sentence(rows[rows["format"] == dtype], dtype) for dtype in order]
-    return _told(
-        _alone(alt.LayerChart(layer=[line, marks])),
+    return _looks.titled(
+        _looks.sized(alt.LayerChart(layer=[line, marks]), HEIGHT),
         f"Scale {found[0].scale:g}: {_failed_told(rows, depth)}",
         f"The line: depth {depth}.",
         " ".join(said),
@@ -384,7 +378,7 @@ def _loss_panel(log: logs.GradientLog, rows: pd.DataFrame) -> alt.LayerChart:
     depth = int(log.runs["depth"].iloc[0])
     every = int(drawn["stride"].max())
     thinned = f"Every {_ordinal(every)} step drawn." if every > 1 else ""
-    return _told(
+    return _looks.titled(
         chart,
         f"Depth {depth}: {_by_verdict(log.runs)}",
         _legend_line(rows, thinned),
@@ -421,7 +415,7 @@ def _kinds_panel(run: Any, rows: pd.DataFrame, step: int) -> alt.LayerChart:
     x = x.scale(nice=False, padding=8)
     chart = _points_over_lines(rows[kept], x, y="norm", view=_NORM_VIEW, key="kind")
     thinned = f"Points: every {_ordinal(stride)} layer." if stride > 1 else ""
-    return _told(
+    return _looks.titled(
         chart,
         _kinds_title(run, rows),
         _legend_line(rows, f"Step {step}. {thinned}".strip()),
@@ -432,18 +426,11 @@ def _kinds_panel(run: Any, rows: pd.DataFrame, step: int) -> alt.LayerChart:
 def _panels(charts: list[alt.LayerChart]) -> Chart:
     """One chart as it is; several side by side, told in one breath."""
     if len(charts) == 1:
-        return _alone(charts[0])
+        return _looks.sized(charts[0], HEIGHT)
     told = " ".join(description(chart) for chart in charts)
     sized = [chart.properties(width=260, height=180) for chart in charts]
     chart = alt.concat(*sized, columns=3).properties(description=told)
     return chart.resolve_scale(color="independent", shape="independent")
-
-
-def _alone(chart: alt.LayerChart) -> alt.LayerChart:
-    """Fixes the outer size, so that a page can keep the room before it is drawn."""
-    chart.width, chart.height = 560, HEIGHT
-    chart.autosize = alt.AutoSizeParams(type="fit", contains="padding")
-    return chart
 
 
 # --- Rows to draw ------------------------------------------------------------------
@@ -678,8 +665,8 @@ def _flagged(rows: pd.DataFrame, view: tuple[float, float]) -> pd.DataFrame:
     losses = rows.get("loss")
     reasons = {
         _NEGATIVE: value.isna() if losses is None else losses < 0,
-        _NONFINITE: value.isna() | (value == np.inf),
-        _ZERO: value == -np.inf,
+        _looks.NONFINITE: value.isna() | (value == np.inf),
+        _looks.ZERO: value == -np.inf,
         f"above {_power(high)}": value > high,
         f"below {_power(low)}": value < low,
     }
@@ -690,7 +677,7 @@ def _flagged(rows: pd.DataFrame, view: tuple[float, float]) -> pd.DataFrame:
         if why == _NEGATIVE
         else _NONE
         if why == _NONE
-        else _number(row.log10)
+        else _looks.number(row.log10)
         for row, why in zip(rows.itertuples(), flag, strict=True)
     ]
     return rows.assign(flag=flag, value=told)
@@ -709,7 +696,7 @@ class _Decades:
         inside += [reference] if reference is not None else []
         self.low = math.floor(min(inside, default=-1.0) + 1e-9)
         self.high = max(math.ceil(max(inside, default=0.0) - 1e-9), self.low + 1)
-        at_top = rows["flag"].str.startswith(("above", _NONFINITE))
+        at_top = rows["flag"].str.startswith(("above", _looks.NONFINITE))
         at_bottom = (rows["flag"] != "") & ~at_top
         self.above = sorted(set(rows.loc[at_top, "series"]))
         self.below = sorted(set(rows.loc[at_bottom, "series"]))
@@ -724,7 +711,7 @@ class _Decades:
         """Where a row is drawn: its value, or its series' lane in a band."""
         if not row.flag:
             return row.log10
-        if row.flag.startswith(("above", _NONFINITE)):
+        if row.flag.startswith(("above", _looks.NONFINITE)):
             return self.high + (self.above.index(row.series) + 1) * self.lane
         return self.low - (self.below.index(row.series) + 1) * self.lane
 
@@ -826,45 +813,35 @@ def _flag_shape(flag: str) -> str:
 def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
     """Colour and shape per series; the flags that occur join the same legend."""
     if key == "kind":
-        names, places = _kinds_in_order(rows["series"])
+        places = _places_of_kinds(rows["series"])
     else:
-        names = _in_order(rows["series"])
-        places = list(range(len(names)))
+        places = {name: i for i, name in enumerate(_in_order(rows["series"]))}
     flags = _in_order(rows.loc[rows["flag"] != "", "flag"])
-    colors = [_COLORS[i % 6] for i in places] + [_GREY] * len(flags)
-    shapes = [_SHAPES[(i + i // 6) % 6] for i in places]
-    shapes += [_flag_shape(flag) for flag in flags]
     # Side by side, long names would be cut off on a phone.
-    columns = 1 if max(map(len, names), default=0) > 14 else 3
+    columns = 1 if max(map(len, places), default=0) > 14 else 3
     title = "scale c" if key == "scale" else key
     legend = alt.Legend(orient="bottom", columns=columns, title=title, symbolOpacity=1)
     legend.labelLimit = 320
-    domain = names + flags
-    color = alt.Scale(domain=domain, range=colors)
-    shape = alt.Scale(domain=domain, range=shapes)
-    return {
-        "color": alt.Color("series:N", scale=color, legend=legend),
-        "shape": alt.Shape("series:N", scale=shape, legend=legend),
-    }
+    shapes = {flag: _flag_shape(flag) for flag in flags}
+    color, shape = _looks.by_series("series:N", places, shapes, legend)
+    return {"color": color, "shape": shape}
 
 
-def _kinds_in_order(series: pd.Series) -> tuple[list[str], list[int]]:
-    """The kinds that occur, and the places of their colours and shapes.
+def _places_of_kinds(series: pd.Series) -> dict[str, int]:
+    """The kinds that occur, in order, and the places of their colours and shapes.
 
     A kind never has the colour of a scale; the further variables of weight gradients
     have colours that no kind has.
     """
-    names: list[str] = []
-    places: list[int] = []
-    further = 2 * len(_COLORS)
+    places: dict[str, int] = {}
+    further = 2 * len(_looks.COLORS)
     for place, label in enumerate(KIND_LABELS.values(), 3):
         for name in dict.fromkeys(series):
             if name == label or name.startswith(f"{label}, "):
-                first = not any(taken.startswith(label) for taken in names)
-                names.append(name)
-                places.append(place if first else further)
+                first = not any(taken.startswith(label) for taken in places)
+                places[name] = place if first else further
                 further += not first
-    return names, places
+    return places
 
 
 def _rules(
@@ -873,11 +850,11 @@ def _rules(
     """Thin lines: where a band begins, and a level to compare with."""
     edges, y = decades.edges(), alt.Y("y:Q")
     if len(edges):
-        yield alt.Chart(edges).mark_rule(color=_GREY, opacity=0.6).encode(y=y)
+        yield alt.Chart(edges).mark_rule(color=_looks.GREY, opacity=0.6).encode(y=y)
     if reference is not None:
         level = alt.Chart(pd.DataFrame({"y": [reference[0]], "label": [reference[1]]}))
-        yield level.mark_rule(color=_GREY, strokeWidth=1.5).encode(y=y)
-        yield level.mark_text(color=_GREY, align="left", dx=4, dy=-6).encode(
+        yield level.mark_rule(color=_looks.GREY, strokeWidth=1.5).encode(y=y)
+        yield level.mark_text(color=_looks.GREY, align="left", dx=4, dy=-6).encode(
             x=alt.XValue(0), y=y, text=alt.Text("label:N")
         )
 
@@ -929,7 +906,7 @@ def _colored(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
     ]
     names = {tick: _power(tick) for tick in ticks}
     if len(ticks) < 2:
-        names = {low: _number(low), high: _number(high)}
+        names = {low: _looks.number(low), high: _looks.number(high)}
     legend = alt.Legend(
         orient="bottom",
         title="norm (log scale)",
@@ -944,7 +921,7 @@ def _colored(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
 
 def _colored_apart(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
     """Colours that viridis does not contain."""
-    known = {_ZERO: "#9E9E9E", _NONFINITE: "#D55E00", _NONE: "#56B4E9"}
+    known = {_looks.ZERO: "#9E9E9E", _looks.NONFINITE: "#D55E00", _NONE: "#56B4E9"}
     flags = _in_order(cells["flag"])
     scale = alt.Scale(domain=flags, range=[known.get(f, "#CC79A7") for f in flags])
     legend = alt.Legend(orient="bottom", title="not on the scale")
@@ -957,22 +934,6 @@ def _labels(names: dict[Any, str]) -> str:
     # As JSON: a name out of somebody's file must stay a text in the expression.
     listed = {f"{tick:g}": name for tick, name in names.items()}
     return f"{json.dumps(listed, ensure_ascii=False)}[datum.value]"
-
-
-def _told(
-    chart: alt.LayerChart, title: str, subtitle: str, said: str
-) -> alt.LayerChart:
-    """Adds the title, wrapped for a phone, and the sentence that says what is seen."""
-    # Attributes, not `properties()`: that would copy the whole chart each time.
-    unbroken = title.replace(" = ", "\u00a0=\u00a0")
-    chart.title = alt.TitleParams(
-        textwrap.wrap(unbroken, 44),
-        subtitle=textwrap.wrap(subtitle, 62),
-        subtitleColor=_GREY,
-        anchor="start",
-    )
-    chart.description = said
-    return chart
 
 
 # --- Words ---------------------------------------------------------------------------
@@ -1195,15 +1156,3 @@ def _power(exponent: float) -> str:
     """`10⁻²⁰`."""
     digits = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
     return "10" + str(round(exponent)).translate(digits)
-
-
-def _number(log10: float) -> str:
-    """A number fit to read, from its base-10 logarithm: `3.2e-20`."""
-    if log10 == -np.inf:
-        return _ZERO
-    if not math.isfinite(log10):
-        return _NONFINITE
-    if -2 <= log10 < 2.9:
-        return f"{10**log10:.3g}"
-    exponent = math.floor(log10 + 0.02)  # 9.6 and more is written as 1.0 of the next
-    return f"{10 ** (log10 - exponent):.1f}e{exponent:+03d}"

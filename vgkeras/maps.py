@@ -7,7 +7,6 @@ cells are counted and drawn; nothing is run.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,7 +14,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from vgkeras import theory
+from vgkeras import _looks, theory
 from vgkeras._checks import check_option
 from vgkeras.logs import GradientLog
 
@@ -26,9 +25,6 @@ AXES = ("scale", "learning_rate")
 HEIGHT = 560  # pixels of a map with its title, axes and legends
 SELECTION = "cell"  # name of the selection that a click on a cell changes
 _TITLES = {"scale": "scale c of every kernel", "learning_rate": "learning rate"}
-# Okabe & Ito, as in the charts; a shape for each, not colour alone.
-_COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00"}
-_SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
 _LEGEND = alt.Legend(orient="bottom", columns=1, symbolOpacity=1)
 _SLOW, _WILD, _HESSIAN = "too slow", "runs away", "Hessian limit"
 _RESTLESS = "never settles"
@@ -175,22 +171,13 @@ def _map(log: GradientLog, by: str) -> alt.LayerChart:
     y = alt.Y("depth:Q").title("depth (number of layers)")
     y = y.scale(type="log", nice=False, padding=8)
     layers = [_points(cells, x, y), *_lines(boundaries(log, by), cells, by)]
-    return alt.LayerChart(layer=layers).properties(
-        width=560,
-        height=HEIGHT,
-        autosize=alt.AutoSizeParams(type="fit", contains="padding"),
-        title=alt.Title(
-            textwrap.wrap(str(agreement(log)), 44),
-            subtitle=textwrap.wrap(_counted(cells), 62),
-            subtitleColor="#7A8088",
-            anchor="start",
-        ),
-        description=f"{_counted(cells)} {agreement(log)}",
-    )
+    agreed, counted = str(agreement(log)), _counted(cells)
+    chart = _looks.sized(alt.LayerChart(layer=layers), HEIGHT)
+    return _looks.titled(chart, agreed, counted, f"{counted} {agreed}")
 
 
 def _points(cells: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
-    words = list(theory.VERDICTS)
+    color, shape = _looks.by_verdict(_LEGEND)
     cell = alt.selection_point(
         name=SELECTION, fields=["run"], toggle=False, nearest=True
     )
@@ -200,12 +187,8 @@ def _points(cells: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
         .encode(
             x,
             y,
-            alt.Color("verdict:N", legend=_LEGEND)
-            .title("measured")
-            .scale(domain=words, range=[_COLORS[word] for word in words]),
-            alt.Shape("verdict:N", legend=_LEGEND)
-            .title("measured")
-            .scale(domain=words, range=[_SHAPES[word] for word in words]),
+            color.title("measured"),
+            shape.title("measured"),
             stroke=alt.condition(
                 "datum.predicted && datum.predicted != datum.verdict",
                 alt.value("#CC79A7"),
@@ -226,7 +209,7 @@ def _lines(edges: pd.DataFrame, cells: pd.DataFrame, by: str) -> list[alt.Chart]
     names = list(_DASHES)
     line = (
         alt.Chart(edges[inside])
-        .mark_line(strokeWidth=2, color="#7A8088", interpolate="monotone")
+        .mark_line(strokeWidth=2, color=_looks.GREY, interpolate="monotone")
         .encode(
             alt.X("value:Q"),
             alt.Y("depth:Q"),

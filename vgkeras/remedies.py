@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from vgkeras import random_theory, theory
+from vgkeras import _looks, random_theory, theory
 from vgkeras._checks import (
     check_each,
     check_every,
@@ -345,14 +344,7 @@ def _quartiles(name: str, values: pd.Series) -> dict[str, float]:
 # --- Charts --------------------------------------------------------------------------
 
 
-# Okabe & Ito's colour-blind-safe colours that show on white and on black.
-_COLORS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
-_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right")
-_GREY = "#7A8088"
-_VERDICT_COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00"}
-_VERDICT_SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
-_ZERO, _NONFINITE = "exactly 0", "Inf or NaN"
-_FLAG_SHAPES = {_ZERO: "triangle-down", _NONFINITE: "cross"}
+_FLAG_SHAPES = {_looks.ZERO: "triangle-down", _looks.NONFINITE: "cross"}
 _VIEW = (-60.0, 60.0)  # decades that are drawn
 _THEORY = "Dashed, with its band: theory, \u00b1 1 standard deviation."
 
@@ -375,28 +367,23 @@ def outcome_by_remedy_and_depth(log: GradientLog) -> alt.LayerChart:
         ValueError: If `log` holds no run, or its runs have no column `remedy`.
     """
     cells = _outcomes(log)
-    names, words = list(dict.fromkeys(cells["remedy"])), list(theory.VERDICTS)
+    names = list(dict.fromkeys(cells["remedy"]))
     base = alt.Chart(cells).encode(
         alt.X("depth:O").title("depth (number of layers)").axis(labelAngle=0),
         alt.Y("remedy:N").title(None).sort(names).axis(labelLimit=220),
         tooltip=["remedy", "depth", "verdict", "share", "trains", "stalls", "diverges"],
     )
-    colors = alt.Scale(domain=words, range=[_VERDICT_COLORS[word] for word in words])
-    shapes = alt.Scale(domain=words, range=[_VERDICT_SHAPES[word] for word in words])
     legend = alt.Legend(orient="bottom", title="most seeds")
-    marks = base.mark_point(filled=True, size=110, xOffset=-14).encode(
-        alt.Color("verdict:N", scale=colors, legend=legend),
-        alt.Shape("verdict:N", scale=shapes, legend=legend),
-    )
-    text = base.mark_text(align="left", dx=-2, color=_GREY).encode(text="share:N")
-    told = _told(
-        alt.LayerChart(layer=[marks, text]),
+    marks = base.mark_point(filled=True, size=110, xOffset=-14)
+    marks = marks.encode(*_looks.by_verdict(legend))
+    text = base.mark_text(align="left", dx=-2, color=_looks.GREY).encode(text="share:N")
+    chart = _looks.sized(alt.LayerChart(layer=[marks, text]), alt.Step(22))
+    return _looks.titled(
+        chart,
         _outcome_title(cells),
         "Beside each mark: how many of the seeds ended so.",
         _outcome_sentence(cells),
     )
-    told.height = alt.Step(22)
-    return told
 
 
 def gradient_by_depth(log: GradientLog) -> alt.LayerChart:
@@ -431,8 +418,8 @@ def gradient_by_depth(log: GradientLog) -> alt.LayerChart:
     x = alt.X("depth:Q").title("depth (number of layers)")
     x = x.scale(nice=False, padding=14).axis(format="d", tickMinStep=1)
     chart = _measured_over_theory(rows, expected, x, "norm of \u2202L/\u2202W, layer 1")
-    return _told(
-        chart,
+    return _looks.titled(
+        _looks.sized(chart, HEIGHT),
         _gradient_title(rows),
         f"Points: median over seeds at step 0, bars: quartiles. {_THEORY}",
         _ends_sentence("Weight gradient of layer 1 at step 0", rows, "depth"),
@@ -471,8 +458,8 @@ def activation_by_layer(log: GradientLog, depth: int) -> alt.LayerChart:
     x = x.scale(nice=False, padding=8).axis(format="d", tickMinStep=1)
     expected = _expected_activations(log)
     chart = _measured_over_theory(rows, expected, x, "norm of activation a")
-    return _told(
-        chart,
+    return _looks.titled(
+        _looks.sized(chart, HEIGHT),
         f"Depth {depth}: {_ends_title(rows)}",
         f"Points: median over seeds at step 0, bars: quartiles. {_THEORY}",
         _ends_sentence(f"Activations at step 0, depth {depth}", rows, "layer"),
@@ -556,7 +543,7 @@ def _band_edges(
     at = [low + lane] * bool((off < low + lane).any())
     at += [high - lane] * bool((off > high - lane).any())
     edges = pd.DataFrame({"y": at}, dtype="float64")
-    line = alt.Chart(edges).mark_rule(color=_GREY, opacity=0.6)
+    line = alt.Chart(edges).mark_rule(color=_looks.GREY, opacity=0.6)
     return [line.encode(y=y)] if at else []
 
 
@@ -564,21 +551,14 @@ def _appearance(rows: pd.DataFrame) -> tuple[alt.Color, alt.Shape]:
     """Colour and shape per remedy; the flags that occur join the same legend."""
     names = list(dict.fromkeys(rows["remedy"]))
     flags = sorted(set(rows["flag"]) - {""})
-    colors = [_COLORS[i % 6] for i in range(len(names))] + [_GREY] * len(flags)
-    shapes = [_SHAPES[(i + i // 6) % 6] for i in range(len(names))]
-    shapes += [_flag_shape(flag) for flag in flags]
     columns = 1 if max(map(len, names)) > 14 else 2  # or a phone cuts them off
     legend = alt.Legend(
         orient="bottom", columns=columns, title="remedy", symbolOpacity=1
     )
     legend.labelLimit = 240
-    domain = names + flags
-    color = alt.Scale(domain=domain, range=colors)
-    shape = alt.Scale(domain=domain, range=shapes)
-    return (
-        alt.Color("remedy:N", scale=color, legend=legend),
-        alt.Shape("remedy:N", scale=shape, legend=legend),
-    )
+    places = {name: i for i, name in enumerate(names)}
+    shapes = {flag: _flag_shape(flag) for flag in flags}
+    return _looks.by_series("remedy:N", places, shapes, legend)
 
 
 def _flag_shape(flag: str) -> str:
@@ -623,7 +603,7 @@ def _placed(rows: pd.DataFrame, low: float, high: float) -> pd.DataFrame:
     inside = median.between(*_VIEW)
     flag = np.select(
         [median == -np.inf, median == np.inf, median < _VIEW[0], median > _VIEW[1]],
-        [_ZERO, _NONFINITE, "below 1e-60", "above 1e+60"],
+        [_looks.ZERO, _looks.NONFINITE, "below 1e-60", "above 1e+60"],
         default="",
     )
     # Within the lane at the edge, each of a few remedies has a height of its own.
@@ -633,7 +613,7 @@ def _placed(rows: pd.DataFrame, low: float, high: float) -> pd.DataFrame:
     return rows.assign(
         flag=flag,
         y=median.where(inside, at_edge),
-        value=[_number(value) for value in median],
+        value=[_looks.number(value) for value in median],
         bottom=rows["low"].clip(low, high),
         top=rows["high"].clip(low, high),
     )[[*rows.columns[:2], "flag", "y", "value", "bottom", "top"]]
@@ -765,21 +745,6 @@ def _log(value: float) -> float:
 # --- Words ---------------------------------------------------------------------------
 
 
-def _told(
-    chart: alt.LayerChart, title: str, subtitle: str, said: str
-) -> alt.LayerChart:
-    chart.title = alt.TitleParams(
-        textwrap.wrap(title, 44),
-        subtitle=textwrap.wrap(subtitle, 62),
-        subtitleColor=_GREY,
-        anchor="start",
-    )
-    chart.description = said
-    chart.width, chart.height = 560, HEIGHT
-    chart.autosize = alt.AutoSizeParams(type="fit", contains="padding")
-    return chart
-
-
 def _outcome_title(cells: pd.DataFrame) -> str:
     deepest = cells["depth"].max()
     at = cells[cells["depth"] == deepest]
@@ -822,7 +787,7 @@ def _ends_title(rows: pd.DataFrame) -> str:
     told = []
     for remedy, own in rows.groupby("remedy", sort=False):
         last = own.sort_values("layer")["median"].iloc[-1]
-        told.append((last, f"{_number(last)} with {remedy}"))
+        told.append((last, f"{_looks.number(last)} with {remedy}"))
     told.sort(key=lambda pair: pair[0])
     words = list(dict.fromkeys([told[0][1], told[-1][1]]))
     return f"the last activation is {' and '.join(words)}"
@@ -833,23 +798,11 @@ def _ends_sentence(what: str, rows: pd.DataFrame, across: str) -> str:
     for remedy, own in rows.groupby("remedy", sort=False):
         own = own.sort_values(across).iloc[[0, -1]].drop_duplicates(across)
         ends = [
-            f"{_number(value)} at {across} {at}"
+            f"{_looks.number(value)} at {across} {at}"
             for at, value in zip(own[across], own["median"], strict=True)
         ]
         told.append(f"{remedy}: {', '.join(ends)}")
     return f"{what}, median over seeds. {'; '.join(told)}."
-
-
-def _number(log10: float) -> str:
-    """A number fit to read, from its base-10 logarithm: `3.2e-20`."""
-    if log10 == -np.inf:
-        return _ZERO
-    if not math.isfinite(log10):
-        return _NONFINITE
-    if -2 <= log10 < 2.9:
-        return f"{10**log10:.3g}"
-    exponent = math.floor(log10 + 0.02)  # 9.6 and more is written as 1.0 of the next
-    return f"{10 ** (log10 - exponent):.1f}e{exponent:+03d}"
 
 
 # What `compare` measures with its defaults, unless said otherwise: 16 units, c = 0.5.

@@ -1,0 +1,98 @@
+"""What all charts have in common: colours, shapes, titles and words.
+
+A series, a verdict and a number without a logarithm look the same wherever they are
+drawn. What only one module draws stays there.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+import numpy as np
+
+from vgkeras import theory
+
+# Okabe & Ito's colour-blind-safe colours that show on white and on black; a shape for
+# each, not colour alone.
+COLORS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right")
+GREY = "#7A8088"
+VERDICT_COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00"}
+VERDICT_SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
+ZERO, NONFINITE = "exactly 0", "Inf or NaN"
+
+
+def by_series(
+    field: str, places: Mapping[str, int], flags: Mapping[str, str], legend: alt.Legend
+) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape of each series; the flags that occur join the same legend.
+
+    `places` numbers the series: the first 6 differ in colour and in shape, the next 30
+    in the pair of them. `flags` holds the shape of each flag.
+    """
+    at = places.values()
+    colors = [COLORS[i % 6] for i in at] + [GREY] * len(flags)
+    shapes = [SHAPES[(i + i // 6) % 6] for i in at] + list(flags.values())
+    return _paired(field, [*places, *flags], colors, shapes, legend)
+
+
+def by_verdict(legend: alt.Legend) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape of each verdict."""
+    words = theory.VERDICTS
+    colors = [VERDICT_COLORS[word] for word in words]
+    shapes = [VERDICT_SHAPES[word] for word in words]
+    return _paired("verdict:N", words, colors, shapes, legend)
+
+
+def _paired(
+    field: str,
+    domain: Sequence[str],
+    colors: Sequence[str],
+    shapes: Sequence[str],
+    legend: alt.Legend,
+) -> tuple[alt.Color, alt.Shape]:
+    """One legend: Vega-Lite merges two channels of the same domain."""
+    color = alt.Scale(domain=list(domain), range=list(colors))
+    shape = alt.Scale(domain=list(domain), range=list(shapes))
+    return (
+        alt.Color(field, scale=color, legend=legend),
+        alt.Shape(field, scale=shape, legend=legend),
+    )
+
+
+def titled(
+    chart: alt.LayerChart, title: str, subtitle: str, said: str
+) -> alt.LayerChart:
+    """Adds the title, wrapped for a phone, and the sentence that says what is seen."""
+    # Attributes, not `properties()`: that would copy the whole chart each time.
+    unbroken = title.replace(" = ", "\u00a0=\u00a0")
+    chart.title = alt.TitleParams(
+        textwrap.wrap(unbroken, 44),
+        subtitle=textwrap.wrap(subtitle, 62),
+        subtitleColor=GREY,
+        anchor="start",
+    )
+    chart.description = said
+    return chart
+
+
+def sized(chart: alt.LayerChart, height: int | alt.Step) -> alt.LayerChart:
+    """Fixes the outer size, so that a page can keep the room before it is drawn."""
+    chart.width, chart.height = 560, height
+    chart.autosize = alt.AutoSizeParams(type="fit", contains="padding")
+    return chart
+
+
+def number(log10: float) -> str:
+    """A number fit to read, from its base-10 logarithm: `3.2e-20`."""
+    if log10 == -np.inf:
+        return ZERO
+    if not math.isfinite(log10):
+        return NONFINITE
+    if -2 <= log10 < 2.9:
+        return f"{10**log10:.3g}"
+    exponent = math.floor(log10 + 0.02)  # 9.6 and more is written as 1.0 of the next
+    return f"{10 ** (log10 - exponent):.1f}e{exponent:+03d}"
