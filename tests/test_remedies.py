@@ -371,7 +371,9 @@ def test_optimizers_help_as_far_as_there_is_a_gradient(measured, counted):
     rows = 10 ** counted["loss_median"].unstack()
 
     assert rows.loc["Scaled identity", 10] > 0.99
-    assert rows.loc["Adam", 10] < 0.3
+    # Some of the 16 directions stay lost, each 1/16 of the loss: 2 to 5 of them, as
+    # the signs of rounding errors have it, which Adam makes as large as any gradient.
+    assert 1.9 / 16 < rows.loc["Adam", 10] < 5.1 / 16
     assert_allclose(rows.loc[["Adam", "Momentum 0.9"], 50], 1, rtol=1e-4)
     assert fates(measured, "Momentum 0.9")[10] == {"trains"}
 

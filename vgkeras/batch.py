@@ -28,8 +28,10 @@ LINEAR = Recipe()  # the lecture: linear layers, plain gradient descent
 _LENGTHS = (8, 32, 152)  # lane lengths that are compiled for; beyond: multiples of 64
 # Lanes in one call of the program: the default sweep fills 7. More lanes share the
 # overhead of a loop, as long as the signals of all layers fit the processor's cache.
-_LANES = (7, 14, 28, 56, 112, 224)
+_LANES = (3, 7, 14, 28, 56, 112, 224)
 _SIGNAL_BYTES = 2 * 2**20
+_FEW_LANES = 28  # worth it even then
+_MOST_SIGNAL_BYTES = 8 * 2**20  # beyond, memory: a step holds about ten of them
 _LOG_BYTES = 16 * 2**20  # room for the statistics of one call of the program
 _MOST_STEPS = 64  # steps in one call of the program at most
 _EACH = 5  # statistics of a tensor: see `_raw`
@@ -237,7 +239,8 @@ def _packed(stacks: Sequence[Stack]) -> list[_Block]:
         if ends[lane] == length:
             mine.remove(lane)
     lane_bytes = 4 * length * stacks[0].x.size
-    most = max(_LANES[2], min(_LANES[-1], _SIGNAL_BYTES // lane_bytes))
+    most = max(_FEW_LANES, _SIGNAL_BYTES // lane_bytes)
+    most = max(_LANES[0], min(most, _MOST_SIGNAL_BYTES // lane_bytes))
     return _blocks(lanes, length, max(w for w in _LANES if w <= most))
 
 
@@ -247,7 +250,8 @@ def _blocks(lanes: list[dict[int, int]], length: int, most: int) -> list[_Block]
     for first in range(0, len(lanes), most):
         mine = lanes[first : first + most]
         places = {i: (k, at) for k, lane in enumerate(mine) for i, at in lane.items()}
-        width = next(width for width in _LANES if len(mine) <= width)
+        # As wide as the lecture's sweep where that fits: one program serves both.
+        width = next(w for w in _LANES if min(most, max(len(mine), 7)) <= w)
         blocks.append(_Block(length, width, places))
     return blocks
 

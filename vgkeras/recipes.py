@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-_WIDEST_ELEMENTWISE = 16  # up to this width multiply-and-add beats a matrix product
+# Up to this width multiply-and-add beats a matrix product; beyond, its products of all
+# inputs and outputs would fill the memory, too.
+_WIDEST_ELEMENTWISE = 8
 _EPSILON = 1e-3  # of Keras' normalization layers
 _ACTIVATIONS: dict[str, Callable] = {
     "relu": tf.nn.relu,

@@ -1,0 +1,50 @@
+"""Load on a real server: `python -m tests.load visitors|growth|killed|hostile`.
+
+Each part starts a server of its own, speaks Streamlit's protocol with it over real
+websockets on this machine, and prints a table: goal, measured, met or MISSED. The exit
+code is 1 if a goal is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tests.load import growth, hostile, killed, report, visitors
+from tests.load.server import ROOT, Server
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
+    parser.add_argument("--page", type=Path, default=ROOT, help="folder to serve")
+    parts = parser.add_subparsers(dest="part", required=True)
+    one = parts.add_parser("visitors", help="many visitors at once")
+    one.add_argument("--visitors", type=int, default=20)
+    one.add_argument("--seconds", type=float, default=180)
+    one.add_argument("--think", type=float, nargs=2, default=(2, 6), metavar="SECONDS")
+    one.add_argument("--fresh", type=float, default=0.25, help="share of fresh runs")
+    one = parts.add_parser("growth", help="memory over many fresh runs")
+    one.add_argument("--runs", type=int, default=500)
+    one.add_argument("--after", type=int, default=50, help="runs that may take memory")
+    one = parts.add_parser("killed", help="kill -9 in the middle of a run")
+    one.add_argument("--times", type=int, default=3)
+    one.add_argument("--saves", type=int, default=20, help="writers killed")
+    one = parts.add_parser("hostile", help="hostile addresses and damaged logs")
+    one.add_argument("--addresses", type=int, default=300)
+    one.add_argument("--logs", type=int, default=50)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = vars(parsed())
+    part = arguments.pop("part")
+    measure = {"visitors": visitors, "growth": growth, "killed": killed,
+               "hostile": hostile}[part].measure  # fmt: skip
+    with Server(arguments.pop("page").resolve()) as server:
+        goals, failures = measure(server, **arguments)
+    sys.exit(not report.told(goals, failures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What the page must show for a setting, out of theory; and what is wrong with it.
+
+Nothing here is read from the page but what it shows: settings are those that the
+visitor has asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+import vgkeras as vg
+from tests.load.visitor import Page
+from vgkeras import theory
+
+DEFAULTS: dict[str, Any] = {
+    "scales": (0.5, 0.9, 1.5),
+    "depths": (2, 5, 10, 20, 50, 100, 152),
+    "steps": 200,
+    "learning_rate": 0.01,
+    "target": "identity",
+    "seed": 0,
+}
+SENTENCE = re.compile(r"c = ([\d.]+), L = (\d+): (\w+)\. ")
+SPAN = re.compile(r"(?:in|for) (\d+) steps?\b")
+GRADIENT_TOLERANCE = 1e-4  # decades
+LOSS_TOLERANCE = 0.02  # decades, of a loss after hundreds of steps in float32
+NORMAL = (-36.0, 36.0)  # decades in which float32 keeps all digits of a gradient
+LOSSES = (-9.0, 12.0)  # and those in which a loss is drawn, and more than rounding
+Bounds = dict[tuple[float, int], tuple[float, float]]  # by scale and depth
+
+
+class Seen(NamedTuple):
+    """What there is to check of a page, once it stands still."""
+
+    verdicts: list[str]
+    exceptions: list[str]
+    gradients: pd.DataFrame | None
+    losses: pd.DataFrame | None
+
+
+def seen(page: Page) -> Seen:
+    """The verdicts and charts of the lesson that are on the screen."""
+    tables = []
+    for chart in ("gradient_by_depth", "final_loss_by_depth"):
+        try:
+            tables.append(page.drawn(chart))
+        except KeyError:
+            tables.append(None)
+    return Seen(page.words("verdicts"), page.exceptions(), *tables)
+
+
+def wrong(shown: Seen, settings: dict[str, Any]) -> list[str]:
+    """What does not fit the lesson with these settings; empty if all is well."""
+    if shown.exceptions:
+        return [f"exception: {said}" for said in shown.exceptions]
+    if shown.gradients is None or shown.losses is None:
+        return ["a chart is missing"]
+    asked = tuple(sorted({**DEFAULTS, **settings}.items()))
+    return [
+        *wrong_verdicts("\n".join(shown.verdicts), asked),
+        *wrong_points("gradient", shown.gradients, first_gradients(asked)),
+        *wrong_points("last loss", shown.losses, last_losses(asked)),
+    ]
+
+
+def wrong_verdicts(words: str, asked: tuple) -> list[str]:
+    """Sentences about other stacks, or with another outcome, than theory has."""
+    settings = dict(asked)
+    found = [(float(c), int(n), word) for c, n, word in SENTENCE.findall(words)]
+    stacks = [(c, n) for c in settings["scales"] for n in settings["depths"]]
+    if [(c, n) for c, n, _ in found] != stacks:
+        return [f"verdicts on other stacks: {found[:3]}... instead of {stacks[:3]}..."]
+    spans = {int(number) for number in SPAN.findall(words)}
+    told = [] if spans <= {settings["steps"]} else [f"steps told: {sorted(spans)}"]
+    runs = predicted(asked).runs
+    if runs["verdict"].eq("").all():  # a target whose training has no theory
+        return told
+    return told + [
+        f"verdict of c = {c:g}, L = {n}: {word}, in theory {expected}"
+        for (c, n, word), expected in zip(found, runs["verdict"], strict=True)
+        if word != expected
+    ]
+
+
+def wrong_points(what: str, table: pd.DataFrame, expected: Bounds) -> list[str]:
+    """Measured points that are missing, or not where theory has them."""
+    points = table[table["origin"].notna() & (table["origin"] != "theory")]
+    found = {
+        (float(point.series), int(point.depth)): place(point)
+        for point in points.itertuples()
+    }
+    if set(found) != set(expected):
+        return [f"{what}: points of other stacks, {set(found) ^ set(expected)}"]
+    return [
+        f"{what} of c = {c:g}, L = {n}: 10^{found[c, n]:.4f}, in theory 10^{low:.4f} "
+        f"to 10^{high:.4f}"
+        for (c, n), (low, high) in expected.items()
+        if not low <= found[c, n] <= high
+    ]
+
+
+def place(point: Any) -> float:
+    """Decades of a point; a flagged one stands at the upper or the lower edge."""
+    if point.flag == "":
+        return point.y
+    return np.inf if point.flag.startswith(("above", "Inf")) else -np.inf
+
+
+@functools.lru_cache(maxsize=4096)
+def predicted(asked: tuple) -> vg.GradientLog:
+    return vg.predict(**{**dict(asked), "every": None})
+
+
+@functools.lru_cache(maxsize=4096)
+def first_gradients(asked: tuple) -> Bounds:
+    """Decades of the first weight gradient, out of the algebra."""
+    settings = dict(asked)
+    x, y = vg.make_data(settings["target"], 2, 64, seed=settings["seed"])
+    found = {}
+    for c in settings["scales"]:
+        for n in settings["depths"]:
+            value = float(theory.closed_form(c, n, x, y).log10_weight_gradient[0])
+            found[c, n] = around(value, GRADIENT_TOLERANCE, *NORMAL)
+    return found
+
+
+@functools.lru_cache(maxsize=4096)
+def last_losses(asked: tuple) -> Bounds:
+    """Decades of the loss after the last step, as far as theory knows them."""
+    log = predicted(asked)
+    last = log.losses.drop_duplicates("run", keep="last").set_index("run")["loss"]
+    with np.errstate(divide="ignore"):
+        decades = np.log10(last)
+    return {
+        (run.scale, run.depth): around(decades[run.run], LOSS_TOLERANCE, *LOSSES)
+        if run.verdict
+        else (-np.inf, np.inf)
+        for run in log.runs.itertuples()
+    }
+
+
+def around(
+    value: float, tolerance: float, low: float, high: float
+) -> tuple[float, float]:
+    """Where a value may be; beyond `low` and `high` it is only known to be beyond."""
+    if np.isnan(value) or value > high:
+        return high - 1, np.inf
+    return (-np.inf, low + 1) if value < low else (value - tolerance, value + tolerance)

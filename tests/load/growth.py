@@ -1,0 +1,67 @@
+"""The memory of one server over hundreds of fresh runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+from tests.load.checks import DEFAULTS, seen, wrong
+from tests.load.report import Goal
+from tests.load.server import Server
+from tests.load.visitor import Visitor
+from tests.load.visitors import RATES, tracebacks
+
+GOAL = 60  # megabytes
+STAY = 25  # runs until the tab is closed and another visitor comes
+
+
+def grid() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Settings that differ from the one before in one control, and which it is."""
+    rates = list(RATES)
+    for seed in range(1, 100):
+        for place, rate in enumerate(rates):
+            moved = "learning_rate" if place else "seed"
+            yield moved, {**DEFAULTS, "seed": seed, "learning_rate": rate}
+        rates.reverse()
+
+
+async def run_all(server: Server, count: int, failures: list[str]) -> list[float]:
+    """Megabytes of the server after each fresh run of the lesson's grid."""
+    settings = grid()
+    found: list[float] = []
+    while len(found) < count:
+        async with Visitor(server.address) as visitor:
+            for place in range(min(STAY, count - len(found))):
+                moved, asked = next(settings)
+                if place:
+                    await visitor.move(moved, asked[moved])
+                else:
+                    changed = {k: asked[k] for k in ("seed", "learning_rate")}
+                    await visitor.open(urlencode(changed))
+                failures += wrong(seen(visitor.page), asked)
+                found.append(server.megabytes())
+    return found
+
+
+def measure(server: Server, *, runs: int, after: int) -> tuple[list[Goal], list[str]]:
+    """The goals, and what went wrong."""
+    failures: list[str] = []
+    found = asyncio.run(run_all(server, runs, failures))
+    failures += [f"server: {line}" for line in tracebacks(server.log())]
+    for place in sorted({*range(after - 1, runs, max(1, runs // 10)), runs - 1}):
+        print(f"  after {place + 1:4} runs {found[place]:6.0f} MB")
+    grown = found[-1] - found[after - 1]
+    return [
+        Goal(
+            f"{runs} fresh runs: memory grows < {GOAL} MB after the first {after}",
+            f"{grown:+.0f} MB, to {found[-1]:.0f} MB",
+            grown < GOAL,
+        ),
+        Goal(
+            "each of them as in theory",
+            f"{len(failures)} wrong of {runs}",
+            not failures,
+        ),
+    ], failures
