@@ -191,12 +191,9 @@ def _run_block(
         told(first + live)
     together = logged[0] if len(logged) == 1 else np.concatenate(logged)
     kernels = state[0].numpy()
-    for stack, (lane, first), columns in zip(
-        stacks, block.places.values(), into, strict=True
-    ):
-        place = slice(first, first + len(stack.kernels))
-        _decode(together[:, :, place, lane], stack, recipe, columns)
-    return _traces(stacks, block, into, np.concatenate(losses), kernels)
+    return _traces(
+        stacks, block, recipe, together, np.concatenate(losses), kernels, into
+    )
 
 
 class _Arrays(NamedTuple):
@@ -512,16 +509,19 @@ def _raw(values: tf.Tensor) -> list[tf.Tensor]:
 def _traces(
     stacks: Sequence[Stack],
     block: _Block,
-    statistics: Sequence[np.ndarray],
+    recipe: Recipe,
+    rows: np.ndarray,
     losses: np.ndarray,
     kernels: np.ndarray,
+    into: Sequence[np.ndarray],
 ) -> list[Trace]:
-    """Cuts the lanes into the stacks that lie in them."""
+    """Cuts the lanes into the stacks that lie in them; decodes their statistics."""
     traces = []
     for stack, (lane, first), columns in zip(
-        stacks, block.places.values(), statistics, strict=True
+        stacks, block.places.values(), into, strict=True
     ):
         place = slice(first, first + len(stack.kernels))
+        _decode(rows[:, :, place, lane], stack, recipe, columns)
         traces.append(
             Trace(
                 losses=losses[:, place.stop - 1, lane].astype(np.float64),

@@ -146,10 +146,11 @@ def sweep(
     check_option("activation", activation, ACTIVATIONS)
     check_remedies(residual, normalization)
     recipe = Recipe(activation, normalization, residual, rule_of(optimizer))
+    depths = check_each("depths", depths, check_positive_int)
     grid = _Grid(
         scales=_scales(scales, initializers),
-        depths=check_each("depths", depths, check_positive_int),
-        rates=_rates(learning_rate),
+        depths=depths,
+        rates=_rates(learning_rate, depths),
         seeds=check_seeds("seed", seed),
         initializers=[] if initializers is None else list(initializers),
         recipe=recipe,
@@ -193,10 +194,10 @@ def sweep(
 class _Start(NamedTuple):
     """What the runs of all depths begin with; `initializer` is `None` for `scale * I`.
 
-    `rate` is a learning rate, or a function of the depth.
+    `rates` are the learning rates, one for each depth.
     """
 
-    rate: Any
+    rates: list[float]
     seed: int
     scale: float
     initializer: Any
@@ -208,7 +209,7 @@ class _Grid:
 
     scales: list[float]
     depths: list[int]
-    rates: list[Any]
+    rates: list[list[float]]  # each of them by depth
     seeds: list[int]
     initializers: list[Any]
     recipe: Recipe
@@ -222,11 +223,6 @@ class _Grid:
         others = itertools.product(self.rates, self.seeds, orders)
         return [_Start(r, s, *order) for r, s, order in (*identities, *others)]
 
-    def rate(self, start: _Start, depth: int) -> float:
-        if not callable(start.rate):
-            return start.rate
-        return check_positive("learning_rate(depth)", start.rate(depth))
-
 
 def _scales(scales: Any, initializers: Any) -> list[float]:
     if initializers is not None and not isinstance(scales, str) and not list(scales):
@@ -234,12 +230,15 @@ def _scales(scales: Any, initializers: Any) -> list[float]:
     return check_each("scales", scales, check_finite)
 
 
-def _rates(learning_rate: Any) -> list[Any]:
+def _rates(learning_rate: Any, depths: list[int]) -> list[list[float]]:
+    """Lists of learning rates by depth: of a function one, else one for each rate."""
     if callable(learning_rate):
-        return [learning_rate]
-    if isinstance(learning_rate, Sequence | np.ndarray):
-        return check_each("learning_rate", learning_rate, check_positive)
-    return [check_positive("learning_rate", learning_rate)]
+        found = map(learning_rate, depths)
+        return [[check_positive("learning_rate(depth)", rate) for rate in found]]
+    several = isinstance(learning_rate, Sequence | np.ndarray)
+    listed = learning_rate if several else [learning_rate]
+    rates = check_each("learning_rate", listed, check_positive)
+    return [[rate] * len(depths) for rate in rates]
 
 
 def _outputs(output_units: Any, units: int) -> int:
@@ -259,13 +258,12 @@ def _runs(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> pd.Dat
         "seed": [start.seed for start in starts],
         "loss_zero": [zeros[start.seed] for start in starts],
     }
-    rates = [grid.rate(start, depth) for start in starts for depth in grid.depths]
     table = {
-        "run": range(len(rates)),
+        "run": range(len(starts) * len(grid.depths)),
         "depth": grid.depths * len(starts),
         **{name: _repeated(column, grid.depths) for name, column in rows.items()},
         "optimizer": str(recipe.rule),
-        "learning_rate": rates,
+        "learning_rate": [rate for start in starts for rate in start.rates],
         "verdict": "",
         **grid.common,
         "activation": recipe.activation,
@@ -294,8 +292,8 @@ def _stacks(grid: _Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]) -> list
         if key not in drawn:
             drawn[key] = _kernels(grid, start, data[start.seed][0])
         stacks += [
-            Stack(kernels, *data[start.seed], grid.rate(start, depth))
-            for kernels, depth in zip(drawn[key], grid.depths, strict=True)
+            Stack(kernels, *data[start.seed], rate)
+            for kernels, rate in zip(drawn[key], start.rates, strict=True)
         ]
     return stacks
 
@@ -357,7 +355,7 @@ def _run_on(
     steps: int,
     logged_steps: list[int],
     dtype: str,
-    recipe: Recipe = LINEAR,
+    recipe: Recipe,
     progress: Callable[[int, int], Any] | None,
 ) -> list[Trace]:
     """Does what `run_stacks` does, its blocks being the tasks of `executor`.
@@ -428,25 +426,30 @@ def _theory(
     """What predicts the runs that start at a scaled identity, once it is asked for."""
     if not grid.scales or grid.recipe != LINEAR:
         return None
-    depths = grid.depths
-    arguments = {**grid.common, "every": every, "noise": noise, "seed": grid.seeds}
+    arguments = {**grid.common, "every": every, "noise": noise}
 
     def predicted() -> GradientLog:
-        if not callable(grid.rates[0]):
-            return concat(
-                predict(grid.scales, depths, learning_rate=rate, **arguments)
-                for rate in grid.rates
-            )
-        rates = [check_positive("learning_rate", grid.rates[0](d)) for d in depths]
         parts = [
-            predict([scale], [depth], learning_rate=rate, **{**arguments, "seed": s})
-            for s in grid.seeds
-            for scale in grid.scales
-            for depth, rate in zip(depths, rates, strict=True)
+            log for rates in grid.rates for log in _predicted(grid, rates, arguments)
         ]
-        return concat(parts)
+        return parts[0] if len(parts) == 1 else concat(parts)
 
     return predicted
+
+
+def _predicted(
+    grid: _Grid, rates: list[float], arguments: dict[str, Any]
+) -> list[GradientLog]:
+    """The predictions in the order of the runs, each of one learning rate."""
+    if len(set(rates)) == 1:
+        options = {**arguments, "learning_rate": rates[0], "seed": grid.seeds}
+        return [predict(grid.scales, grid.depths, **options)]
+    by_depth = list(zip(grid.depths, rates, strict=True))
+    runs = itertools.product(grid.seeds, grid.scales, by_depth)
+    return [
+        predict([scale], [depth], learning_rate=rate, seed=seed, **arguments)
+        for seed, scale, (depth, rate) in runs
+    ]
 
 
 def _judged(log: GradientLog, traces: list[Trace]) -> GradientLog:
