@@ -23,6 +23,7 @@ _MODULES = (
     "maps",
     "predictions",
     "published",
+    "quiz",
     "random_theory",
     "recipes",
     "remedies",

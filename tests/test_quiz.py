@@ -1,0 +1,178 @@
+"""Questions and answers: runs done by hand back-propagation, scores done by hand."""
+
+import math
+import random
+
+import numpy as np
+import pytest
+from hand_backprop import descend, log10_norm
+
+from vgkeras import data, predictions, quiz
+
+NUMBERS = range(1, 31)
+
+
+def by_hand(asked):
+    """First and last loss and the first gradient of a question's run."""
+    x, y = data.make_data("identity", 2, 64)
+    with np.errstate(all="ignore"):
+        history = descend(
+            [asked["scales"][0] * np.eye(2)] * asked["depths"][0],
+            x,
+            y,
+            steps=asked["steps"],
+            learning_rate=asked["learning_rate"],
+        )
+    first, last = history[0], history[-1]
+    return first["loss"], last["loss"], log10_norm(first["weight_gradient"][0])
+
+
+def log_of(asked):
+    return predictions.predict(**asked)
+
+
+@pytest.mark.parametrize("rounds", range(4))
+def test_of_three_questions_one_trains_one_stalls_and_one_diverges(rounds):
+    fates = []
+    for number in range(3 * rounds + 1, 3 * rounds + 4):
+        first, last, _ = by_hand(quiz.question(number))
+        stalls = last > 0.5 * min(first, 1)
+        diverged = not np.isfinite(last) or last > 10 * max(first, 1)
+        fates.append("diverges" if diverged else "stalls" if stalls else "trains")
+
+    assert sorted(fates) == ["diverges", "stalls", "trains"]
+
+
+def test_the_answer_is_the_gradient_of_the_run():
+    for number in (1, 2, 3):
+        asked = quiz.question(number)
+
+        measured = quiz.answer(log_of(asked))
+
+        assert measured.exponent == pytest.approx(by_hand(asked)[2], abs=1e-9)
+
+
+def test_no_question_leaves_float32_or_begins_at_the_solution():
+    for seed in range(3):
+        for number in NUMBERS:
+            measured = quiz.answer(log_of(quiz.question(number, seed)))
+            assert -37 < measured.exponent < 38
+
+
+def test_questions_depend_on_number_and_seed_alone():
+    random.seed(1)
+    before = random.getstate()
+
+    backwards = [quiz.question(number) for number in reversed(NUMBERS)]
+
+    assert backwards[::-1] == [quiz.question(number) for number in NUMBERS]
+    assert quiz.question(1, seed=1) != quiz.question(1, seed=2)
+    assert random.getstate() == before
+
+
+def test_the_verdicts_of_a_round_come_in_more_than_one_order():
+    orders = {
+        tuple(quiz.answer(log_of(quiz.question(3 * k + i))).verdict for i in (1, 2, 3))
+        for k in range(8)
+    }
+
+    assert len(orders) > 2
+
+
+@pytest.mark.parametrize(
+    ("exponent", "expected"),
+    [(-math.inf, -math.inf), (math.inf, math.inf), (math.nan, math.inf)],
+)
+def test_a_gradient_that_is_no_normal_number_is_an_answer(exponent, expected):
+    log = log_of(quiz.question(1))
+    log = log.replace(layers=log.layers.assign(log10_norm=exponent))
+
+    measured = quiz.answer(log)
+
+    assert measured.exponent == expected
+    assert quiz.score(quiz.Guess("stalls", 3), measured).decades_off == math.inf
+    assert quiz.power(expected) in quiz.told(quiz.Guess("stalls", 3), measured)
+    assert "rest" not in quiz.reason(0.5, 30, measured)
+
+
+def test_a_log_without_a_first_gradient_is_refused():
+    log = log_of({**quiz.question(1), "every": None})
+
+    with pytest.raises(ValueError, match="`log` must hold a run with its weight"):
+        quiz.answer(log)
+
+
+@pytest.mark.parametrize(
+    ("guessed", "measured", "right", "off"),
+    [
+        (("trains", 0), ("trains", 0.4), True, 0.4),
+        (("stalls", -10), ("stalls", -14.5), True, 4.5),
+        (("trains", 5), ("diverges", -5), False, 10),
+    ],
+)
+def test_a_score_counts_decades(guessed, measured, right, off):
+    found = quiz.score(quiz.Guess(*guessed), quiz.Guess(*measured))
+
+    assert found == (right, pytest.approx(off))
+
+
+def test_the_result_is_told_in_words():
+    measured = quiz.Guess("diverges", 12.3)
+
+    near = quiz.told(quiz.Guess("diverges", 12), measured)
+    far = quiz.told(quiz.Guess("trains", 2), measured)
+
+    assert "and it does" in near
+    assert "within a factor of ten" in near
+    assert "it diverges" in far
+    assert "10.3 decades off" in far
+    assert "10¹²" in far
+
+
+@pytest.mark.parametrize(
+    ("scale", "depth", "begins"),
+    [
+        (0.5, 1, "There is no other"),
+        (0.5, 2, "The other matrix is 0.5, about 10⁰"),
+        (0.1, 21, "The other 20 matrices multiply to 0.1^20, about 10⁻²⁰"),
+    ],
+)
+def test_the_reason_multiplies_the_other_matrices(scale, depth, begins):
+    told = quiz.reason(scale, depth, quiz.Guess("stalls", -20.0))
+
+    assert told.startswith(begins)
+
+
+def test_scores_are_summed_up_by_their_median():
+    scores = [quiz.Score(True, 1.0), quiz.Score(False, math.inf), quiz.Score(True, 3.0)]
+
+    assert quiz.summary(scores).startswith("2 of 3 verdicts right; gradients 3.0")
+    assert quiz.summary([]) == "No guess yet."
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: quiz.question(0), ValueError, "`number` must be a positive"),
+        (lambda: quiz.question(1.5), TypeError, "`number` must be"),
+        (lambda: quiz.question(1, -1), ValueError, "`seed` must be"),
+        (
+            lambda: quiz.score(quiz.Guess("maybe", 0), quiz.Guess("trains", 0)),
+            ValueError,
+            "`verdict` must be one of",
+        ),
+        (
+            lambda: quiz.score(quiz.Guess("trains", math.nan), quiz.Guess("trains", 0)),
+            ValueError,
+            "`exponent` must be",
+        ),
+        (
+            lambda: quiz.reason(-1, 2, quiz.Guess("trains", 0)),
+            ValueError,
+            "`scale` must be",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(call, error, match):
+    with pytest.raises(error, match=match):
+        call()

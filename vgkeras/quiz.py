@@ -1,0 +1,211 @@
+"""Predict, then look: stacks to guess at, and how far off a guess is, in decades.
+
+A question is a stack, given as arguments of `vgkeras.sweep`; its answer is read from
+the log of that run. Nothing is run here.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vgkeras import _checks, theory
+from vgkeras.logs import GradientLog
+
+VERDICTS = ("trains", "stalls", "diverges")
+EXPONENTS = tuple(range(-40, 41))  # powers of ten that a gradient may be guessed at
+_SCALES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.2, 1.5)
+_DEPTHS = (2, 3, 5, 8, 10, 15, 20, 30, 50, 75, 100, 125, 152)
+_LEARNING_RATES = (0.003, 0.01, 0.03)
+_STEPS, _EVERY = 200, 25
+# Decades of c^(2L-1), about the gradient's: worth a guess, and a number in float32.
+_FEWEST, _MOST = 0.3, 37
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+class Guess(NamedTuple):
+    """What somebody expects of a stack.
+
+    Args:
+        verdict: `"trains"`, `"stalls"` or `"diverges"`.
+        exponent: Base-10 logarithm of the norm of dL/dW at the start.
+    """
+
+    verdict: str
+    exponent: float
+
+
+class Score(NamedTuple):
+    """How good a guess was.
+
+    Args:
+        right: Whether the verdict was the measured one.
+        decades_off: Distance of the gradients in decades, 0 or more.
+    """
+
+    right: bool
+    decades_off: float
+
+
+def question(number: int, seed: int = 0) -> dict[str, Any]:
+    """A stack to guess at. Of three in a row one trains, one stalls, one diverges.
+
+    Args:
+        number: Which question, from 1.
+        seed: Seed of the series of questions.
+
+    Returns:
+        Arguments of `vgkeras.sweep` for a single run. Its gradient at the start is a
+        normal number of float32.
+
+    Raises:
+        TypeError: If an argument is no integer.
+        ValueError: If `number` is not positive or `seed` is negative.
+
+    Example:
+        >>> [question(1)[name] for name in ("scales", "depths", "learning_rate")]
+        [[0.5], [30], 0.01]
+    """
+    number = _checks.check_positive_int("number", number)
+    seed = _checks.check_non_negative_int("seed", seed)
+    rounds, place = divmod(number - 1, len(VERDICTS))
+    # A series of its own for each round, so that a question depends on nothing before.
+    drawn = random.Random(f"{seed}/{rounds}")
+    order = drawn.sample(VERDICTS, len(VERDICTS))
+    stacks = {verdict: _drawn(verdict, drawn) for verdict in order}
+    scale, depth, rate = stacks[order[place]]
+    return {
+        "scales": [scale],
+        "depths": [depth],
+        "learning_rate": rate,
+        "steps": _STEPS,
+        "every": _EVERY,
+    }
+
+
+def _drawn(verdict: str, drawn: random.Random) -> tuple[float, int, float]:
+    """A stack of which theory says `verdict`."""
+    while True:
+        scale, depth = drawn.choice(_SCALES), drawn.choice(_DEPTHS)
+        rate = drawn.choice(_LEARNING_RATES)
+        decades = (2 * depth - 1) * abs(math.log10(scale))
+        if not _FEWEST < decades < _MOST:
+            continue
+        if theory.verdict(scale, depth, rate=rate, steps=_STEPS) == verdict:
+            return scale, depth, rate
+
+
+def answer(log: GradientLog) -> Guess:
+    """What was measured: the guess that would have been right.
+
+    Args:
+        log: The log of a question's run; its first run counts.
+
+    Returns:
+        The verdict, and the base-10 logarithm of the norm of dL/dW of layer 1 before
+        the first update: `-inf` for a gradient of exactly 0, `inf` for Inf or NaN.
+
+    Raises:
+        ValueError: If the log holds no run or no weight gradient of step 0.
+    """
+    rows = log.layers
+    wanted = (rows["kind"] == "weight_gradient") & (rows["step"] == 0)
+    first = rows[wanted & (rows["layer"] == 1)]
+    if log.runs.empty or first.empty:
+        raise ValueError(
+            "`log` must hold a run with its weight gradients at step 0. "
+            f"Received: log={log!r}. Run the question with `every=1` or more."
+        )
+    run = log.runs.iloc[0]
+    exponent = float(first.loc[first["run"] == run["run"], "log10_norm"].iloc[0])
+    return Guess(str(run["verdict"]), math.inf if math.isnan(exponent) else exponent)
+
+
+def score(guess: Guess, measured: Guess) -> Score:
+    """Compares a guess with what was measured.
+
+    Example:
+        >>> score(Guess("stalls", -10), Guess("stalls", -14.5))
+        Score(right=True, decades_off=4.5)
+    """
+    verdict = _checks.check_option("verdict", guess.verdict, VERDICTS)
+    exponent = _checks.check_finite("exponent", guess.exponent)
+    return Score(verdict == measured.verdict, abs(exponent - measured.exponent))
+
+
+def power(exponent: float) -> str:
+    """`10**exponent` in words of one sign: the mantissa is left out.
+
+    Example:
+        >>> power(-12), power(float("inf"))
+        ('10⁻¹²', 'Inf')
+    """
+    if math.isinf(exponent):
+        return "Inf" if exponent > 0 else "exactly 0"
+    return "10" + str(round(exponent)).translate(_SUPERSCRIPTS)
+
+
+def told(guess: Guess, measured: Guess) -> str:
+    """The result in a sentence for each of the two guesses.
+
+    Example:
+        >>> print(told(Guess("trains", -6), Guess("stalls", -14.6)))
+        You said trains; it stalls. You said 10⁻⁶; the gradient is about 10⁻¹⁵: you were 8.6 decades off.
+    """  # noqa: E501
+    found = score(guess, measured)
+    joined = "and it does" if found.right else f"it {measured.verdict}"
+    sentence = f"You said {guess.verdict}; {joined}."
+    size = f"You said {power(guess.exponent)}; the gradient is"
+    if math.isinf(measured.exponent):
+        return f"{sentence} {size} {power(measured.exponent)}."
+    size += f" about {power(measured.exponent)}:"
+    if found.decades_off <= 1:
+        return f"{sentence} {size} that is within a factor of ten."
+    return f"{sentence} {size} you were {found.decades_off:.1f} decades off."
+
+
+def reason(scale: float, depth: int, measured: Guess) -> str:
+    """Where the size of the gradient comes from: dL/dW = c^(L-1) times the rest.
+
+    The rest is the error at the output times the input (see
+    `vgkeras.theory.closed_form`).
+
+    Example:
+        >>> print(reason(0.5, 50, Guess("stalls", -14.6)))
+        The other 49 matrices multiply to 0.5^49, about 10⁻¹⁵. The rest, about 10⁰, is the error at the output times the input.
+    """  # noqa: E501
+    scale = _checks.check_positive("scale", scale)
+    depth = _checks.check_positive_int("depth", depth)
+    product = (depth - 1) * math.log10(scale)
+    others = f"The other {depth - 1} matrices multiply to {scale:g}^{depth - 1}"
+    if depth <= 2:
+        others = f"The other matrix is {scale:g}" if depth == 2 else "There is no other"
+    if math.isinf(measured.exponent):
+        return f"{others}, about {power(product)}."
+    rest = measured.exponent - product
+    return (
+        f"{others}, about {power(product)}. The rest, about {power(rest)}, is the "
+        "error at the output times the input."
+    )
+
+
+def summary(scores: Iterable[Score]) -> str:
+    """Several scores in a sentence; gradients by the median of their decades.
+
+    Example:
+        >>> summary([Score(True, 0.5), Score(False, 8.0), Score(True, 2.0)])
+        '2 of 3 verdicts right; gradients 2.0 decades off in the median.'
+    """
+    scores = list(scores)
+    if not scores:
+        return "No guess yet."
+    right = sum(found.right for found in scores)
+    off = float(np.median([found.decades_off for found in scores]))
+    return (
+        f"{right} of {len(scores)} verdicts right; gradients {off:.1f} decades off in "
+        "the median."
+    )
