@@ -94,6 +94,7 @@ class Person:
                         leaves = await self.move()
             except Lost as error:
                 self.keep("lost", np.nan, None, str(error))
+                await self.rest()
 
     async def rest(self, least: float | None = None) -> None:
         low, high = self.plan.think
@@ -227,7 +228,7 @@ def measure(
     return [
         Goal(
             f"{visitors} visitors, {seconds:g} s: no error, nothing wrong or mixed up",
-            f"{len(failures)} wrong of {right} checked",
+            f"{len(failures)} wrong, {right} pages checked",
             not failures and right > 0,
         ),
         within("cached change", plan.moves, "cached", CACHED_GOAL),
@@ -236,14 +237,16 @@ def measure(
 
 
 def checked(moves: list[Move]) -> list[str]:
-    """What is wrong, by visitor and setting."""
+    """A line for each move after which the page was wrong."""
     failures = []
     for move in moves:
         found = [move.failure] if move.failure else []
         if move.shown is not None:
             found += wrong(move.shown, move.settings)
-        changed = {k: v for k, v in move.settings.items() if v != DEFAULTS[k]}
-        failures += [f"visitor {move.visitor}, {changed}: {what}" for what in found]
+        if found:
+            changed = {k: v for k, v in move.settings.items() if v != DEFAULTS[k]}
+            more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+            failures.append(f"visitor {move.visitor}, {changed}: {found[0]}{more}")
     return failures
 
 
