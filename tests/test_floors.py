@@ -14,6 +14,7 @@ FLOORS = {
     "_garbage": 0,
     "_hooks": 0,
     "_parquet": 0,
+    "_special": 0,
     "logs": 1,
     "theory": 1,
     "data": 1,

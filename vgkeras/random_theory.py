@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vgkeras import _checks
+from vgkeras import _checks, _special
 
 _NODES, _FARTHEST = 100, 10.0  # of the quadrature, on each side of 0
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -70,10 +70,10 @@ def relu_growth(units: int, variance_gain: float = 2.0) -> Growth:
     gain = _checks.check_positive("variance_gain", variance_gain)
     alive = -math.expm1(-units * math.log(2))
     share = _binomial(units) / alive
-    digamma, trigamma = _polygamma(units)
-    means = (digamma + math.log(2 * gain / units)) / 2
+    half = np.arange(1, units + 1) / 2
+    means = (_special.digamma(half) + math.log(2 * gain / units)) / 2
     mean = float(share @ means)
-    variance = float(share @ (trigamma / 4 + (means - mean) ** 2))
+    variance = float(share @ (_special.trigamma(half) / 4 + (means - mean) ** 2))
     return Growth(alive, mean, variance)
 
 
@@ -157,21 +157,6 @@ def _binomial(units: int) -> np.ndarray:
         for k in range(1, units + 1)
     ]
     return np.exp(np.array(logs) - units * math.log(2))
-
-
-def _polygamma(units: int) -> tuple[np.ndarray, np.ndarray]:
-    """Digamma and trigamma of 1/2, 1, 3/2, ... `units / 2`, by their recurrences."""
-    digamma, trigamma = np.empty(units), np.empty(units)
-    for parity, start, slope in (
-        (0, -np.euler_gamma - 2 * math.log(2), np.pi**2 / 2),
-        (1, -np.euler_gamma, np.pi**2 / 6),
-    ):
-        count = len(digamma[parity::2])
-        steps = 2 / (np.arange(1, count) * 2 + parity - 1)
-        digamma[parity::2] = start + np.concatenate([[0.0], np.cumsum(steps)])[:count]
-        falls = np.concatenate([[0.0], np.cumsum(steps**2)])[:count]
-        trigamma[parity::2] = slope - falls
-    return digamma, trigamma
 
 
 @functools.cache

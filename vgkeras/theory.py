@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vgkeras import _checks
+from vgkeras import _checks, _special
 
 VERDICTS = ("trains", "stalls", "diverges")
 LEARNED = 0.01  # share of the loss that may be left in a run that "trains"
@@ -552,7 +552,8 @@ def typical_log_growth(units: int, variance_gain: float = 1.0) -> tuple[float, f
     units = _checks.check_positive_int("units", units)
     gain = _checks.check_positive("variance_gain", variance_gain)
     half = units / 2
-    return (_digamma(half) + math.log(gain / half)) / 2, _trigamma(half) / 4
+    mean = (float(_special.digamma(half)) + math.log(gain / half)) / 2
+    return mean, float(_special.trigamma(half)) / 4
 
 
 def _mode_verdict(
@@ -751,25 +752,7 @@ def _partial_beta(b: float, z: float, rest: float) -> float:
         return float(z**b * series)
     coefficients = np.cumprod((_TERMS - b) / _TERMS) / _TERMS
     series = np.sum(coefficients * rest**_TERMS)
-    return float(-np.euler_gamma - _digamma(b) - math.log(rest) - series)
-
-
-def _digamma(x: float) -> float:
-    shift = 0.0
-    while x < 10:
-        shift, x = shift - 1 / x, x + 1
-    y = 1 / x**2
-    tail = y * (1 / 12 - y * (1 / 120 - y * (1 / 252 - y * (1 / 240 - y / 132))))
-    return shift + math.log(x) - 1 / (2 * x) - tail
-
-
-def _trigamma(x: float) -> float:
-    shift = 0.0
-    while x < 10:
-        shift, x = shift + 1 / x**2, x + 1
-    y = 1 / x**2
-    tail = y * (1 / 6 - y * (1 / 30 - y * (1 / 42 - y * (1 / 30 - y * 5 / 66))))
-    return shift + 1 / x + y / 2 + tail / x
+    return float(-np.euler_gamma - _special.digamma(b) - math.log(rest) - series)
 
 
 def _residual(
