@@ -18,6 +18,7 @@ from tests.load.server import ROOT, Server
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
     parser.add_argument("--page", type=Path, default=ROOT, help="folder to serve")
+    parser.add_argument("--log", type=Path, help="file for what the server prints")
     parts = parser.add_subparsers(dest="part", required=True)
     one = parts.add_parser("visitors", help="many visitors at once")
     one.add_argument("--visitors", type=int, default=20)
@@ -42,7 +43,12 @@ def main() -> None:
     measure = {"visitors": visitors, "growth": growth, "killed": killed,
                "hostile": hostile}[part].measure  # fmt: skip
     with Server(arguments.pop("page").resolve()) as server:
-        goals, failures = measure(server, **arguments)
+        log = arguments.pop("log")
+        try:
+            goals, failures = measure(server, **arguments)
+        finally:
+            if log:
+                log.write_text(server.log())
     sys.exit(not report.told(goals, failures))
 
 

@@ -29,7 +29,7 @@ SENTENCE = re.compile(r"c = ([\d.]+), L = (\d+): (\w+)\. ")
 SPAN = re.compile(r"(?:in|for) (\d+) steps?\b")
 GRADIENT_TOLERANCE = 1e-4  # decades
 LOSS_TOLERANCE = 0.02  # decades, of a loss after hundreds of steps in float32
-NORMAL = (-36.0, 36.0)  # decades in which float32 keeps all digits of a gradient
+NORMAL = (-32.0, 36.0)  # decades of a gradient whose terms are normal in float32
 LOSSES = (-9.0, 12.0)  # and those in which a loss is drawn, and more than rounding
 Bounds = dict[tuple[float, int], tuple[float, float]]  # by scale and depth
 
@@ -89,6 +89,8 @@ def wrong_verdicts(words: str, asked: tuple) -> list[str]:
 
 def wrong_points(what: str, table: pd.DataFrame, expected: Bounds) -> list[str]:
     """Measured points that are missing, or not where theory has them."""
+    if not {"series", "depth", "y", "flag", "origin"} <= {*table.columns}:
+        return [f"{what}: another chart, of {', '.join(map(str, table.columns))}"]
     points = table[table["origin"].notna() & (table["origin"] != "theory")]
     found = {
         (float(point.series), int(point.depth)): place(point)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -38,6 +39,7 @@ TITLES = {
     "Code": "Take it away",
 }
 SHARES = {"look": 0.55, "known": 0.25, "section": 0.13, "leave": 0.07}
+ERROR = re.compile(r"^[\w.]+(?:Error|Exception|Exit|Interrupt)\b.*", re.MULTILINE)
 CACHED_GOAL, FRESH_GOAL = 1.0, 10.0  # seconds, 95th percentile
 
 
@@ -92,7 +94,7 @@ class Person:
                     while time.monotonic() < self.plan.until and not leaves:
                         await self.rest()
                         leaves = await self.move()
-            except Lost as error:
+            except (Lost, KeyError) as error:  # KeyError: a control is not there
                 self.keep("lost", np.nan, None, str(error))
                 await self.rest()
 
@@ -246,17 +248,15 @@ def checked(moves: list[Move]) -> list[str]:
         if found:
             changed = {k: v for k, v in move.settings.items() if v != DEFAULTS[k]}
             more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-            failures.append(f"visitor {move.visitor}, {changed}: {found[0]}{more}")
+            who = f"visitor {move.visitor}, {move.kind}, {changed}"
+            failures.append(f"{who}: {found[0]}{more}")
     return failures
 
 
 def tracebacks(log: str) -> list[str]:
-    """The last line of each traceback that the server has printed."""
-    parts = log.split("Traceback (most recent call last):")[1:]
-    return [
-        next((line for line in part.splitlines()[1:] if line[:1].strip()), "?")
-        for part in parts
-    ]
+    """The errors of the tracebacks that the server has printed, plain or framed."""
+    parts = log.split("Traceback (most recent call last)")[1:]
+    return [next(iter(ERROR.findall(part)), "a traceback") for part in parts]
 
 
 def times(kind: str, moves: list[Move]) -> str:
