@@ -1,10 +1,10 @@
 """The lesson "Vanishing/Exploding Gradients" as a page: `streamlit run dashboard.py`.
 
-Read top to bottom: words, controls, the server's one trainer, the lesson, the map, the
-remedies, the number formats, published results, a log of one's own, code to take away,
-the page. Only the section that is chosen is worked out. The lesson's widget keys are
-the argument names of `vgkeras.sweep`, so the address of the page reads like a call of
-it. TensorFlow is loaded only when something has to be run live.
+Read top to bottom: words, controls, the server's one trainer, the lesson, predictions,
+the map, the remedies, the number formats, published results, a log of one's own, code
+to take away, the page. Only the section that is chosen is worked out. The lesson's
+widget keys are the argument names of `vgkeras.sweep`, so the address of the page reads
+like a call of it. TensorFlow is loaded only when something has to be run live.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from __future__ import annotations
 import hashlib
 import math
 import threading
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
@@ -23,6 +25,7 @@ import vgkeras as vg
 
 SECTIONS = (
     "The lesson",
+    "Predict",
     "The map",
     "Remedies",
     "Number formats",
@@ -64,6 +67,8 @@ OPTIONS: dict[str, Any] = {
     "seed": range(100),
 }
 MOST_WORK = 3e10  # multiplications: half a minute on two cores
+MOST_WAITING = 30  # visitors in the trainer's queue
+MOST_KEPT = 24  # logs of finished runs
 MOST_UPLOAD = 20  # megabytes of a file, as in .streamlit/config.toml
 MOST_MEMORY = 50_000_000  # bytes of an opened log: about 400,000 rows
 MOST_ROWS = 500  # of a table or a choice
@@ -90,62 +95,104 @@ def controls() -> dict[str, Any]:
         settings = {
             "scales": several("Scale c of every weight matrix, W = c·I", "scales", 6),
             "depths": several("Depth L: number of layers, 1 to 152", "depths", 8),
-            "units": steps_of("Units in a layer", "units"),
-            "learning_rate": steps_of("Learning rate", "learning_rate"),
-            "steps": steps_of("Training steps", "steps"),
+            "units": step_of("Units in a layer", "units"),
+            "learning_rate": step_of("Learning rate", "learning_rate"),
+            "steps": step_of("Training steps", "steps"),
             "target": one_of("What to learn", "target"),
             "dtype": one_of("Number format", "dtype"),
-            "samples": steps_of("Samples", "samples"),
-            "seed": steps_of("Seed of the data", "seed"),
+            "samples": step_of("Samples", "samples"),
+            "seed": step_of("Seed of the data", "seed"),
         }
-        st.button("Back to the lecture's setting", on_click=reset, width="stretch")
+        st.button(
+            "Back to the lecture's setting",
+            on_click=take,
+            args=(DEFAULTS,),
+            width="stretch",
+        )
+        if held("lock") & set(DEFAULTS):
+            st.caption(":material/lock: The link to this page holds some of them.")
     if not settings["scales"] or not settings["depths"]:
         st.info("Choose at least one scale and one depth in the sidebar.")
         st.stop()
-    # About nine logged steps keep charts light; losses are kept at every step.
-    return {**settings, "every": -(-settings["steps"] // 8)}
+    return {**settings, "every": logged_every(settings["steps"])}
+
+
+def logged_every(steps: int) -> int:
+    """About nine logged steps keep charts light; losses are kept at every step."""
+    return -(-steps // 8)
+
+
+def held(how: str) -> set[str]:
+    """Keys of the controls that the address locks, or hides: `?lock=units,steps`."""
+    return set(",".join(st.query_params.get_all(how)).split(","))
+
+
+def control(
+    draw: Callable,
+    label: str,
+    options: Any,
+    *,
+    key: str,
+    disabled: bool = False,
+    **more: Any,
+) -> Any:
+    """A control with its value in the address, which may also lock it or hide it.
+
+    What is hidden is drawn and not shown: Streamlit checks its value all the same.
+    """
+    room = st.container(key=f"hidden_{key}") if key in held("hide") else st.container()
+    disabled = disabled or key in held("lock") | held("hide")
+    more = {**more, "key": key, "disabled": disabled, "bind": "query-params"}
+    with room:
+        return draw(label, options, **more)
 
 
 def several(label: str, key: str, most: int) -> list:
     """A list of numbers, sorted. Typing finds them; the lecture's L is 150."""
-    chosen = st.multiselect(
+    chosen = control(
+        st.multiselect,
         label,
         OPTIONS[key],
-        DEFAULTS[key],
+        default=DEFAULTS[key],
         key=key,
         max_selections=most,
         select_all=False,
-        bind="query-params",
     )
     return sorted(chosen)
 
 
-def steps_of(label: str, key: str) -> Any:
+def slider(label: str, options: Any, first: Any, key: str) -> Any:
     """A slider over the options; a number input would raise on `?seed=1e400`."""
-    return st.select_slider(
+    return control(
+        st.select_slider,
         label,
-        OPTIONS[key],
-        DEFAULTS[key],
+        options,
+        value=first,
         key=key,
         format_func="{:g}".format,
-        bind="query-params",
     )
+
+
+def step_of(label: str, key: str) -> Any:
+    return slider(label, OPTIONS[key], DEFAULTS[key], key)
 
 
 def one_of(label: str, key: str) -> str:
     options = list(OPTIONS[key])
-    return st.selectbox(
+    return control(
+        st.selectbox,
         label,
         options,
-        options.index(DEFAULTS[key]),
+        index=options.index(DEFAULTS[key]),
         key=key,
         format_func=TARGETS.get if key == "target" else str,
-        bind="query-params",
     )
 
 
-def reset() -> None:
-    st.session_state.update(DEFAULTS)
+def take(setting: dict[str, Any]) -> None:
+    """Moves controls, apart from those that the address holds."""
+    for key in set(setting) - held("lock") - held("hide"):
+        st.session_state[key] = setting[key]
 
 
 def is_default(settings: dict[str, Any]) -> bool:
@@ -162,8 +209,9 @@ def work(settings: dict[str, Any]) -> float:
 def refuse_too_much(settings: dict[str, Any], slot: Any) -> None:
     if work(settings) > MOST_WORK:
         slot.warning(
-            "These stacks are too much work for this server. Take fewer or shallower "
-            "stacks, fewer steps, fewer units or fewer samples."
+            f"These stacks take {work(settings):.0e} multiplications, more than the "
+            f"{MOST_WORK:.0e} that this server does for a visitor. Take fewer or "
+            "shallower stacks, fewer steps, fewer units or fewer samples."
         )
         st.stop()
 
@@ -174,12 +222,13 @@ def refuse_too_much(settings: dict[str, Any], slot: Any) -> None:
 class Trainer:
     """The server's one trainer: a run at a time for all visitors, the last logs kept.
 
-    A visitor who leaves or moves a control is noticed at the next progress report:
-    that is a Streamlit call, and Streamlit ends the script there.
+    Visitors wait in a queue and see their place in it. One who leaves or moves a
+    control is noticed at the next progress report: that is a Streamlit call, and
+    Streamlit ends the script there.
     """
 
     def __init__(self) -> None:
-        self._slot = threading.Semaphore(1)
+        self._queue: deque[object] = deque()  # the first one is at work
         self._logs: OrderedDict[str, vg.GradientLog] = OrderedDict()
 
     def log(
@@ -188,17 +237,34 @@ class Trainer:
         """The log of `make`, `vg.sweep` if it is not said, with these arguments."""
         name = repr((make, sorted(settings.items())))
         log = self._logs.get(name)
-        if log is not None:
-            return log
-        while not self._slot.acquire(timeout=0.3):
-            bar.progress(0.0, "Another run is under way; yours is next.")
-        try:
-            log = self._logs[name] = run(settings, bar, make)
-            while len(self._logs) > 8:
+        if log is None:
+            log = self._made(name, settings, bar, make)
+            while len(self._logs) > MOST_KEPT:
                 self._logs.popitem(last=False)
-        finally:
-            self._slot.release()
         return log
+
+    def _made(
+        self, name: str, settings: dict[str, Any], bar: Any, make: Callable | None
+    ) -> vg.GradientLog:
+        turn = object()
+        if len(self._queue) >= MOST_WAITING:
+            bar.warning(
+                f"{MOST_WAITING} visitors wait for a run. Come back in a minute, or "
+                "look at what is recorded: the lecture's setting."
+            )
+            st.stop()
+        self._queue.append(turn)
+        try:
+            while self._queue[0] is not turn:
+                before = self._queue.index(turn)
+                bar.progress(0.0, f"In the queue: {before} before you.")
+                time.sleep(0.1)
+            # Another visitor may have asked for the same meanwhile.
+            if name not in self._logs:
+                self._logs[name] = run(settings, bar, make)
+            return self._logs[name]
+        finally:
+            self._queue.remove(turn)
 
 
 def run(
@@ -275,6 +341,48 @@ def figure(
         words.text(told) if plain else words.markdown(told)
         words.caption(f"**How to read it.** {read}")
         words.caption(f"**How people misread it.** {misread}")
+        with words:
+            svg_of(name)
+
+
+# Made by the browser, of what it shows: the server draws nothing.
+SVG_BUTTON = "<button type='button'>Save as SVG</button>"
+SVG_STYLE = """
+button {
+  font: inherit; font-size: 0.8rem; color: var(--st-link-color); cursor: pointer;
+  background: none; border: 0; padding: 0.25rem 0; text-decoration: underline;
+}
+"""
+SVG_SCRIPT = """
+export default function ({ data, parentElement }) {
+  const button = parentElement.querySelector("button");
+  button.setAttribute("aria-label", "Save as SVG: " + data.replaceAll("_", " "));
+  button.onclick = () => {
+    const drawn = document.querySelector(".st-key-" + data + " svg.marks");
+    const copy = drawn.cloneNode(true);
+    const behind = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    behind.setAttribute("width", "100%");
+    behind.setAttribute("height", "100%");
+    const page = document.querySelector('[data-testid="stApp"]');
+    behind.setAttribute("fill", getComputedStyle(page).backgroundColor);
+    copy.insertBefore(behind, copy.firstChild);
+    copy.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+    const text = new XMLSerializer().serializeToString(copy);
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "image/svg+xml" }));
+    link.download = data + ".svg";
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
+}
+"""
+
+
+def svg_of(name: str) -> None:
+    """A button that saves the chart in the container `name`."""
+    st.components.v2.component(
+        "svg_of_chart", html=SVG_BUTTON, css=SVG_STYLE, js=SVG_SCRIPT
+    )(data=name, key=f"svg_{name}")
 
 
 def problem(theory: vg.GradientLog) -> None:
@@ -369,14 +477,14 @@ def inside(log: vg.GradientLog, settings: dict[str, Any]) -> None:
 def choice(label: str, options: list, key: str, names: Any = None) -> Any:
     """A row of buttons; the middle number, or the first name, to begin with."""
     first = options[0] if names else options[len(options) // 2]
-    chosen = st.segmented_control(
+    chosen = control(
+        st.segmented_control,
         label,
         options,
         default=first,
         format_func=names or "{:g}".format,
         key=key,
         required=True,
-        bind="query-params",
     )
     # An address such as `?depth_shown=` leaves the row without a choice.
     return chosen if chosen in options else first
@@ -387,16 +495,28 @@ def verdicts(log: vg.GradientLog, settings: dict[str, Any]) -> None:
         columns = st.columns(min(len(settings["scales"]), 3), gap="medium")
         for place, scale in enumerate(settings["scales"]):
             runs = log.select(scale=scale)
-            told = zip(runs.runs["verdict"], vg.health.sentences(runs), strict=True)
             with columns[place % len(columns)].container(border=True):
                 st.subheader(f"Scale {scale:g}")
-                st.markdown("\n\n".join(f"{SIGNS[word]} {said}" for word, said in told))
+                st.markdown("\n\n".join(signed(runs)))
+
+
+def signed(log: vg.GradientLog, named: str = "") -> list[str]:
+    """The verdict of each run, with its sign and its numbers."""
+    told = zip(log.runs["verdict"], vg.health.sentences(log), strict=True)
+    return [f"{SIGNS[word]} {named}{said}" for word, said in told]
 
 
 def misconceptions() -> None:
-    for question, answer in ANSWERS.items():
+    for number, (question, answer) in enumerate(ANSWERS.items()):
         with st.expander(question, icon=":material/help:"):
             st.markdown(answer)
+            shown, setting = SHOWN[question]
+            st.button(
+                f"Show me: {shown}",
+                key=f"show_{number}",
+                on_click=take,
+                args=({**DEFAULTS, **setting},),
+            )
 
 
 FORMULAS = (
@@ -478,6 +598,52 @@ ANSWERS = {
     ),
 }
 
+# Where each of them can be seen, and the controls that show it.
+SHOWN: dict[str, tuple[str, dict[str, Any]]] = dict(
+    zip(
+        ANSWERS,
+        (
+            (
+                "c = 0.5, L = 50, in “Inside one stack”",
+                {"stack_scale": 0.5, "stack_depth": 50},
+            ),
+            (
+                "c = 0.9, L = 152, in “Inside one stack”",
+                {"stack_scale": 0.9, "stack_depth": 152},
+            ),
+            (
+                "random weights with and without ReLU, in “Remedies”",
+                {
+                    "section": "Remedies",
+                    "remedies": [
+                        "Scaled identity",
+                        "Glorot normal",
+                        "Glorot normal + ReLU",
+                        "He normal + ReLU",
+                    ],
+                },
+            ),
+            (
+                "c = 1.5, L = 20, in “Inside one stack”",
+                {"stack_scale": 1.5, "stack_depth": 20},
+            ),
+            (
+                "c = 0.9 with 40 learning rates, in “The map”",
+                {"section": "The map", "map_by": "learning rate", "map_scale": 0.9},
+            ),
+            (
+                "c = 0.5, L = 100, in “Number formats”",
+                {"section": "Number formats", "format_scale": 0.5, "format_depth": 100},
+            ),
+            (
+                "the scale 0.95 beside the lecture's",
+                {"scales": [0.5, 0.9, 0.95, 1.5]},
+            ),
+        ),
+        strict=True,
+    )
+)
+
 SOURCES = """
 - The lecture: *Vanishing/Exploding Gradients*, C2W1L10, Deep Learning Specialization.
 - [Glorot & Bengio, 2010](https://proceedings.mlr.press/v9/glorot10a.html):
@@ -488,6 +654,120 @@ SOURCES = """
 - [Shamir, 2018](https://arxiv.org/abs/1809.08587): exponential time to converge for
   deep linear networks.
 """
+
+
+# --- Predict, then look ------------------------------------------------------------
+
+
+NUMBERS = range(1, 100)
+
+
+def predict() -> None:
+    st.title("Predict, then look")
+    left, right = st.columns(2)
+    with left:
+        number = slider("Stack number", NUMBERS, 1, "stack")
+    with right:
+        series = slider("Series of stacks", range(10), 0, "series")
+    settings = vg.quiz.question(number, series)
+    scale, depth = settings["scales"][0], settings["depths"][0]
+    st.markdown(
+        f"A stack of **L = {depth}** linear layers, all of them **W = {scale:g}·I**. "
+        f"It learns y = x by {settings['steps']} steps of gradient descent with the "
+        f"learning rate {settings['learning_rate']:g}. Say first, then look."
+    )
+    name = f"{series}.{number}"
+    looked = st.query_params.get("looked") == name
+    guess = guessed(looked)
+    if not looked:
+        st.button("Look", type="primary", on_click=look, args=(name,))
+        st.caption(f"So far: {vg.quiz.summary(scores().values())}")
+        warm_up()
+        return
+    log = revealed(settings, guess, name)
+    st.caption(f"So far: {vg.quiz.summary(scores().values())}")
+    if number < NUMBERS[-1]:
+        following = NUMBERS[NUMBERS.index(number) + 1]
+        st.button("Next stack", type="primary", on_click=go_on, args=(following,))
+    curves(log)
+
+
+def guessed(looked: bool) -> vg.quiz.Guess:
+    """The visitor's guess; once they have looked it stays as it was."""
+    left, right = st.columns(2)
+    with left:
+        verdict = control(
+            st.segmented_control,
+            "What becomes of it",
+            vg.quiz.VERDICTS,
+            default="stalls",
+            key="guess",
+            required=True,
+            disabled=looked,
+        )
+    with right:
+        exponent = control(
+            st.select_slider,
+            "The norm of its gradient dL/dW, in any layer, before the first step",
+            vg.quiz.EXPONENTS,
+            value=0,
+            key="guess_exponent",
+            format_func="1e{:+03d}".format,
+            disabled=looked,
+        )
+    known = verdict if verdict in vg.quiz.VERDICTS else "stalls"
+    return vg.quiz.Guess(known, exponent)
+
+
+def look(name: str) -> None:
+    st.query_params["looked"] = name
+    st.session_state["asked"] = name
+
+
+def go_on(number: int) -> None:
+    del st.query_params["looked"]
+    take({"stack": number})
+
+
+def scores() -> dict[str, vg.quiz.Score]:
+    """The visitor's scores, by question: the first look counts."""
+    return st.session_state.setdefault("scores", {})
+
+
+def revealed(
+    settings: dict[str, Any], guess: vg.quiz.Guess, name: str
+) -> vg.GradientLog:
+    """What was measured, beside the guess, in words."""
+    slot = st.container(key="source").empty()
+    log = trainer().log(settings, slot)
+    slot.markdown(":material/bolt: **Run live** on this server by `vgkeras.sweep`.")
+    measured = vg.quiz.answer(log)
+    if st.session_state.pop("asked", None) == name:
+        scores().setdefault(name, vg.quiz.score(guess, measured))
+    with st.container(key="verdicts", border=True):
+        st.markdown(f"**{vg.quiz.told(guess, measured)}**")
+        st.markdown(
+            vg.quiz.reason(settings["scales"][0], settings["depths"][0], measured)
+        )
+        st.markdown(signed(log)[0])
+    return log
+
+
+def curves(log: vg.GradientLog) -> None:
+    """One run: its loss step by step, its gradients layer by layer."""
+    figure(
+        "loss_by_step",
+        vg.charts.loss_by_step(log),
+        read="Points are this run, the dashed line is theory.",
+        misread="Flat does not mean finished. A loss of 1 is the loss of answering 0.",
+    )
+    figure(
+        "kinds_by_layer",
+        vg.charts.kinds_by_layer(log),
+        read="The gradients of this stack before its first update, layer by layer.",
+        misread="The weight gradient is level: it depends on the depth of the stack, "
+        "not on the layer.",
+    )
 
 
 # --- The map -----------------------------------------------------------------------
@@ -524,15 +804,14 @@ def the_map() -> None:
     )
     by, settings = map_settings()
     slot = st.container(key="source").empty()
-    room = st.container(key=MAPS[by].__name__).container(
-        height=vg.maps.HEIGHT + 10, border=False
-    )
+    name = f"verdict_by_{by}_and_depth"
+    room = st.container(key=name).container(height=vg.maps.HEIGHT + 10, border=False)
     log = trainer().log(settings, slot)
     slot.markdown(
         f":material/bolt: **Run live** on this server: {len(log.runs):,} runs of "
         f"{settings['steps']} steps, by one call of `vgkeras.sweep`."
     )
-    chart = MAPS[by](log)
+    chart = getattr(vg.maps, name)(log)
     room.altair_chart(
         chart,
         on_select=lambda: take_cell(log, by),
@@ -542,14 +821,9 @@ def the_map() -> None:
     st.markdown(vg.charts.description(chart))
     st.caption(f"**How to read it.** {MAP_READ[by]}")
     st.caption(f"**How people misread it.** {MAP_MISREAD[by]}")
+    svg_of(name)
     st.header("One run of the map")
     one_run(log, by, settings)
-
-
-MAPS = {
-    "scale": vg.maps.verdict_by_scale_and_depth,
-    "learning_rate": vg.maps.verdict_by_learning_rate_and_depth,
-}
 
 
 def map_settings() -> tuple[str, dict[str, Any]]:
@@ -571,16 +845,8 @@ def map_settings() -> tuple[str, dict[str, Any]]:
 
 
 def map_option(label: str, name: str, first: int) -> Any:
-    key = f"map_{name}"
-    options = MAP_OPTIONS[key]
-    return st.select_slider(
-        label,
-        options,
-        options[first],
-        key=key,
-        format_func="{:g}".format,
-        bind="query-params",
-    )
+    options = MAP_OPTIONS[f"map_{name}"]
+    return slider(label, options, options[first], f"map_{name}")
 
 
 def take_cell(log: vg.GradientLog, by: str) -> None:
@@ -598,18 +864,9 @@ def one_run(log: vg.GradientLog, by: str, settings: dict[str, Any]) -> None:
     values = vg.maps.SCALES if by == "scale" else vg.maps.LEARNING_RATES
     label = "Its scale c" if by == "scale" else "Its learning rate"
     with left:
-        value = st.select_slider(
-            label,
-            values,
-            values[8],
-            key=f"cell_{by}",
-            format_func="{:g}".format,
-            bind="query-params",
-        )
+        value = slider(label, values, values[8], f"cell_{by}")
     with right:
-        depth = st.select_slider(
-            "Its depth", DEPTHS_OF_MAP, 20, key="cell_depth", bind="query-params"
-        )
+        depth = slider("Its depth", vg.maps.DEPTHS, 20, "cell_depth")
     cell = log.select(**{by: value, "depth": depth})
     chosen = {
         "scales": [value] if by == "scale" else settings["scales"],
@@ -617,34 +874,19 @@ def one_run(log: vg.GradientLog, by: str, settings: dict[str, Any]) -> None:
         "depths": [depth],
         "steps": settings["steps"],
         "samples": settings["samples"],
-        "every": -(-settings["steps"] // 8),
+        "every": logged_every(settings["steps"]),
     }
     with st.container(key="verdicts"):
-        word, said = cell.runs["verdict"].iloc[0], vg.health.sentences(cell)[0]
-        st.markdown(f"{SIGNS[word]} {said}")
+        st.markdown(signed(cell)[0])
     bar = st.empty()
-    curves = trainer().log(chosen, bar)
+    run = trainer().log(chosen, bar)
     bar.empty()
-    figure(
-        "loss_by_step",
-        vg.charts.loss_by_step(curves),
-        read="Points are this run, the dashed line is theory.",
-        misread="Flat does not mean finished. A loss of 1 is the loss of answering 0.",
-    )
-    figure(
-        "kinds_by_layer",
-        vg.charts.kinds_by_layer(curves),
-        read="The gradients of this stack before its first update, layer by layer.",
-        misread="The weight gradient is level: it depends on the depth of the stack, "
-        "not on the layer.",
-    )
-
-
-DEPTHS_OF_MAP = list(vg.maps.DEPTHS)
+    curves(run)
 
 
 # --- Remedies ----------------------------------------------------------------------
 
+COMPARISONS = ["one change at a time", "initial weights, by activation"]
 FIRST_REMEDIES = [
     "Scaled identity",
     "Glorot normal",
@@ -656,7 +898,6 @@ FIRST_REMEDIES = [
     "Adam",
 ]
 REMEDY_DEPTHS = [2, 10, 50, 152]
-COMPARISONS = ["one change at a time", "initial weights, by activation"]
 
 
 def remedies() -> None:
@@ -742,14 +983,8 @@ def remedy_settings() -> dict[str, Any]:
     for column, (name, (label, values, first)) in zip(
         columns, options.items(), strict=True
     ):
-        found[name] = column.select_slider(
-            label,
-            values,
-            first,
-            key=f"remedy_{name}",
-            format_func="{:g}".format,
-            bind="query-params",
-        )
+        with column:
+            found[name] = slider(label, values, first, f"remedy_{name}")
     return {"names": names, **found, "depths": REMEDY_DEPTHS}
 
 
@@ -760,14 +995,14 @@ def chosen_remedies() -> tuple:
         shown = list(vg.remedies.ACTIVATIONS)
         activation = choice("Activation", shown, "remedy_activation", str)
         return vg.remedies.initial_weights(activation)
-    names = st.multiselect(
+    names = control(
+        st.multiselect,
         "Remedies",
         vg.remedies.NAMES,
-        FIRST_REMEDIES,
+        default=FIRST_REMEDIES,
         key="remedies",
         max_selections=10,
         select_all=False,
-        bind="query-params",
     )
     return tuple(name for name in vg.remedies.NAMES if name in names)
 
@@ -808,29 +1043,14 @@ def number_formats() -> None:
 
 
 def format_settings() -> dict[str, Any]:
-    columns = st.columns(3)
-    with columns[0]:
-        scale = st.select_slider(
-            "Scale c",
-            OPTIONS["scales"],
-            0.5,
-            key="format_scale",
-            format_func="{:g}".format,
-            bind="query-params",
-        )
-    with columns[1]:
-        depth = st.select_slider(
-            "Depth L", OPTIONS["depths"], 20, key="format_depth", bind="query-params"
-        )
-    with columns[2]:
-        rate = st.select_slider(
-            "Learning rate",
-            OPTIONS["learning_rate"],
-            0.01,
-            key="format_learning_rate",
-            format_func="{:g}".format,
-            bind="query-params",
-        )
+    first, second, third = st.columns(3)
+    with first:
+        scale = slider("Scale c", OPTIONS["scales"], 0.5, "format_scale")
+    with second:
+        depth = slider("Depth L", OPTIONS["depths"], 20, "format_depth")
+    with third:
+        rates = OPTIONS["learning_rate"]
+        rate = slider("Learning rate", rates, 0.01, "format_learning_rate")
     return {"scale": scale, "depth": depth, "learning_rate": rate}
 
 
@@ -870,8 +1090,7 @@ def in_all_formats(scale: float, depth: int, rate: float) -> None:
     )
     with st.container(key="verdicts"):
         for dtype, log in zip(FORMATS, logs, strict=True):
-            word, said = log.runs["verdict"].iloc[0], vg.health.sentences(log)[0]
-            st.markdown(f"{SIGNS[word]} **{dtype}** {said}")
+            st.markdown(signed(log, f"**{dtype}** ")[0])
 
 
 # --- Published results -------------------------------------------------------------
@@ -1204,8 +1423,9 @@ def code() -> None:
     st.title("Take it away")
     st.markdown(
         "The stacks that are set in the sidebar, as **code** that makes the same runs "
-        "with the same numbers, and as **data**. A picture of a chart is made by the "
-        "chart itself: point at it, and choose *Download as PNG*."
+        "with the same numbers, as **data**, and as a **link**. Pictures are made "
+        "where the charts are: *Save as SVG* beside a chart, or point at it and choose "
+        "*Download as PNG*."
     )
     settings = controls()
     slot = st.container(key="source").empty()
@@ -1226,11 +1446,11 @@ def code() -> None:
     st.subheader("A test for pytest: what became of it")
     st.code(vg.exports.test(runs, run), language="python")
     with st.container(key="verdicts"):
-        one = log.select(run=run)
-        word, said = one.runs["verdict"].iloc[0], vg.health.sentences(one)[0]
-        st.markdown(f"{SIGNS[word]} {said}")
+        st.markdown(signed(log.select(run=run))[0])
     st.header("As data")
     downloads(log)
+    st.header("As a link")
+    links(settings)
 
 
 def told_by(settings: dict[str, Any]) -> dict[str, Any]:
@@ -1259,6 +1479,37 @@ def downloads(log: vg.GradientLog) -> None:
         )
 
 
+def links(settings: dict[str, Any]) -> None:
+    """Addresses that open the lesson as it is set, with what a teacher may hold."""
+    st.markdown(
+        "It opens the lesson with these settings. Controls can be **locked**, so that "
+        "everyone looks at the same stacks, or **hidden**, so that a class sees only "
+        "what you talk about. Who edits the address can undo that: it is no exam."
+    )
+    left, right = st.columns(2)
+    names = [*DEFAULTS, "section"]
+    locked = left.multiselect("Lock", names, key="to_lock", select_all=False)
+    hidden = right.multiselect("Hide", names, key="to_hide", select_all=False)
+    told = {k: v for k, v in settings.items() if v != DEFAULTS.get(k, v)}
+    for name, keys in (("lock", locked), ("hide", hidden)):
+        if keys:
+            told[name] = ",".join(keys)
+    st.code(address(told), language=None, wrap_lines=True)
+    st.markdown("To **embed** it in a page of your own:")
+    inside = address({**told, "embed": "true"})
+    st.code(
+        f'<iframe src="{inside}" width="100%" height="900"></iframe>',
+        language="html",
+        wrap_lines=True,
+    )
+
+
+def address(query: dict[str, Any]) -> str:
+    """This page with other settings."""
+    asked = urlencode(query, doseq=True)
+    return urlsplit(st.context.url or "")._replace(query=asked, fragment="").geturl()
+
+
 # --- The page ----------------------------------------------------------------------
 
 
@@ -1284,16 +1535,18 @@ def lesson() -> None:
 
 
 def page() -> None:
-    section = st.segmented_control(
+    st.html("<style>[class*='st-key-hidden_'] { display: none; }</style>")
+    section = control(
+        st.segmented_control,
         "Section",
         SECTIONS,
         default=SECTIONS[0],
         key="section",
         required=True,
         label_visibility="collapsed",
-        bind="query-params",
     )
     {
+        "Predict": predict,
         "The map": the_map,
         "Remedies": remedies,
         "Number formats": number_formats,

@@ -1,12 +1,16 @@
 """The page's wiring, without a browser: widgets, package, words."""
 
 import ast
+import collections
 import io
 import re
 import subprocess
 import sys
+import threading
+import time
 import tomllib
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import numpy as np
 import pandas as pd
@@ -382,7 +386,7 @@ def test_code_makes_the_stacks_of_the_sidebar():
     )
 
     assert not page.exception
-    notebook, script, test = (block.value for block in page.code)
+    notebook, script, test = (block.value for block in page.code[:3])
     assert "scales=[0.8]" in notebook
     assert "depths=[3, 9]" in notebook
     names = {}
@@ -672,3 +676,265 @@ def test_your_log_needs_no_tensorflow():
     )
 
     assert told.stdout.split() == ["6", "False"]
+
+
+# --- Predict, then look --------------------------------------------------------------
+
+
+def open_predictions(**query):
+    return open_page(section="Predict", **query)
+
+
+def button(page, label):
+    return next(found for found in page.button if found.label == label)
+
+
+def test_nothing_is_shown_before_the_visitor_has_guessed():
+    page = open_predictions()
+
+    asked = vg.quiz.question(1)
+    assert not page.exception
+    assert f"L = {asked['depths'][0]}**" in words(page)
+    assert not verdicts(page)
+    assert not charts_in(page)
+
+
+def test_a_guess_is_scored_when_the_visitor_looks():
+    asked = vg.quiz.question(2)
+    theory = vg.predict(**asked)
+    fate = theory.runs["verdict"].iloc[0]
+    page = open_predictions(stack="2", guess=fate, guess_exponent="1e-07")
+
+    button(page, "Look").click().run()
+
+    assert not page.exception
+    first = theory.layers.query("kind == 'weight_gradient' and step == 0")
+    off = abs(first["log10_norm"].iloc[0] + 7)
+    assert f"You said that it {fate}, and it does" in words(page)
+    assert f"{off:.1f} decades off" in words(page)
+    assert f"1 of 1 verdicts right; gradients {off:.1f}" in page.caption[0].value
+    assert page.select_slider(key="guess_exponent").disabled
+    assert page.query_params["looked"] == "0.2"
+    assert charts_in(page) == 2
+
+
+def test_the_next_stack_is_a_new_question_and_the_score_goes_on():
+    page = open_predictions()
+    button(page, "Look").click().run()
+    before = page.caption[0].value
+
+    button(page, "Next stack").click().run()
+
+    assert not page.exception
+    assert page.select_slider(key="stack").value == 2
+    assert not page.select_slider(key="guess_exponent").disabled
+    assert page.caption[-1].value == before
+    assert "of 1 verdicts right" in before
+
+
+def test_a_link_to_an_answer_is_no_guess():
+    page = open_predictions(looked="0.1")
+
+    assert verdicts(page)
+    assert "No guess yet" in page.caption[0].value
+
+
+@pytest.mark.parametrize("rubbish", ["nan", "", "0.999", "<b>"])
+def test_rubbish_for_predictions_falls_back(rubbish):
+    names = ("stack", "series", "guess", "guess_exponent", "looked")
+
+    page = open_predictions(**dict.fromkeys(names, rubbish))
+
+    assert not page.exception
+    assert button(page, "Look")
+
+
+# --- What a teacher may hold ---------------------------------------------------------
+
+SMALL = {"depths": ["3"], "scales": ["0.9"], "steps": "50"}
+
+
+def test_locked_controls_keep_the_value_of_the_address():
+    page = open_page(lock="steps,units", **SMALL)
+
+    assert not page.exception
+    assert page.select_slider(key="steps").value == 50
+    assert page.select_slider(key="steps").disabled
+    assert page.select_slider(key="units").disabled
+    assert not page.select_slider(key="learning_rate").disabled
+    assert any("holds some of them" in c.value for c in page.caption)
+
+
+def test_the_way_back_leaves_what_is_held():
+    page = open_page(lock="steps", hide="depths", **SMALL)
+
+    button(page, "Back to the lecture's setting").click().run()
+
+    assert page.select_slider(key="steps").value == 50
+    assert page.multiselect(key="depths").value == [3]
+    assert page.multiselect(key="scales").value == [0.5, 0.9, 1.5]
+
+
+@pytest.mark.parametrize("rubbish", ["", ",", "nothing", "steps;units", "*"])
+def test_rubbish_holds_nothing(rubbish):
+    page = open_page(lock=rubbish, hide=rubbish, **SMALL)
+
+    assert not page.exception
+    assert not any(found.disabled for found in page.select_slider)
+
+
+def test_a_link_is_made_of_the_settings_and_of_what_is_held():
+    page = open_page(section="Code", seed="3", **SMALL)
+
+    page.multiselect(key="to_lock").set_value(["units", "dtype"])
+    page.multiselect(key="to_hide").set_value(["section"]).run()
+
+    link = next(c.value for c in page.code if c.value.startswith("?"))
+    assert parse_qs(link[1:]) == {
+        "depths": ["3"],
+        "scales": ["0.9"],
+        "steps": ["50"],
+        "seed": ["3"],
+        "lock": ["units,dtype"],
+        "hide": ["section"],
+    }
+    assert page.code[-1].value.count("embed=true") == 1
+
+
+# --- Cards that lead to a setting ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (0, {"stack_scale": 0.5, "stack_depth": 50}),
+        (2, {"section": "Remedies"}),
+        (4, {"section": "The map", "map_by": "learning rate", "map_scale": 0.9}),
+        (5, {"section": "Number formats", "format_depth": 100}),
+    ],
+)
+def test_a_card_leads_to_what_it_speaks_of(number, expected):
+    page = open_page(map_steps="50", **SMALL)
+
+    page.button(key=f"show_{number}").click().run()
+
+    assert not page.exception
+    assert {key: page.session_state[key] for key in expected} == expected
+
+
+# --- The server's one trainer --------------------------------------------------------
+
+
+class Slot:
+    """A place on the page that remembers what it was told."""
+
+    def __init__(self):
+        self.told = []
+
+    def progress(self, share, text):
+        self.told.append(text)
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    """The page's trainer, with runs of its own that end when they are let go."""
+    source = ast.parse(PAGE.read_text())
+    wanted = [n for n in source.body if getattr(n, "name", "") == "Trainer"]
+    limits = ("MOST_WAITING", "MOST_KEPT")
+    wanted += [
+        n
+        for n in source.body
+        if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") in limits
+    ]
+    gates = collections.defaultdict(threading.Event)
+    made = []
+
+    def run(settings, bar, make):
+        assert gates[settings["name"]].wait(10)
+        made.append(settings["name"])
+        if settings.get("fails"):
+            raise RuntimeError("a visitor left")
+        return f"log of {settings['name']}"
+
+    names = {
+        "OrderedDict": collections.OrderedDict,
+        "deque": collections.deque,
+        "run": run,
+        "time": time,
+        "Any": object,
+        "Callable": object,
+        "vg": vg,
+        "__name__": "page",
+    }
+    exec(compile(ast.Module(wanted, []), "page", "exec"), names)
+    found = names["Trainer"]()
+    found.gates, found.made = gates, made
+    return found
+
+
+def visit(trainer, name, **more):
+    """A visitor in a thread of their own; waits until they are in the queue."""
+    slot, got = Slot(), []
+    before = len(trainer._queue)
+
+    def ask():
+        try:
+            got.append(trainer.log({"name": name, **more}, slot))
+        except RuntimeError as error:
+            got.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while len(trainer._queue) == before and thread.is_alive():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return thread, slot, got
+
+
+def test_visitors_are_served_in_turn_and_see_their_place(trainer):
+    visitors = [visit(trainer, name) for name in "abc"]
+    time.sleep(0.3)
+    assert visitors[1][1].told[-1] == "In the queue: 1 before you."
+    assert visitors[2][1].told[-1] == "In the queue: 2 before you."
+
+    for name in "cba":
+        trainer.gates[name].set()
+    for thread, _, _ in visitors:
+        thread.join(10)
+
+    assert trainer.made == ["a", "b", "c"]
+    assert [got for *_, got in visitors] == [[f"log of {name}"] for name in "abc"]
+    assert not trainer._queue
+
+
+def test_a_visitor_who_leaves_frees_the_slot(trainer):
+    leaving = visit(trainer, "a", fails=True)
+    staying = visit(trainer, "b")
+    trainer.gates["a"].set()
+    trainer.gates["b"].set()
+    for thread, *_ in (leaving, staying):
+        thread.join(10)
+
+    assert staying[2] == ["log of b"]
+    assert not trainer._queue
+
+
+def test_who_asks_for_the_same_shares_the_run(trainer):
+    visitors = [visit(trainer, "a") for _ in range(3)]
+    trainer.gates["a"].set()
+    for thread, *_ in visitors:
+        thread.join(10)
+
+    assert trainer.made == ["a"]
+    assert [got for *_, got in visitors] == [["log of a"]] * 3
+
+
+def test_the_trainer_keeps_a_bounded_number_of_logs(trainer):
+    for number in range(40):
+        trainer.gates[number].set()
+        trainer.log({"name": number}, Slot())
+
+    assert len(trainer._logs) == 24
+    trainer.log({"name": 39}, Slot())
+    assert trainer.made.count(39) == 1

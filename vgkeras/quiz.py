@@ -154,11 +154,11 @@ def told(guess: Guess, measured: Guess) -> str:
 
     Example:
         >>> print(told(Guess("trains", -6), Guess("stalls", -14.6)))
-        You said trains; it stalls. You said 10⁻⁶; the gradient is about 10⁻¹⁵: you were 8.6 decades off.
+        You said that it trains, but it stalls. You said 10⁻⁶; the gradient is about 10⁻¹⁵: you were 8.6 decades off.
     """  # noqa: E501
     found = score(guess, measured)
-    joined = "and it does" if found.right else f"it {measured.verdict}"
-    sentence = f"You said {guess.verdict}; {joined}."
+    joined = "and it does" if found.right else f"but it {measured.verdict}"
+    sentence = f"You said that it {guess.verdict}, {joined}."
     size = f"You said {power(guess.exponent)}; the gradient is"
     if math.isinf(measured.exponent):
         return f"{sentence} {size} {power(measured.exponent)}."

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-# Up to this width multiply-and-add beats a matrix product; beyond, its products of all
-# inputs and outputs would fill the memory, too.
-_WIDEST_ELEMENTWISE = 8
+# Multiply-and-add beats a matrix product in narrow layers, and in wider ones as long as
+# the products of all inputs, outputs and samples are few: they are held in memory, too.
+_NARROW, _FEW_PRODUCTS = 4, 2**13
 _EPSILON = 1e-3  # of Keras' normalization layers
 _ACTIVATIONS: dict[str, Callable] = {
     "relu": tf.nn.relu,
@@ -142,7 +142,8 @@ def dense(signal: tf.Tensor, kernel: tf.Tensor, wide: tf.DType) -> tf.Tensor:
         Shape `(..., lanes, outputs, samples)`.
     """
     a, k = tf.cast(signal, wide), tf.cast(kernel, wide)
-    if kernel.shape[-1] > _WIDEST_ELEMENTWISE:
+    width, samples = kernel.shape[-1], signal.shape[-1]
+    if width > _NARROW and width * width * samples > _FEW_PRODUCTS:
         product = tf.matmul(k, a, transpose_a=True)
     else:
         product = tf.reduce_sum(k[..., :, :, None] * a[..., :, None, :], axis=-3)
