@@ -1534,8 +1534,16 @@ def lesson() -> None:
     warm_up()
 
 
+STYLE = """
+[class*='st-key-hidden_'] { display: none; }
+@media (prefers-reduced-motion: reduce) {
+  *, *::before, *::after { animation: none !important; transition: none !important; }
+}
+"""
+
+
 def page() -> None:
-    st.html("<style>[class*='st-key-hidden_'] { display: none; }</style>")
+    st.html(f"<style>{STYLE}</style>")
     section = control(
         st.segmented_control,
         "Section",

@@ -14,6 +14,8 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -233,6 +235,65 @@ def test_a_phone_shows_everything_without_scrolling_sideways(page, theme):
     assert widths[0] <= widths[1]
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
     assert knob.is_visible()
+
+
+def test_a_chart_is_saved_as_svg_as_it_is_on_screen(page):
+    open_page(page)
+    shown = labels(page, "final_loss_by_depth")
+
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save as SVG: final loss by depth").click()
+
+    assert saved.value.suggested_filename == "final_loss_by_depth.svg"
+    svg = ElementTree.parse(saved.value.path()).getroot()
+    assert svg.tag == "{http://www.w3.org/2000/svg}svg"
+    assert svg[0].get("fill") == "rgb(255, 255, 255)"
+    kept = [found.get("aria-label") for found in svg.iter()]
+    assert [label for label in kept if label in shown] == shown
+    assert page.errors == []
+
+
+def test_controls_that_the_address_holds_cannot_be_moved_or_seen(page):
+    open_page(page, "?lock=units&hide=seed,section")
+
+    assert not page.get_by_role("slider", name="Seed of the data").is_visible()
+    assert not page.get_by_role("radio", name="The map").is_visible()
+    assert page.get_by_role("slider", name="Units in a layer").is_disabled()
+    assert page.get_by_role("slider", name="Training steps").is_enabled()
+    page.get_by_role("button", name="Back to the lecture").click()
+    page.wait_for_function(SETTLED, timeout=60_000)
+    assert "lock=units&hide=seed,section" in unquote(page.url)
+
+
+def test_the_page_can_be_embedded(page):
+    open_page(page, "?embed=true&scales=0.9&depths=5")
+
+    assert page.get_by_test_id("stToolbar").count() == 0
+    assert drawn(page, "theory").is_visible()
+    assert "embed=true" in page.url
+
+
+def test_every_control_has_a_name_for_a_screen_reader(page):
+    open_page(page)
+
+    told = page.locator("body").aria_snapshot()
+    controls = re.findall(r"- (?:button|slider|combobox|radio|textbox|link)\b.*", told)
+    assert len(controls) > 40
+    assert [line for line in controls if not re.search(r'"\S', line)] == []
+
+
+def test_who_asks_for_less_motion_gets_none(page):
+    page.emulate_media(reduced_motion="reduce")
+    open_page(page)
+
+    moving = page.evaluate(
+        """() => [...document.querySelectorAll('*')].filter(e => {
+          const style = getComputedStyle(e);
+          return style.animationName !== 'none'
+            || style.transitionDuration.split(', ').some(t => parseFloat(t) > 0);
+        }).length"""
+    )
+    assert moving == 0
 
 
 # --- The other sections --------------------------------------------------------------
