@@ -860,6 +860,7 @@ def trainer(monkeypatch):
         "OrderedDict": collections.OrderedDict,
         "deque": collections.deque,
         "run": run,
+        "give_memory_back": lambda: None,
         "time": time,
         "Any": object,
         "Callable": object,

@@ -21,11 +21,10 @@ def server():
 
 
 async def look(address, rate):
-    """What a visitor sees who moves the learning rate, and then another control."""
+    """What a visitor sees who moves the learning rate."""
     async with Visitor(address) as visitor:
         await visitor.open(LINK)
         await visitor.move("learning_rate", rate)
-        await visitor.move("depth_shown", 2)
         return checks.seen(visitor.page)
 
 
