@@ -23,7 +23,7 @@ def parsed() -> argparse.Namespace:
     one = parts.add_parser("visitors", help="many visitors at once")
     one.add_argument("--visitors", type=int, default=20)
     one.add_argument("--seconds", type=float, default=180)
-    one.add_argument("--think", type=float, nargs=2, default=(2, 6), metavar="SECONDS")
+    one.add_argument("--think", type=float, nargs=2, default=(5, 15), metavar="SECONDS")
     one.add_argument("--fresh", type=float, default=0.25, help="share of fresh runs")
     one = parts.add_parser("growth", help="memory over many fresh runs")
     one.add_argument("--runs", type=int, default=500)

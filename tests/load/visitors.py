@@ -255,7 +255,8 @@ def checked(moves: list[Move]) -> list[str]:
 
 def tracebacks(log: str) -> list[str]:
     """The errors of the tracebacks that the server has printed, plain or framed."""
-    parts = log.split("Traceback (most recent call last)")[1:]
+    plain = re.sub(r"\x1b\[[\d;]*m", "", log)  # colours
+    parts = plain.split("Traceback (most recent call last)")[1:]
     return [next(iter(ERROR.findall(part)), "a traceback") for part in parts]
 
 
