@@ -10,6 +10,8 @@ like a call of it. TensorFlow is loaded only when something has to be run live.
 from __future__ import annotations
 
 import ctypes
+import functools
+import gc
 import hashlib
 import math
 import sys
@@ -74,6 +76,7 @@ MOST_KEPT = 24  # logs of finished runs
 MOST_UPLOAD = 20  # megabytes of a file, as in .streamlit/config.toml
 MOST_MEMORY = 50_000_000  # bytes of an opened log: about 400,000 rows
 MOST_ROWS = 500  # of a table or a choice
+MOST_DRAWN = 500  # charts that are kept, of 10 to 60 kB
 SIGNS = {
     "trains": ":green[:material/check_circle:]",
     "stalls": ":blue[:material/pause_circle:]",
@@ -100,7 +103,7 @@ def controls() -> dict[str, Any]:
             "units": step_of("Units in a layer", "units"),
             "learning_rate": step_of("Learning rate", "learning_rate"),
             "steps": step_of("Training steps", "steps"),
-            "target": one_of("What to learn", "target"),
+            "target": one_of("What to learn", "target", TARGETS),
             "dtype": one_of("Number format", "dtype"),
             "samples": step_of("Samples", "samples"),
             "seed": step_of("Seed of the data", "seed"),
@@ -179,16 +182,15 @@ def step_of(label: str, key: str) -> Any:
     return slider(label, OPTIONS[key], DEFAULTS[key], key)
 
 
-def one_of(label: str, key: str) -> str:
+def one_of(label: str, key: str, meanings: dict[str, str] | None = None) -> str:
+    """A name out of a list, as the address has it; what it means is told below."""
     options = list(OPTIONS[key])
-    return control(
-        st.selectbox,
-        label,
-        options,
-        index=options.index(DEFAULTS[key]),
-        key=key,
-        format_func=TARGETS.get if key == "target" else str,
+    chosen = control(
+        st.selectbox, label, options, index=options.index(DEFAULTS[key]), key=key
     )
+    if meanings is not None:
+        st.caption(meanings[chosen])
+    return chosen
 
 
 def take(setting: dict[str, Any]) -> None:
@@ -232,18 +234,28 @@ class Trainer:
     def __init__(self) -> None:
         self._queue: deque[object] = deque()  # the first one is at work
         self._logs: OrderedDict[str, vg.GradientLog] = OrderedDict()
+        self._lock = threading.Lock()  # of the logs
 
     def log(
         self, settings: dict[str, Any], bar: Any, make: Callable | None = None
     ) -> vg.GradientLog:
         """The log of `make`, `vg.sweep` if it is not said, with these arguments."""
         name = repr((make, sorted(settings.items())))
-        log = self._logs.get(name)
-        if log is None:
-            log = self._made(name, settings, bar, make)
+        log = self._kept(name)
+        return self._made(name, settings, bar, make) if log is None else log
+
+    def _kept(self, name: str) -> vg.GradientLog | None:
+        """The log of that name; the last to be asked for is the last to be given up."""
+        with self._lock:
+            if name in self._logs:
+                self._logs.move_to_end(name)
+            return self._logs.get(name)
+
+    def _keep(self, name: str, log: vg.GradientLog) -> None:
+        with self._lock:
+            self._logs[name] = log
             while len(self._logs) > MOST_KEPT:
                 self._logs.popitem(last=False)
-        return log
 
     def _made(
         self, name: str, settings: dict[str, Any], bar: Any, make: Callable | None
@@ -262,9 +274,11 @@ class Trainer:
                 bar.progress(0.0, f"In the queue: {before} before you.")
                 time.sleep(0.1)
             # Another visitor may have asked for the same meanwhile.
-            if name not in self._logs:
-                self._logs[name] = run(settings, bar, make)
-            return self._logs[name]
+            log = self._kept(name)
+            if log is None:
+                log = run(settings, bar, make)
+                self._keep(name, log)
+            return log
         finally:
             give_memory_back()
             self._queue.remove(turn)
@@ -305,6 +319,10 @@ def recorded(path: Path) -> vg.GradientLog:
 def warm_up() -> None:
     """Loads TensorFlow and compiles the program once, when the page is drawn."""
     vg.sweep(**{**DEFAULTS, "steps": 1})
+    # Streamlit collects garbage after each run of a page that knows Keras. What has
+    # been loaded by now stays for good: looking through it took a quarter of a second.
+    gc.collect()
+    gc.freeze()
 
 
 def measured(settings: dict[str, Any], slot: Any) -> vg.GradientLog:
@@ -330,6 +348,29 @@ def measured(settings: dict[str, Any], slot: Any) -> vg.GradientLog:
 # --- The lesson --------------------------------------------------------------------
 
 
+def drawn(chart: Any) -> str:
+    """Draws a chart; returns its description, which is its text alternative."""
+    st.altair_chart(chart)
+    return vg.charts.description(chart)
+
+
+@st.cache_data(max_entries=MOST_DRAWN, show_spinner=False)
+def known(name: str, of: Any, _make: Callable[[], Any]) -> str:
+    """Draws a chart that is made once for all visitors.
+
+    Charts are most of the work of a page. A known one is sent as it was. New ones are
+    made one at a time, so that a visitor who needs none has not many threads to wait
+    for.
+    """
+    with drawing_room():
+        return drawn(_make())
+
+
+@st.cache_resource(show_spinner=False)
+def drawing_room() -> threading.Lock:
+    return threading.Lock()
+
+
 def figure(
     name: str,
     chart: Any,
@@ -338,17 +379,19 @@ def figure(
     misread: str,
     plain: bool = False,
     height: int = vg.charts.HEIGHT,
+    of: Any = None,
 ) -> None:
     """A chart, what it shows in numbers, how to read it, how people misread it.
 
-    `plain` if it tells names out of somebody's file: those are no markup.
+    `plain` if it tells names out of somebody's file: those are no markup. With `of`,
+    which tells apart all charts of this name, `chart` is a function that makes it, and
+    is called once for all visitors.
     """
     with st.container(key=name):
         picture, words = st.columns([3, 2], gap="medium", vertical_alignment="center")
         # The room is kept before the chart is there: nothing below it jumps.
         with picture.container(height=height + 10, border=False):
-            st.altair_chart(chart)  # its description is its text alternative
-        told = vg.charts.description(chart)
+            told = drawn(chart) if of is None else known(name, of, chart)
         words.text(told) if plain else words.markdown(told)
         words.caption(f"**How to read it.** {read}")
         words.caption(f"**How people misread it.** {misread}")
@@ -396,7 +439,7 @@ def svg_of(name: str) -> None:
     )(data=name, key=f"svg_{name}")
 
 
-def problem(theory: vg.GradientLog) -> None:
+def problem(settings: dict[str, Any]) -> None:
     st.title("Vanishing and exploding gradients")
     st.markdown(
         "In a very deep network the derivatives can become exponentially small or "
@@ -408,7 +451,8 @@ def problem(theory: vg.GradientLog) -> None:
     st.latex(r"W^{[l]} = c\,I \quad\Rightarrow\quad \hat y = c^{L} x")
     figure(
         "theory",
-        vg.charts.gradient_by_depth(theory),
+        lambda: vg.charts.gradient_by_depth(vg.predict(**settings)),
+        of=settings,
         read="Every step up the axis is a factor, so a straight line is exponential "
         "growth or decay: $1.5^L$ explodes, $0.5^L$ vanishes, and $0.9^L$, from "
         "weights just a little smaller than the identity, vanishes too, only later.",
@@ -428,7 +472,8 @@ def formulas() -> None:
 def training(log: vg.GradientLog, settings: dict[str, Any]) -> None:
     figure(
         "final_loss_by_depth",
-        vg.charts.final_loss_by_depth(log),
+        lambda: vg.charts.final_loss_by_depth(log),
+        of=settings,
         read="Low points have learned. Points on the grey line do no better than a "
         "network that always answers 0. Marks above the axis have diverged.",
         misread="A stalled stack is not at its optimum: it takes such tiny steps that "
@@ -437,7 +482,8 @@ def training(log: vg.GradientLog, settings: dict[str, Any]) -> None:
     depth = choice("Depth", settings["depths"], "depth_shown")
     figure(
         "loss_by_step",
-        vg.charts.loss_by_step(log.select(depth=depth)),
+        lambda: vg.charts.loss_by_step(log.select(depth=depth)),
+        of=(settings, depth),
         read="A falling curve trains, a flat one stalls, one that leaves the top "
         "diverges. Points that leave their dashed line far below, and go on level, "
         "have reached the rounding of the number format.",
@@ -446,7 +492,8 @@ def training(log: vg.GradientLog, settings: dict[str, Any]) -> None:
     )
     figure(
         "gradient_by_depth",
-        vg.charts.gradient_by_depth(log),
+        lambda: vg.charts.gradient_by_depth(log),
+        of=settings,
         read="Points are measured by `tf.GradientTape`, dashed lines are computed "
         "from the formula. They should agree until the number format gives out.",
         misread="A mark in the band at the edge is no missing value: the gradient is "
@@ -465,10 +512,11 @@ def inside(log: vg.GradientLog, settings: dict[str, Any]) -> None:
         depth = choice("Depth of the stack", settings["depths"], "stack_depth")
     with right:
         scale = choice("Its scale", settings["scales"], "stack_scale")
-    stack = log.select(depth=depth, scale=scale)
+    stack = functools.cache(lambda: log.select(depth=depth, scale=scale))
     figure(
         "kinds_by_layer",
-        vg.charts.kinds_by_layer(stack),
+        lambda: vg.charts.kinds_by_layer(stack()),
+        of=(settings, depth, scale),
         read="Follow one colour from the input (left) to the output (right). "
         "Activations carry the factor $c$ forward, their gradients carry it backward; "
         "the weight gradient is the product of the two and stays level.",
@@ -478,7 +526,8 @@ def inside(log: vg.GradientLog, settings: dict[str, Any]) -> None:
     kind = choice("Colour shows", list(KINDS), "kind", KINDS.get)
     figure(
         "gradient_by_layer_and_step",
-        vg.charts.gradient_by_layer_and_step(stack, kind=kind),
+        lambda: vg.charts.gradient_by_layer_and_step(stack(), kind=kind),
+        of=(settings, depth, scale, kind),
         read="A column of one colour: all layers agree. A change from left to right: "
         "training.",
         misread="Small changes of colour can be large factors; see the scale below.",
@@ -505,10 +554,15 @@ def verdicts(log: vg.GradientLog, settings: dict[str, Any]) -> None:
     with st.container(key="verdicts"):
         columns = st.columns(min(len(settings["scales"]), 3), gap="medium")
         for place, scale in enumerate(settings["scales"]):
-            runs = log.select(scale=scale)
             with columns[place % len(columns)].container(border=True):
                 st.subheader(f"Scale {scale:g}")
-                st.markdown("\n\n".join(signed(runs)))
+                st.markdown(said_of(settings, scale, log))
+
+
+@st.cache_data(max_entries=MOST_DRAWN, show_spinner=False)
+def said_of(settings: dict[str, Any], scale: float, _log: vg.GradientLog) -> str:
+    with drawing_room():
+        return "\n\n".join(signed(_log.select(scale=scale)))
 
 
 def signed(log: vg.GradientLog, named: str = "") -> list[str]:
@@ -700,7 +754,7 @@ def predict() -> None:
     if number < NUMBERS[-1]:
         following = NUMBERS[NUMBERS.index(number) + 1]
         st.button("Next stack", type="primary", on_click=go_on, args=(following,))
-    curves(log)
+    curves(log, settings)
 
 
 def guessed(looked: bool) -> vg.quiz.Guess:
@@ -764,17 +818,19 @@ def revealed(
     return log
 
 
-def curves(log: vg.GradientLog) -> None:
+def curves(log: vg.GradientLog, settings: dict[str, Any]) -> None:
     """One run: its loss step by step, its gradients layer by layer."""
     figure(
         "loss_by_step",
-        vg.charts.loss_by_step(log),
+        lambda: vg.charts.loss_by_step(log),
+        of=settings,
         read="Points are this run, the dashed line is theory.",
         misread="Flat does not mean finished. A loss of 1 is the loss of answering 0.",
     )
     figure(
         "kinds_by_layer",
-        vg.charts.kinds_by_layer(log),
+        lambda: vg.charts.kinds_by_layer(log),
+        of=settings,
         read="The gradients of this stack before its first update, layer by layer.",
         misread="The weight gradient is level: it depends on the depth of the stack, "
         "not on the layer.",
@@ -892,7 +948,7 @@ def one_run(log: vg.GradientLog, by: str, settings: dict[str, Any]) -> None:
     bar = st.empty()
     run = trainer().log(chosen, bar)
     bar.empty()
-    curves(run)
+    curves(run, chosen)
 
 
 # --- Remedies ----------------------------------------------------------------------
@@ -924,9 +980,11 @@ def remedies() -> None:
         slot.info("Choose at least one remedy.")
         st.stop()
     log = compared(settings, slot)
+    of = repr(settings)  # a remedy of its own says all that it is
     figure(
         "outcome_by_remedy_and_depth",
-        vg.remedies.outcome_by_remedy_and_depth(log),
+        lambda: vg.remedies.outcome_by_remedy_and_depth(log),
+        of=of,
         read="A row is a remedy, a column is a depth. Colour and shape say what most "
         "of the five seeds did, the number beside it how many of them.",
         misread="A stack that stalls need not have vanished: one of ReLU units cannot "
@@ -934,7 +992,8 @@ def remedies() -> None:
     )
     figure(
         "remedy_gradient_by_depth",
-        vg.remedies.gradient_by_depth(log),
+        lambda: vg.remedies.gradient_by_depth(log),
+        of=of,
         height=vg.remedies.HEIGHT,
         read="A flat line keeps the gradient at any depth, a slope loses or gains a "
         "factor with every layer. Bars span half of the seeds.",
@@ -945,7 +1004,8 @@ def remedies() -> None:
     depth = choice("Depth", REMEDY_DEPTHS, "remedy_depth")
     figure(
         "activation_by_layer",
-        vg.remedies.activation_by_layer(log, depth),
+        lambda: vg.remedies.activation_by_layer(log, depth),
+        of=(of, depth),
         height=vg.remedies.HEIGHT,
         read="What a layer puts out, before training. Dashed: exact theory for the "
         "typical stack, where there is one.",
@@ -1035,13 +1095,18 @@ def number_formats() -> None:
     )
     settings = format_settings()
     scale, depth, rate = (settings[k] for k in ("scale", "depth", "learning_rate"))
-    found = [
-        vg.floats.limits(scale, dtype, learning_rate=rate, deepest=DEEPEST)
-        for dtype in FORMATS
-    ]
+
+    def chart() -> Any:
+        found = [
+            vg.floats.limits(scale, dtype, learning_rate=rate, deepest=DEEPEST)
+            for dtype in FORMATS
+        ]
+        return vg.charts.failure_by_depth_and_format(found, depth)
+
     figure(
         "failure_by_depth_and_format",
-        vg.charts.failure_by_depth_and_format(found, depth),
+        chart,
+        of=settings,
         read="A row is a number format. Each mark is the first depth at which "
         "something fails for good; the line is the depth that you chose.",
         misread="“float32 reaches down to 1e-38, so nothing is lost before.” Digits "
@@ -1526,8 +1591,7 @@ def address(query: dict[str, Any]) -> str:
 
 def lesson() -> None:
     settings = controls()
-    theory = vg.predict(**settings)
-    problem(theory)
+    problem(settings)
     formulas()
     st.header("Measured: loss stalls or diverges with depth")
     slot = st.container(key="source").empty()

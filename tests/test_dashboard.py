@@ -113,7 +113,9 @@ def test_a_target_without_theory_for_every_step_is_shown_too():
     page = open_page(target="teacher", depths=["3"], scales=["0.9"], steps="50")
 
     assert not page.exception
+    assert page.selectbox(key="target").value == "teacher"
     assert len(verdicts(page)) == 1
+    assert "Run live" in words(page)
 
 
 def test_address_restores_the_controls():
@@ -784,7 +786,7 @@ def test_rubbish_holds_nothing(rubbish):
 
 
 def test_a_link_is_made_of_the_settings_and_of_what_is_held():
-    page = open_page(section="Code", seed="3", **SMALL)
+    page = open_page(section="Code", seed="3", target="teacher", **SMALL)
 
     page.multiselect(key="to_lock").set_value(["units", "dtype"])
     page.multiselect(key="to_hide").set_value(["section"]).run()
@@ -795,6 +797,7 @@ def test_a_link_is_made_of_the_settings_and_of_what_is_held():
         "scales": ["0.9"],
         "steps": ["50"],
         "seed": ["3"],
+        "target": ["teacher"],
         "lock": ["units,dtype"],
         "hide": ["section"],
     }
@@ -861,6 +864,7 @@ def trainer(monkeypatch):
         "deque": collections.deque,
         "run": run,
         "give_memory_back": lambda: None,
+        "threading": threading,
         "time": time,
         "Any": object,
         "Callable": object,

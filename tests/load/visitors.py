@@ -28,7 +28,6 @@ from tests.load.server import Server
 from tests.load.visitor import Lost, Visitor
 
 RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
-RANDOM_TARGET = "y = x M, M random"
 SCALES = (0.3, 0.35, 0.4, 0.45, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 BACK = "Back to the lecture's setting"
 # Sections that need no run, and words that tell them.
@@ -105,8 +104,6 @@ class Person:
     def link(self) -> str:
         """The address of this visitor's setting."""
         changed = {k: v for k, v in self.settings.items() if v != DEFAULTS[k]}
-        if changed.get("target") == "teacher":
-            changed["target"] = RANDOM_TARGET  # an address has what the control says
         return urlencode(changed, doseq=True)
 
     async def move(self) -> bool:
