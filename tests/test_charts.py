@@ -1,5 +1,6 @@
 """Charts, from small logs whose drawing can be worked out in the head."""
 
+import concurrent.futures
 import json
 import math
 import re
@@ -12,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vgkeras import charts, floats
+from vgkeras import charts, floats, maps, predict, remedies
 from vgkeras.logs import KINDS, GradientLog
 
 
@@ -1033,3 +1034,69 @@ def test_a_format_in_which_nothing_fails_is_told_so():
 
     assert chart.description == "In float64 nothing fails."
     assert "no format has failed" in " ".join(chart.title.text).replace("\n", " ")
+
+
+def kinds_of_charts():
+    """Makers of charts whose channels differ, by name."""
+    log = make_log([[1.0, 0.1]] * 2, [-1.0, -3.0], depths=[2, 3])
+    one = log.select(depth=3)
+    return {
+        "loss": lambda: charts.loss_by_step(log),
+        "final loss": lambda: charts.final_loss_by_depth(log),
+        "gradient": lambda: charts.gradient_by_depth(log),
+        "kinds": lambda: charts.kinds_by_layer(one),
+        "steps": lambda: charts.gradient_by_step(one),
+        "heat": lambda: charts.gradient_by_layer_and_step(one),
+    }
+
+
+def test_charts_made_at_once_in_threads_equal_those_made_alone():
+    makers = kinds_of_charts()
+    alone = {name: make().to_dict() for name, make in makers.items()}
+    before = sys.getswitchinterval()
+
+    sys.setswitchinterval(1e-6)  # threads take turns within every call
+    try:
+        with concurrent.futures.ThreadPoolExecutor(len(makers)) as pool:
+            turns = [(name, pool.submit(makers[name])) for name in [*makers] * 2]
+            made = [(name, turn.result()) for name, turn in turns]
+    finally:
+        sys.setswitchinterval(before)
+
+    for name, chart in made:
+        assert chart.to_dict() == alone[name]
+
+
+def test_no_chart_calls_a_method_that_threads_share():
+    setter = type(vars(alt.X)["title"]).__call__.__code__  # of `alt.X(...).title(...)`
+    called = set()
+    measured = predict([0.5, 0.9], [2, 3], steps=3)
+    settings = {
+        "remedy": "none",
+        "normalization": "",
+        "residual": "",
+        "activation": "linear",
+    }
+    compared = measured.replace(runs=measured.runs.assign(**settings))
+    makers = [
+        *kinds_of_charts().values(),
+        lambda: charts.failure_by_depth_and_format(
+            [floats.limits(0.5, deepest=99)], 20
+        ),
+        lambda: maps.verdict_by_scale_and_depth(measured.replace(theory=measured)),
+        lambda: remedies.outcome_by_remedy_and_depth(compared),
+        lambda: remedies.gradient_by_depth(compared),
+        lambda: remedies.activation_by_layer(compared, 3),
+    ]
+
+    sys.setprofile(lambda frame, *_: called.add(frame.f_code))
+    try:
+        for make in makers:
+            make()
+        ours = set(called)
+        alt.X("depth:Q").title("depth")
+    finally:
+        sys.setprofile(None)
+
+    assert setter in called  # the profile does see it
+    assert setter not in ours

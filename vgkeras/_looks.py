@@ -15,11 +15,17 @@ import numpy as np
 
 from vgkeras import theory
 
+# In all modules channels are made by keyword, `alt.X(field, scale=...)`. The method,
+# `alt.X(field).scale(...)`, keeps its channel where all threads can change it (Altair
+# 6.3): of charts that are made at once for two visitors, one would get the channel of
+# the other. Thread safety: https://github.com/vega/altair/issues/3589.
+
 # Okabe & Ito's colour-blind-safe colours that show on white and on black; a shape for
 # each, not colour alone.
 COLORS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right")
 GREY = "#7A8088"
+COUNTS = alt.Axis(format="d", tickMinStep=1)
 VERDICT_COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00"}
 VERDICT_SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
 ZERO, NONFINITE = "exactly 0", "Inf or NaN"
@@ -36,30 +42,39 @@ def by_series(
     at = places.values()
     colors = [COLORS[i % 6] for i in at] + [GREY] * len(flags)
     shapes = [SHAPES[(i + i // 6) % 6] for i in at] + list(flags.values())
-    return _paired(field, [*places, *flags], colors, shapes, legend)
+    return paired(field, [*places, *flags], colors, shapes, legend)
 
 
-def by_verdict(legend: alt.Legend) -> tuple[alt.Color, alt.Shape]:
-    """Colour and shape of each verdict."""
+def by_verdict(
+    legend: alt.Legend, title: alt.typing.Optional[str] = alt.Undefined
+) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape of each verdict; a `title` stands above their legend."""
     words = theory.VERDICTS
     colors = [VERDICT_COLORS[word] for word in words]
     shapes = [VERDICT_SHAPES[word] for word in words]
-    return _paired("verdict:N", words, colors, shapes, legend)
+    return paired("verdict:N", words, colors, shapes, legend, title)
 
 
-def _paired(
+def counted(field: str, title: str, padding: int = 8) -> alt.X:
+    """A horizontal axis of whole numbers, with room for the marks at its ends."""
+    scale = alt.Scale(nice=False, padding=padding)
+    return alt.X(field, title=title, scale=scale, axis=COUNTS)
+
+
+def paired(
     field: str,
     domain: Sequence[str],
     colors: Sequence[str],
     shapes: Sequence[str],
     legend: alt.Legend,
+    title: alt.typing.Optional[str] = alt.Undefined,
 ) -> tuple[alt.Color, alt.Shape]:
     """One legend: Vega-Lite merges two channels of the same domain."""
     color = alt.Scale(domain=list(domain), range=list(colors))
     shape = alt.Scale(domain=list(domain), range=list(shapes))
     return (
-        alt.Color(field, scale=color, legend=legend),
-        alt.Shape(field, scale=shape, legend=legend),
+        alt.Color(field, scale=color, legend=legend, title=title),
+        alt.Shape(field, scale=shape, legend=legend, title=title),
     )
 
 

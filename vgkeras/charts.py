@@ -53,7 +53,6 @@ _MODE_SHAPES = {
 # Decades that are drawn; one diverging run at 1e150 must not flatten the others.
 _LOSS_VIEW = (-12.0, 12.0)
 _NORM_VIEW = (-60.0, 60.0)
-_COUNTS = alt.Axis(format="d", tickMinStep=1)
 _MOST_POINTS, _MOST_CELLS, _MOST_PANELS = 50, 4000, 12
 _MOST_LINES, _MOST_ROLES, _MOST_NAMED = 6, 5, 20
 _MOST_LETTERS = 40  # of a name
@@ -102,11 +101,14 @@ def final_loss_by_depth(log: logs.GradientLog) -> Chart:
     rows = _rows(log, "losses").assign(log10=lambda table: _log10(table["loss"]))
     rows = rows[rows["step"] == rows.groupby("run")["step"].transform("max")]
     rows = rows.assign(line=rows["series"] + " " + rows["seed"].astype(str))
-    x = alt.X("depth:Q").title("depth (number of layers)")
-    x = x.scale(
-        type="log" if rows["depth"].min() > 0 else "linear", nice=False, padding=14
-    ).axis(
-        values=sorted(rows["depth"].unique().tolist()), format="d", labelOverlap=True
+    depths = sorted(rows["depth"].unique().tolist())
+    x = alt.X(
+        "depth:Q",
+        title="depth (number of layers)",
+        scale=alt.Scale(
+            type="log" if depths[0] > 0 else "linear", nice=False, padding=14
+        ),
+        axis=alt.Axis(values=depths, format="d", labelOverlap=True),
     )
     zero = _log10(log.runs["loss_zero"]).replace([np.inf, -np.inf], np.nan).dropna()
     reference = (
@@ -152,8 +154,7 @@ def gradient_by_depth(log: logs.GradientLog, step: int | None = None) -> Chart:
     lowest = rows.groupby(["origin", "run"])["layer"].transform("min")
     first = rows[rows["layer"] == lowest]
     first = first.assign(line=first["series"] + " " + first["seed"].astype(str))
-    x = alt.X("depth:Q").title("depth (number of layers)").axis(_COUNTS)
-    x = x.scale(nice=False, padding=14)
+    x = _looks.counted("depth:Q", "depth (number of layers)", padding=14)
     chart = _points_over_lines(first, x, y="norm of ∂L/∂W", view=_NORM_VIEW)
     told = _looks.titled(
         chart,
@@ -217,8 +218,7 @@ def gradient_by_step(log: logs.GradientLog) -> Chart:
     rows, chosen = _largest(_of_kind(_rows(log, "layers"), "weight_gradient"))
     drawn, thinned = _logged_steps(rows)
     drawn = _lines_of_layers(drawn)
-    x = alt.X("step:Q").title("training step").axis(_COUNTS)
-    x = x.scale(nice=False, padding=8)
+    x = _looks.counted("step:Q", "training step")
     told = _looks.titled(
         _points_over_lines(drawn, x, y="norm of ∂L/∂W", view=_NORM_VIEW, key="layer"),
         f"{_run_label(run)}: weight gradient by step",
@@ -298,24 +298,18 @@ def failure_by_depth_and_format(found: Sequence[Limits], depth: int) -> alt.Laye
         ],
         columns=["format", "quantity", "mode", "depth"],
     )
-    x = alt.X("depth:Q").title("first depth that fails (log scale)")
-    x = x.scale(type="log", domain=[1, max(limits.deepest for limits in found)])
+    deepest = alt.Scale(type="log", domain=[1, max(limits.deepest for limits in found)])
+    x = alt.X("depth:Q", title="first depth that fails (log scale)", scale=deepest)
     order = [limits.dtype for limits in found]
-    y = alt.Y("format:N").title(None).sort(order).scale(domain=order)
-    modes = list(_MODE_SHAPES)
-    offset = alt.YOffset("mode:N").scale(domain=modes)
+    modes, shapes = list(_MODE_SHAPES), list(_MODE_SHAPES.values())
     legend = alt.Legend(orient="bottom", columns=3, title="what happens")
+    colors = _looks.COLORS[: len(modes)]
     marks = alt.Chart(rows).mark_point(size=70, strokeWidth=2)
     marks = marks.encode(
         x,
-        y,
-        offset,
-        alt.Color("mode:N", legend=legend).scale(
-            domain=modes, range=list(_looks.COLORS[: len(modes)])
-        ),
-        alt.Shape("mode:N", legend=legend).scale(
-            domain=modes, range=list(_MODE_SHAPES.values())
-        ),
+        alt.Y("format:N", title=None, sort=order, scale=alt.Scale(domain=order)),
+        alt.YOffset("mode:N", scale=alt.Scale(domain=modes)),
+        *_looks.paired("mode:N", modes, colors, shapes, legend),
         tooltip=["format", "quantity", "mode", "depth"],
     )
     level = alt.Chart(pd.DataFrame({"depth": [depth]}))
@@ -372,8 +366,7 @@ def description(chart: Chart) -> str:
 def _loss_panel(log: logs.GradientLog, rows: pd.DataFrame) -> alt.LayerChart:
     rows = rows[rows["run"].isin(log.runs["run"])]
     drawn = _thinned_steps(rows)
-    x = alt.X("step:Q").title("training step").axis(_COUNTS)
-    x = x.scale(nice=False, padding=8)
+    x = _looks.counted("step:Q", "training step")
     chart = _points_over_lines(drawn, x, y="loss", view=_LOSS_VIEW)
     depth = int(log.runs["depth"].iloc[0])
     every = int(drawn["stride"].max())
@@ -411,8 +404,7 @@ def _kinds_panel(run: Any, rows: pd.DataFrame, step: int) -> alt.LayerChart:
     stride = max(math.ceil(last / _MOST_POINTS), 1)
     kept = (rows["layer"] - 1) % stride == 0
     kept |= (rows["origin"] == "theory") | (rows["layer"] == last)
-    x = alt.X("layer:Q").title("layer (1 = next to the input)").axis(_COUNTS)
-    x = x.scale(nice=False, padding=8)
+    x = _looks.counted("layer:Q", "layer (1 = next to the input)")
     chart = _points_over_lines(rows[kept], x, y="norm", view=_NORM_VIEW, key="kind")
     thinned = f"Points: every {_ordinal(stride)} layer." if stride > 1 else ""
     return _looks.titled(
@@ -752,7 +744,7 @@ def _points_over_lines(
     scale = alt.Scale(domain=decades.domain(), nice=False, zero=False)
     encoding = {
         "x": x,
-        "y": alt.Y("y:Q").title(f"{y} (log scale)").scale(scale).axis(decades.axis()),
+        "y": alt.Y("y:Q", title=f"{y} (log scale)", scale=scale, axis=decades.axis()),
         "tooltip": [
             alt.Tooltip("series:N", title=key),
             alt.Tooltip(f"{across}:Q"),
@@ -866,18 +858,22 @@ def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
     on, off = cells["flag"] == "", cells["flag"] != ""
     bottom, top = cells["bottom"].min(), cells["top"].max()
     drawn = sorted(cells["step"].unique().tolist())
-    steps = alt.Axis(values=drawn, labelOverlap=True) if len(drawn) <= 50 else _COUNTS
+    steps = (
+        alt.Axis(values=drawn, labelOverlap=True) if len(drawn) <= 50 else _looks.COUNTS
+    )
     numbers = cells[[*fields, *names]].assign(log10=cells["log10"].where(on))
     base = alt.Chart(numbers).encode(
-        alt.X("step:Q").title("training step").scale(nice=False).axis(steps),
-        alt.Y("bottom:Q")
-        .title("layer (1 = next to the input)")
-        .axis(_layer_axis(cells)),
+        alt.X("step:Q", title="training step", scale=alt.Scale(nice=False), axis=steps),
+        alt.Y(
+            "bottom:Q",
+            title="layer (1 = next to the input)",
+            scale=alt.Scale(domain=[bottom, top], nice=False, zero=False),
+            axis=_layer_axis(cells),
+        ),
         x2=alt.X2("step_end:Q"),
         y2=alt.Y2("top:Q"),
         tooltip=[alt.Tooltip(f) for f in ("step:Q", "layer:Q", *names, "value:N")],
     )
-    base.encoding.y.scale = alt.Scale(domain=[bottom, top], nice=False, zero=False)
     layers = []
     if on.any():
         layers.append(_colored(base, cells[on]))
@@ -890,7 +886,7 @@ def _layer_axis(cells: pd.DataFrame) -> alt.Axis:
     """Numbers; with names, where there are few layers of a model of one's own."""
     rows = cells.drop_duplicates("layer")
     if len(rows) > _MOST_NAMED or not rows["own"].all():
-        return _COUNTS
+        return _looks.COUNTS
     names = {row.layer: _layer_label(row, most=14) for row in rows.itertuples()}
     return alt.Axis(values=sorted(names), labelExpr=_labels(names), labelLimit=120)
 
@@ -914,8 +910,8 @@ def _colored(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
         values=list(names),
         labelExpr=_labels(names),
     )
-    color = alt.Color("log10:Q", legend=legend)
-    color = color.scale(scheme="viridis", domain=[low, high])
+    scale = alt.Scale(scheme="viridis", domain=[low, high])
+    color = alt.Color("log10:Q", scale=scale, legend=legend)
     return base.mark_rect().encode(color=color).transform_filter("datum.flag == ''")
 
 

@@ -164,12 +164,10 @@ def _map(log: GradientLog, by: str) -> alt.LayerChart:
     if log.runs.empty:
         raise ValueError("`log` must hold at least one run. Received: a log of no run.")
     cells = _cells(log)
-    x = alt.X(f"{by}:Q").title(_TITLES[by])
-    x = x.scale(zero=False, nice=False, padding=8)
-    if by == "learning_rate":
-        x = x.scale(type="log", nice=False, padding=8)
-    y = alt.Y("depth:Q").title("depth (number of layers)")
-    y = y.scale(type="log", nice=False, padding=8)
+    log_scale = alt.Scale(type="log", nice=False, padding=8)
+    scale = alt.Scale(zero=False, nice=False, padding=8) if by == "scale" else log_scale
+    x = alt.X(f"{by}:Q", title=_TITLES[by], scale=scale)
+    y = alt.Y("depth:Q", title="depth (number of layers)", scale=log_scale)
     layers = [_points(cells, x, y), *_lines(boundaries(log, by), cells, by)]
     agreed, counted = str(agreement(log)), _counted(cells)
     chart = _looks.sized(alt.LayerChart(layer=layers), HEIGHT)
@@ -177,7 +175,6 @@ def _map(log: GradientLog, by: str) -> alt.LayerChart:
 
 
 def _points(cells: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
-    color, shape = _looks.by_verdict(_LEGEND)
     cell = alt.selection_point(
         name=SELECTION, fields=["run"], toggle=False, nearest=True
     )
@@ -187,8 +184,7 @@ def _points(cells: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
         .encode(
             x,
             y,
-            color.title("measured"),
-            shape.title("measured"),
+            *_looks.by_verdict(_LEGEND, title="measured"),
             stroke=alt.condition(
                 "datum.predicted && datum.predicted != datum.verdict",
                 alt.value("#CC79A7"),
@@ -206,16 +202,14 @@ def _lines(edges: pd.DataFrame, cells: pd.DataFrame, by: str) -> list[alt.Chart]
     if edges.empty:
         return []
     inside = edges["value"].between(cells[by].min(), cells[by].max())
-    names = list(_DASHES)
+    dashes = alt.Scale(domain=list(_DASHES), range=list(_DASHES.values()))
     line = (
         alt.Chart(edges[inside])
         .mark_line(strokeWidth=2, color=_looks.GREY, interpolate="monotone")
         .encode(
             alt.X("value:Q"),
             alt.Y("depth:Q"),
-            alt.StrokeDash("boundary:N", legend=_LEGEND)
-            .title("theory")
-            .scale(domain=names, range=[_DASHES[name] for name in names]),
+            alt.StrokeDash("boundary:N", title="theory", scale=dashes, legend=_LEGEND),
             order="depth:Q",
         )
     )

@@ -369,8 +369,8 @@ def outcome_by_remedy_and_depth(log: GradientLog) -> alt.LayerChart:
     cells = _outcomes(log)
     names = list(dict.fromkeys(cells["remedy"]))
     base = alt.Chart(cells).encode(
-        alt.X("depth:O").title("depth (number of layers)").axis(labelAngle=0),
-        alt.Y("remedy:N").title(None).sort(names).axis(labelLimit=220),
+        alt.X("depth:O", title="depth (number of layers)", axis=alt.Axis(labelAngle=0)),
+        alt.Y("remedy:N", title=None, sort=names, axis=alt.Axis(labelLimit=220)),
         tooltip=["remedy", "depth", "verdict", "share", "trains", "stalls", "diverges"],
     )
     legend = alt.Legend(orient="bottom", title="most seeds")
@@ -415,8 +415,7 @@ def gradient_by_depth(log: GradientLog) -> alt.LayerChart:
     rows = rows[["remedy", "depth", "low", "median", "high"]]
     _check_rows(rows)
     expected = _expected_gradients(log)
-    x = alt.X("depth:Q").title("depth (number of layers)")
-    x = x.scale(nice=False, padding=14).axis(format="d", tickMinStep=1)
+    x = _looks.counted("depth:Q", "depth (number of layers)", padding=14)
     chart = _measured_over_theory(rows, expected, x, "norm of \u2202L/\u2202W, layer 1")
     return _looks.titled(
         _looks.sized(chart, HEIGHT),
@@ -454,8 +453,7 @@ def activation_by_layer(log: GradientLog, depth: int) -> alt.LayerChart:
     log = log.select(depth=depth)
     rows = _activations(log)
     _check_rows(rows)
-    x = alt.X("layer:Q").title("layer (1 = next to the input)")
-    x = x.scale(nice=False, padding=8).axis(format="d", tickMinStep=1)
+    x = _looks.counted("layer:Q", "layer (1 = next to the input)")
     expected = _expected_activations(log)
     chart = _measured_over_theory(rows, expected, x, "norm of activation a")
     return _looks.titled(
@@ -514,7 +512,7 @@ def _measured_over_theory(
     low, high = _domain(rows, expected)
     rows = _placed(rows, low, high)
     scale = alt.Scale(domain=[low, high], nice=False, zero=False)
-    y = alt.Y("y:Q").title(f"{title} (power of ten)").scale(scale)
+    y = alt.Y("y:Q", title=f"{title} (power of ten)", scale=scale)
     color, shape = _appearance(rows)
     look = {"x": x, "color": color}
     points = {**look, "y": y, "tooltip": ["remedy:N", x.shorthand, "value:N"]}

@@ -101,12 +101,14 @@ def draw_shortcuts(log: GradientLog) -> alt.LayerChart:
     rows["number"] = rows.groupby("run").cumcount() + 1
     columns = ["number", "log10_norm", "initializer", "name"]
     base = alt.Chart(rows[columns]).encode(
-        alt.X("number:Q").title("convolution (1 = next to the input)"),
-        alt.Y("log10_norm:Q").title("norm of ∂L/∂W, power of ten"),
-        alt.Color("initializer:N")
-        .title(None)
-        .scale(domain=[WITH, WITHOUT], range=["#0072B2", "#D55E00"]),
-        alt.Shape("initializer:N").title(None).scale(domain=[WITH, WITHOUT]),
+        alt.X("number:Q", title="convolution (1 = next to the input)"),
+        alt.Y("log10_norm:Q", title="norm of ∂L/∂W, power of ten"),
+        alt.Color(
+            "initializer:N",
+            title=None,
+            scale=alt.Scale(domain=[WITH, WITHOUT], range=["#0072B2", "#D55E00"]),
+        ),
+        alt.Shape("initializer:N", title=None, scale=alt.Scale(domain=[WITH, WITHOUT])),
         tooltip=columns,
     )
     title = alt.Title("ResNet-152 before its first step", subtitle=_told(rows))
