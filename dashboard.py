@@ -891,6 +891,7 @@ def the_map() -> None:
     svg_of(name)
     st.header("One run of the map")
     one_run(log, by, settings)
+    take_away(log)
 
 
 def map_settings() -> tuple[str, dict[str, Any]]:
@@ -1017,6 +1018,7 @@ def remedies() -> None:
     with st.container(key="verdicts"):
         for group, said in vg.remedies.WORDS.items():
             st.markdown(f"**{group.capitalize()}.** {said}")
+    take_away(log)
 
 
 def compared(settings: dict[str, Any], slot: Any) -> vg.GradientLog:
@@ -1555,6 +1557,11 @@ def downloads(log: vg.GradientLog) -> None:
         )
 
 
+def take_away(log: vg.GradientLog) -> None:
+    with st.expander("Take these numbers away", icon=":material/download:"):
+        downloads(log)
+
+
 def links(settings: dict[str, Any]) -> None:
     """Addresses that open the lesson as it is set, with what a teacher may hold."""
     st.markdown(
@@ -1583,7 +1590,8 @@ def links(settings: dict[str, Any]) -> None:
 def address(query: dict[str, Any]) -> str:
     """This page with other settings."""
     asked = urlencode(query, doseq=True)
-    return urlsplit(st.context.url or "")._replace(query=asked, fragment="").geturl()
+    here = urlsplit(st.context.url or "")
+    return here._replace(path=here.path or "/", query=asked, fragment="").geturl()
 
 
 # --- The page ----------------------------------------------------------------------

@@ -355,9 +355,13 @@ def test_the_section_is_chosen_by_the_keyboard(page):
     page.get_by_role("radio", name="The lesson").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    page.get_by_role("heading", name="What trains, and what does not").wait_for()
+    page.get_by_role("heading", name="Predict, then look").wait_for()
 
-    assert "section=The+map" in page.url
+    assert "section=Predict" in page.url
+    page.get_by_role("button", name="Look").focus()
+    page.keyboard.press("Enter")
+    drawn(page, "kinds_by_layer").wait_for(timeout=120_000)
+    assert "1 of 1 verdicts right" in page.get_by_test_id("stMain").inner_text()
 
 
 @pytest.mark.parametrize(

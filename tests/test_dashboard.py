@@ -263,6 +263,13 @@ def test_the_map_tells_in_words_how_often_theory_is_right(the_map):
     assert int(same.replace(",", "")) >= 1584
 
 
+def test_the_numbers_of_the_map_can_be_taken_away(the_map):
+    labels = [found.label for found in the_map.get("download_button")]
+
+    assert "The table of runs (CSV)" in labels
+    assert any("Parquet" in label for label in labels)
+
+
 def test_a_run_of_the_map_is_chosen_without_a_mouse(the_map):
     page = the_map
     page.select_slider(key="cell_scale").set_value(1.0)
@@ -791,8 +798,8 @@ def test_a_link_is_made_of_the_settings_and_of_what_is_held():
     page.multiselect(key="to_lock").set_value(["units", "dtype"])
     page.multiselect(key="to_hide").set_value(["section"]).run()
 
-    link = next(c.value for c in page.code if c.value.startswith("?"))
-    assert parse_qs(link[1:]) == {
+    link = next(c.value for c in page.code if c.value.startswith("/?"))
+    assert parse_qs(link[2:]) == {
         "depths": ["3"],
         "scales": ["0.9"],
         "steps": ["50"],

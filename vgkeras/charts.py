@@ -459,16 +459,17 @@ def _with_runs(log: logs.GradientLog, table: str, origin: str) -> pd.DataFrame:
 
 def _series(runs: pd.DataFrame) -> pd.Series:
     """What a colour stands for: the scale, else the initializer, else the run."""
+    columns = (runs[name].tolist() for name in ("run", "scale", "initializer"))
     names = [
-        f"{run.scale:g}" if not pd.isna(run.scale) else _start(run)
-        for run in runs.itertuples()
+        _start(run, initializer) if pd.isna(scale) else f"{scale:g}"
+        for run, scale, initializer in zip(*columns, strict=True)
     ]
     return pd.Series(names, index=runs.index, dtype="str")
 
 
-def _start(run: Any) -> str:
+def _start(run: int, initializer: str) -> str:
     """What a run without a scale is called."""
-    return _cut(str(run.initializer)) if run.initializer else f"run {run.run}"
+    return _cut(str(initializer)) if initializer else f"run {run}"
 
 
 def _only_run(log: logs.GradientLog) -> Any:
@@ -653,31 +654,40 @@ def _flagged(rows: pd.DataFrame, view: tuple[float, float]) -> pd.DataFrame:
     NaN among losses is a number that got lost; among norms, that there is no tensor:
     the loss does not depend on that variable.
     """
-    value, (low, high) = rows["log10"], view
-    losses = rows.get("loss")
-    reasons = {
-        _NEGATIVE: value.isna() if losses is None else losses < 0,
-        _looks.NONFINITE: value.isna() | (value == np.inf),
-        _looks.ZERO: value == -np.inf,
-        f"above {_power(high)}": value > high,
-        f"below {_power(low)}": value < low,
-    }
-    names = [_NONE if losses is None else _NEGATIVE, *list(reasons)[1:]]
-    flag = np.select(list(reasons.values()), names, default="")
-    told = [
-        f"{row.loss:.3g}"
-        if why == _NEGATIVE
-        else _NONE
-        if why == _NONE
-        else _looks.number(row.log10)
-        for row, why in zip(rows.itertuples(), flag, strict=True)
-    ]
-    return rows.assign(flag=flag, value=told)
+    # A number at a time: for the few rows of a chart, columns of texts take longer.
+    sizes = _sizes(rows)
+    flag = pd.Series([_flag(*size, view) for size in sizes], rows.index, dtype="str")
+    return rows.assign(flag=flag, value=[_value(*size) for size in sizes])
+
+
+def _sizes(rows: pd.DataFrame) -> list[tuple[float, float | None]]:
+    """The logarithm of each row and, of losses, the loss itself."""
+    losses = rows["loss"].tolist() if "loss" in rows else [None] * len(rows)
+    return list(zip(rows["log10"].tolist(), losses, strict=True))
+
+
+def _flag(log10: float, loss: float | None, view: tuple[float, float]) -> str:
+    low, high = view
+    if loss is not None and loss < 0:
+        return _NEGATIVE
+    if math.isnan(log10):
+        return _NONE if loss is None else _looks.NONFINITE
+    if math.isinf(log10):
+        return _looks.NONFINITE if log10 > 0 else _looks.ZERO
+    if low <= log10 <= high:
+        return ""
+    return f"above {_power(high)}" if log10 > high else f"below {_power(low)}"
+
+
+def _value(log10: float, loss: float | None) -> str:
+    """The size in words: what it is, or why it has no place on the axis."""
+    if loss is not None and loss < 0:
+        return f"{loss:.3g}"
+    return _NONE if loss is None and math.isnan(log10) else _looks.number(log10)
 
 
 def _values(rows: pd.DataFrame) -> list[str]:
-    """The sizes in words: what they are, or why they have no place on the axis."""
-    return _flagged(rows, _NORM_VIEW)["value"].tolist()
+    return [_value(*size) for size in _sizes(rows)]
 
 
 class _Decades:
@@ -699,13 +709,13 @@ class _Decades:
         above = (len(self.above) + 0.5) * self.lane if self.above else 0.0
         return [self.low - below - self.lane / 3, self.high + above + self.lane / 3]
 
-    def place(self, row: Any) -> float:
+    def place(self, log10: float, flag: str, series: str) -> float:
         """Where a row is drawn: its value, or its series' lane in a band."""
-        if not row.flag:
-            return row.log10
-        if row.flag.startswith(("above", _looks.NONFINITE)):
-            return self.high + (self.above.index(row.series) + 1) * self.lane
-        return self.low - (self.below.index(row.series) + 1) * self.lane
+        if not flag:
+            return log10
+        if flag.startswith(("above", _looks.NONFINITE)):
+            return self.high + (self.above.index(series) + 1) * self.lane
+        return self.low - (self.below.index(series) + 1) * self.lane
 
     def edges(self) -> pd.DataFrame:
         at = [self.high] * bool(self.above) + [self.low] * bool(self.below)
@@ -735,7 +745,8 @@ def _points_over_lines(
     """Measured points over dashed theory, flagged marks in bands at the edges."""
     rows = _flagged(rows, view)
     decades = _Decades(rows, reference[0] if reference else None)
-    rows = rows.assign(y=[decades.place(row) for row in rows.itertuples()])
+    drawn = (rows[name].tolist() for name in ("log10", "flag", "series"))
+    rows = rows.assign(y=[decades.place(*row) for row in zip(*drawn, strict=True)])
     across = x.shorthand.split(":")[0]
     key = key or ("scale" if any(map(_is_number, rows["series"])) else "run")
     rows, names = _with_names(rows, across)
@@ -1007,10 +1018,10 @@ def _steps_sentence(rows: pd.DataFrame, run: Any) -> str:
 def _shallowest_and_deepest(rows: pd.DataFrame) -> str:
     told = []
     for name, part in _one_origin(rows):
-        part = part.sort_values("depth")
+        part = part.sort_values("depth").iloc[:: len(part) - 1 or 1]
         pairs = zip(_values(part), part["depth"], strict=True)
         ends = [f"{value} at depth {depth}" for value, depth in pairs]
-        told.append(f"{_spoken([name])}: {' and '.join(ends[:: len(ends) - 1 or 1])}")
+        told.append(f"{_spoken([name])}: {' and '.join(ends)}")
     return "; ".join(told)
 
 
@@ -1104,7 +1115,9 @@ def _one_origin(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
 
 
 def _run_label(run: Any) -> str:
-    named = _start(run) if pd.isna(run.scale) else f"c = {run.scale:g}"
+    named = (
+        _start(run.run, run.initializer) if pd.isna(run.scale) else f"c = {run.scale:g}"
+    )
     return f"{named}, depth {run.depth}"
 
 

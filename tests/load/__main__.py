@@ -1,4 +1,4 @@
-"""Load on a real server: `python -m tests.load visitors|growth|killed|hostile`.
+"""Load on a real server: `python -m tests.load visitors|growth|killed|hostile|memory`.
 
 Each part starts a server of its own, speaks Streamlit's protocol with it over real
 websockets on this machine, and prints a table: goal, measured, met or MISSED. The exit
@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.load import growth, hostile, killed, report, visitors
+from tests.load import growth, hostile, killed, memory, report, visitors
 from tests.load.server import ROOT, Server
 
 
@@ -24,7 +24,7 @@ def parsed() -> argparse.Namespace:
     one.add_argument("--visitors", type=int, default=20)
     one.add_argument("--seconds", type=float, default=180)
     one.add_argument("--think", type=float, nargs=2, default=(5, 15), metavar="SECONDS")
-    one.add_argument("--fresh", type=float, default=0.25, help="share of fresh runs")
+    one.add_argument("--fresh", type=float, default=0.1, help="share of fresh runs")
     one = parts.add_parser("growth", help="memory over many fresh runs")
     one.add_argument("--runs", type=int, default=500)
     one.add_argument("--after", type=int, default=50, help="runs that may take memory")
@@ -34,18 +34,24 @@ def parsed() -> argparse.Namespace:
     one = parts.add_parser("hostile", help="hostile addresses and damaged logs")
     one.add_argument("--addresses", type=int, default=300)
     one.add_argument("--logs", type=int, default=50)
+    parts.add_parser("memory", help="memory after every section")
     return parser.parse_args()
 
 
 def main() -> None:
     arguments = vars(parsed())
     part = arguments.pop("part")
-    measure = {"visitors": visitors, "growth": growth, "killed": killed,
-               "hostile": hostile}[part].measure  # fmt: skip
+    known = {
+        "visitors": visitors,
+        "growth": growth,
+        "killed": killed,
+        "hostile": hostile,
+        "memory": memory,
+    }
     with Server(arguments.pop("page").resolve()) as server:
         log = arguments.pop("log")
         try:
-            goals, failures = measure(server, **arguments)
+            goals, failures = known[part].measure(server, **arguments)
         finally:
             if log:
                 log.write_text(server.log())

@@ -78,15 +78,15 @@ class Server:
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
 
-    def megabytes(self) -> float:
-        """Resident memory, in units of 2**20 bytes."""
+    def megabytes(self, what: str = "VmRSS") -> float:
+        """Resident memory, or a part of it as in `/proc`, in units of 2**20 bytes."""
         status = Path(f"/proc/{self._process.pid}/status")
         if not status.exists():
             raise RuntimeError(
                 "Memory must be read where there is a /proc, that is on Linux. "
-                f"Received: platform={sys.platform!r}. Run `growth` in a container."
+                f"Received: platform={sys.platform!r}. Run this part in a container."
             )
-        line = next(s for s in status.read_text().splitlines() if "VmRSS" in s)
+        line = next(s for s in status.read_text().splitlines() if what in s)
         return int(line.split()[1]) / 1024
 
     def _end(self, how: signal.Signals) -> None:

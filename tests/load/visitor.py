@@ -271,8 +271,11 @@ class Visitor:
         if not getattr(widget, "set_value", False):
             return
         kind = widget.DESCRIPTOR.name
-        values = [widget.raw_value] if kind == "Selectbox" else None
-        if values is None:
+        if kind == "Selectbox":
+            values = [widget.raw_value]
+        elif kind == "Checkbox":
+            values = ["true" if widget.value else "false"]
+        else:
             values = list(widget.raw_value if kind == "Slider" else widget.raw_values)
         self._set(widget, values)
 
