@@ -77,6 +77,7 @@ def loss_by_step(log: logs.GradientLog) -> Chart:
         ValueError: If `log` holds no run or too many depths for one look.
     """
     rows = _rows(log, "losses").assign(log10=lambda table: _log10(table["loss"]))
+    rows = rows.assign(line=rows["run"].astype(str))
     depths = _panel_values("depths", rows["depth"])
     return _panels([_loss_panel(log.select(depth=d), rows) for d in depths])
 
@@ -428,15 +429,15 @@ def _panels(charts: list[alt.LayerChart]) -> Chart:
 # --- Rows to draw ------------------------------------------------------------------
 
 
-def _rows(log: logs.GradientLog, table: str) -> pd.DataFrame:
-    """A table of the log joined with its runs, measured rows before theory's."""
+def _rows(log: logs.GradientLog, table: str, step: int | None = None) -> pd.DataFrame:
+    """A table of the log, or a step of it, with its runs; measured before theory."""
     if log.runs.empty:
         raise ValueError(
             "`log` must hold at least one run. Received: log=<GradientLog: 0 runs>."
         )
-    parts = [_with_runs(log, table, _origin(log))]
+    parts = [_with_runs(log, table, _origin(log), step)]
     if log.theory is not None:
-        parts.append(_with_runs(log.theory, table, "theory"))
+        parts.append(_with_runs(log.theory, table, "theory", step))
     rows = pd.concat(parts, ignore_index=True)
     if rows.empty:
         raise ValueError(f"`log` must hold {table} of its runs. Received: none.")
@@ -449,12 +450,16 @@ def _origin(log: logs.GradientLog) -> str:
     return "theory" if log.metadata.get("origin") == "theory" else "measured"
 
 
-def _with_runs(log: logs.GradientLog, table: str, origin: str) -> pd.DataFrame:
+def _with_runs(
+    log: logs.GradientLog, table: str, origin: str, step: int | None
+) -> pd.DataFrame:
+    rows = getattr(log, table)
+    if step is not None:  # before the tables are joined: a log has many steps
+        rows = rows[rows["step"] == step]
     runs = log.runs[["run", "depth", "seed"]]
     own = log.runs["scale"].isna()
     runs = runs.assign(series=_series(log.runs), own=own, origin=origin)
-    rows = getattr(log, table).merge(runs, on="run")
-    return rows.assign(line=rows["run"].astype(str))
+    return rows.merge(runs, on="run")
 
 
 def _series(runs: pd.DataFrame) -> pd.Series:
@@ -483,15 +488,16 @@ def _only_run(log: logs.GradientLog) -> Any:
 
 def _layer_rows(log: logs.GradientLog, step: int | None) -> tuple[pd.DataFrame, int]:
     """The rows of one logged step, and which step that is."""
-    rows = _rows(log, "layers")
-    logged = sorted(rows["step"].unique().tolist())
-    step = logged[0] if step is None else step
-    if step not in logged:
+    tables = [log.layers] if log.theory is None else [log.layers, log.theory.layers]
+    logged = sorted(set().union(*(table["step"].unique().tolist() for table in tables)))
+    if step is None:
+        step = logged[0] if logged else 0
+    if logged and step not in logged:
         told = ", ".join(map(str, logged[:8])) + (", ..." if len(logged) > 8 else "")
         raise ValueError(
             f"`step` must be a logged step, one of {told}. Received: step={step!r}."
         )
-    return rows[rows["step"] == step], step
+    return _rows(log, "layers", step), step
 
 
 def _of_kind(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
