@@ -771,8 +771,11 @@ def _points_over_lines(
         ],
         **_appearance(rows, key),
     }
-    layers: list[Any] = [*_rules(decades, reference), *_marks(rows, encoding)]
-    return alt.LayerChart(layer=layers)
+    chart = alt.LayerChart()
+    # As an attribute: the constructor would copy each layer twice, in search of data
+    # and parameters that all layers share.
+    chart.layer = [*_rules(decades, reference), *_marks(rows, encoding)]
+    return chart
 
 
 def _with_names(rows: pd.DataFrame, across: str) -> tuple[pd.DataFrame, list[str]]:
