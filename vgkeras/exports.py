@@ -161,7 +161,10 @@ test.__test__ = False  # type: ignore[attr-defined]  # pytest takes it for one o
 
 def _told(log: GradientLog, run: int) -> dict[str, Any]:
     if log.runs.empty:
-        raise ValueError("`log` must hold at least one run. Received: 0 runs.")
+        raise ValueError(
+            f"`log` must hold at least one run. Received: log={log!r}. Make one by "
+            "`vg.sweep()`."
+        )
     rows = log.runs[log.runs["run"] == run]
     if rows.empty:
         raise ValueError(

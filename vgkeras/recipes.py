@@ -7,6 +7,7 @@ them. Everything is elementwise over layers and lanes, so one call treats all of
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -89,6 +90,18 @@ def rule_of(optimizer: Any) -> Rule:
     Raises:
         ValueError: If it is no optimizer, or one whose update cannot be compiled.
     """
+    if isinstance(optimizer, str):
+        return _rule_of_name(optimizer)
+    return _rule_of(optimizer)
+
+
+@functools.lru_cache(maxsize=16)
+def _rule_of_name(name: str) -> Rule:
+    """Once for each name: making an optimizer takes Keras 3 ms."""
+    return _rule_of(name)
+
+
+def _rule_of(optimizer: Any) -> Rule:
     found = _optimizer(optimizer)
     name, config = type(found).__name__, found.get_config()
     if name == "SGD" and config["momentum"]:
