@@ -79,7 +79,8 @@ def loss_by_step(log: logs.GradientLog) -> Chart:
     rows = _rows(log, "losses").assign(log10=lambda table: _log10(table["loss"]))
     rows = rows.assign(line=rows["run"].astype(str))
     depths = _panel_values("depths", rows["depth"])
-    return _panels([_loss_panel(log.select(depth=d), rows) for d in depths])
+    runs = log.runs
+    return _panels([_loss_panel(runs[runs["depth"] == d], rows) for d in depths])
 
 
 def final_loss_by_depth(log: logs.GradientLog) -> Chart:
@@ -364,17 +365,17 @@ def description(chart: Chart) -> str:
 # --- Panels ------------------------------------------------------------------------
 
 
-def _loss_panel(log: logs.GradientLog, rows: pd.DataFrame) -> alt.LayerChart:
-    rows = rows[rows["run"].isin(log.runs["run"])]
+def _loss_panel(runs: pd.DataFrame, rows: pd.DataFrame) -> alt.LayerChart:
+    rows = rows[rows["run"].isin(runs["run"])]
     drawn = _thinned_steps(rows)
     x = _looks.counted("step:Q", "training step")
     chart = _points_over_lines(drawn, x, y="loss", view=_LOSS_VIEW)
-    depth = int(log.runs["depth"].iloc[0])
+    depth = int(runs["depth"].iloc[0])
     every = int(drawn["stride"].max())
     thinned = f"Every {_ordinal(every)} step drawn." if every > 1 else ""
     return _looks.titled(
         chart,
-        f"Depth {depth}: {_by_verdict(log.runs)}",
+        f"Depth {depth}: {_by_verdict(runs)}",
         _legend_line(rows, thinned),
         _loss_sentence(rows, depth),
     )
@@ -456,10 +457,16 @@ def _with_runs(
     rows = getattr(log, table)
     if step is not None:  # before the tables are joined: a log has many steps
         rows = rows[rows["step"] == step]
-    runs = log.runs[["run", "depth", "seed"]]
-    own = log.runs["scale"].isna()
-    runs = runs.assign(series=_series(log.runs), own=own, origin=origin)
-    return rows.merge(runs, on="run")
+    runs = log.runs
+    at = pd.Index(runs["run"]).get_indexer(rows["run"])
+    rows, at = rows[at >= 0], at[at >= 0]
+    return rows.assign(
+        depth=runs["depth"].to_numpy()[at],
+        seed=runs["seed"].to_numpy()[at],
+        series=_series(runs).array[at],
+        own=runs["scale"].isna().to_numpy()[at],
+        origin=origin,
+    )
 
 
 def _series(runs: pd.DataFrame) -> pd.Series:
@@ -894,12 +901,10 @@ def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
         y2=alt.Y2("top:Q"),
         tooltip=[alt.Tooltip(f) for f in ("step:Q", "layer:Q", *names, "value:N")],
     )
-    layers = []
-    if on.any():
-        layers.append(_colored(base, cells[on]))
-    if off.any():
-        layers.append(_colored_apart(base, cells[off]))
-    return alt.layer(*layers).resolve_scale(color="independent")
+    layers = [_colored(base, cells[on])] if on.any() else []
+    layers += [_colored_apart(base, cells[off])] if off.any() else []
+    scales = alt.ScaleResolveMap(color="independent")
+    return alt.LayerChart(layer=layers, resolve=alt.Resolve(scale=scales))
 
 
 def _layer_axis(cells: pd.DataFrame) -> alt.Axis:
