@@ -158,13 +158,12 @@ def gradient_by_depth(log: logs.GradientLog, step: int | None = None) -> Chart:
     first = first.assign(line=first["series"] + " " + first["seed"].astype(str))
     x = _looks.counted("depth:Q", "depth (number of layers)", padding=14)
     chart = _points_over_lines(first, x, y="norm of ∂L/∂W", view=_NORM_VIEW)
+    spread = _layer_spread(rows)
     told = _looks.titled(
         chart,
         _gradient_title(first, step),
-        _legend_line(
-            first, f"{_lowest(first)}, step {step}; {_layer_spread(rows)}. {chosen}"
-        ),
-        _gradient_sentence(first, rows, step),
+        _legend_line(first, f"{_lowest(first)}, step {step}; {spread}. {chosen}"),
+        _gradient_sentence(first, spread, step),
     )
     return _looks.sized(told, HEIGHT)
 
@@ -193,8 +192,8 @@ def kinds_by_layer(log: logs.GradientLog, step: int | None = None) -> Chart:
     _panel_values("runs", log.runs["run"])
     rows, step = _layer_rows(log, step)
     rows = rows.assign(line=rows["kind"].astype(str))
-    runs = [run for run in log.runs.itertuples() if (rows["run"] == run.run).any()]
-    return _panels([_kinds_panel(run, rows, step) for run in runs])
+    runs = log.runs[log.runs["run"].isin(rows["run"])]
+    return _panels([_kinds_panel(run, rows, step) for run in runs.itertuples()])
 
 
 def gradient_by_step(log: logs.GradientLog) -> Chart:
@@ -542,6 +541,9 @@ def _largest(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """
     within = ["origin", "run", "layer"]
     names = rows.drop_duplicates([*within, "name"])
+    one_each = not names.duplicated(within).any()
+    if one_each and not rows.duplicated([*within, "step"]).any():
+        return rows, ""
     if "size" in names:
         names = names.sort_values("size", ascending=False, kind="stable")
     first = names.drop_duplicates(within)[[*within, "name"]]
@@ -703,18 +705,23 @@ def _values(rows: pd.DataFrame) -> list[str]:
     return [_value(*size) for size in _sizes(rows)]
 
 
+def _is_above(flag: str) -> bool:
+    return flag.startswith(("above", _looks.NONFINITE))
+
+
 class _Decades:
     """The vertical axis: whole decades, and a band at each edge for flagged marks."""
 
     def __init__(self, rows: pd.DataFrame, reference: float | None) -> None:
-        inside = rows.loc[rows["flag"] == "", "log10"].tolist()
+        columns = (rows[name].tolist() for name in ("log10", "flag", "series"))
+        marks = list(zip(*columns, strict=True))
+        inside = [log10 for log10, flag, _ in marks if not flag]
         inside += [reference] if reference is not None else []
         self.low = math.floor(min(inside, default=-1.0) + 1e-9)
         self.high = max(math.ceil(max(inside, default=0.0) - 1e-9), self.low + 1)
-        at_top = rows["flag"].str.startswith(("above", _looks.NONFINITE))
-        at_bottom = (rows["flag"] != "") & ~at_top
-        self.above = sorted(set(rows.loc[at_top, "series"]))
-        self.below = sorted(set(rows.loc[at_bottom, "series"]))
+        off = [(flag, series) for _, flag, series in marks if flag]
+        self.above = sorted({series for flag, series in off if _is_above(flag)})
+        self.below = sorted({series for flag, series in off if not _is_above(flag)})
         self.lane = (self.high - self.low) / 14
 
     def domain(self) -> list[float]:
@@ -726,7 +733,7 @@ class _Decades:
         """Where a row is drawn: its value, or its series' lane in a band."""
         if not flag:
             return log10
-        if flag.startswith(("above", _looks.NONFINITE)):
+        if _is_above(flag):
             return self.high + (self.above.index(series) + 1) * self.lane
         return self.low - (self.below.index(series) + 1) * self.lane
 
@@ -1003,11 +1010,11 @@ def _final_loss_sentence(rows: pd.DataFrame) -> str:
     return f"Loss after the last step. {_shallowest_and_deepest(rows)}."
 
 
-def _gradient_sentence(first: pd.DataFrame, rows: pd.DataFrame, step: int) -> str:
+def _gradient_sentence(first: pd.DataFrame, spread: str, step: int) -> str:
     where = _lowest(first)
     return (
         f"Norm of the weight gradient of {where[0].lower()}{where[1:]} at step {step}. "
-        f"{_shallowest_and_deepest(first)}. In each stack {_layer_spread(rows)}."
+        f"{_shallowest_and_deepest(first)}. In each stack {spread}."
     )
 
 
@@ -1125,7 +1132,8 @@ def _range_told(rows: pd.DataFrame) -> str:
 def _one_origin(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
     """Each series by name: measured where there is measurement, else theory."""
     rows = rows[rows["origin"] == rows["origin"].iloc[0]]
-    return [(name, rows[rows["series"] == name]) for name in _in_order(rows["series"])]
+    parts = dict(list(rows.groupby("series", sort=False)))
+    return [(name, parts[name]) for name in _in_order(parts)]
 
 
 def _run_label(run: Any) -> str:
