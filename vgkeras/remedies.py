@@ -289,19 +289,24 @@ def table(log: GradientLog) -> pd.DataFrame:
     """
     runs = _runs(log)
     last = log.losses.loc[log.losses.groupby("run")["step"].idxmax()]
-    losses = _log10(last.set_index("run")["loss"])
-    gradients = _first_gradients(log)
+    by_run = _log10(last.set_index("run")["loss"]), _first_gradients(log)
+    losses, gradients = (values.reindex(runs["run"]).to_numpy() for values in by_run)
+    verdicts = runs["verdict"].to_numpy()
+    keys = [runs["remedy"], runs["depth"]]
+    places = pd.Series(range(len(runs)), runs.index).groupby(keys, sort=False)
     rows = []
-    for (remedy, depth), own in runs.groupby(["remedy", "depth"], sort=False):
-        shares = own["verdict"].value_counts(normalize=True)
+    for (remedy, depth), own in places:
+        at = own.to_numpy()
+        ended = [verdicts[at] == word for word in theory.VERDICTS]
+        shares = [float(share) for share in np.mean(ended, axis=1)]
         rows.append(
             {
                 "remedy": remedy,
                 "depth": depth,
-                "runs": len(own),
-                **{word: float(shares.get(word, 0.0)) for word in theory.VERDICTS},
-                **_quartiles("loss", losses.reindex(own["run"])),
-                **_quartiles("gradient", gradients.reindex(own["run"])),
+                "runs": len(at),
+                **dict(zip(theory.VERDICTS, shares, strict=True)),
+                **_quartiles("loss", losses[at]),
+                **_quartiles("gradient", gradients[at]),
             }
         )
     return pd.DataFrame(rows)
@@ -328,12 +333,12 @@ def _first_gradients(log: GradientLog) -> pd.Series:
     return rows[rows["layer"] == 1].set_index("run")["log10_norm"]
 
 
-def _quartiles(name: str, values: pd.Series) -> dict[str, float]:
+def _quartiles(name: str, values: np.ndarray) -> dict[str, float]:
     """Runs at a quarter, a half and three quarters; NaN losses rank with Inf."""
     found = [math.nan] * 3
     if name == "loss":
-        values = values.fillna(np.inf)
-    values = values.dropna()
+        values = np.where(np.isnan(values), np.inf, values)
+    values = values[~np.isnan(values)]
     if len(values):
         shares = (0.25, 0.5, 0.75)
         found = np.quantile(values, shares, method="inverted_cdf").tolist()
@@ -483,9 +488,10 @@ def _activations(log: GradientLog) -> pd.DataFrame:
     rows = rows[(rows["kind"] == "activation") & (rows["step"] == 0)]
     rows = rows.merge(log.runs[["run", "remedy"]], on="run")
     rows = rows[rows["layer"].isin(_drawn_layers(log.runs["depth"].max()))]
+    norms = rows.groupby(["remedy", "layer"], sort=False)["log10_norm"]
     found = [
-        {"remedy": remedy, "layer": layer, **_quartiles("of", own["log10_norm"])}
-        for (remedy, layer), own in rows.groupby(["remedy", "layer"], sort=False)
+        {"remedy": remedy, "layer": layer, **_quartiles("of", own.to_numpy())}
+        for (remedy, layer), own in norms
     ]
     columns = ["remedy", "layer", "of_low", "of_median", "of_high"]
     frame = pd.DataFrame(found, columns=columns)
