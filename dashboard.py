@@ -297,6 +297,7 @@ def run(
 ) -> vg.GradientLog:
     """One live run under a progress bar."""
     bar.progress(0.0, "Starting TensorFlow and compiling…")
+    let_the_browser_draw()
 
     def progress(done: int, total: int) -> None:
         share = done / total
@@ -313,6 +314,16 @@ def trainer() -> Trainer:
 @st.cache_resource(show_spinner=False)
 def recorded(path: Path) -> vg.GradientLog:
     return vg.load(path)
+
+
+@st.cache_resource(show_spinner=False)
+def let_the_browser_draw() -> None:
+    """Waits, once for a server, when there is a first chart to draw.
+
+    The first visitor's browser is asking for the files that it draws charts with, and
+    Python, which hands them out, would be busy for seconds with all that follows.
+    """
+    time.sleep(2)
 
 
 @st.cache_resource(show_spinner=False)
@@ -395,6 +406,7 @@ def figure(
         words.text(told) if plain else words.markdown(told)
         words.caption(f"**How to read it.** {read}")
         words.caption(f"**How people misread it.** {misread}")
+        let_the_browser_draw()
         with words:
             svg_of(name)
 
