@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -35,7 +34,6 @@ _FEW_LANES = 28  # worth it even then
 _MOST_SIGNAL_BYTES = 8 * 2**20  # beyond, memory: a step holds about ten of them
 _LOG_BYTES = 16 * 2**20  # room for the statistics of one call of the program
 _MOST_STEPS = 64  # steps in one call of the program at most
-_DECODERS = 2  # threads
 _EACH = 5  # statistics of a tensor: see `_raw`
 _ROWS = _EACH * len(KINDS) + 6  # statistics of a layer: see `_statistics`
 COLUMNS = LAYER_COLUMNS[5:-1]  # log10_norm ... update_ratio
@@ -518,20 +516,20 @@ def _traces(
     into: Sequence[np.ndarray],
 ) -> list[Trace]:
     """Cuts the lanes into the stacks that lie in them; decodes their statistics."""
-
-    def cut(stack: Stack, place: tuple[int, int], columns: np.ndarray) -> Trace:
-        lane, first = place
-        layers = slice(first, first + len(stack.kernels))
-        _decode(rows[:, :, layers, lane], stack, recipe, columns)
-        return Trace(
-            losses=losses[:, layers.stop - 1, lane].astype(np.float64),
-            statistics=columns,
-            kernels=_cut(kernels[layers, lane], stack.kernels),
+    traces = []
+    for stack, (lane, first), columns in zip(
+        stacks, block.places.values(), into, strict=True
+    ):
+        place = slice(first, first + len(stack.kernels))
+        _decode(rows[:, :, place, lane], stack, recipe, columns)
+        traces.append(
+            Trace(
+                losses=losses[:, place.stop - 1, lane].astype(np.float64),
+                statistics=columns,
+                kernels=_cut(kernels[place, lane], stack.kernels),
+            )
         )
-
-    # NumPy lets other threads work, and the program that kept them busy is done.
-    with ThreadPoolExecutor(_DECODERS) as pool:
-        return list(pool.map(cut, stacks, block.places.values(), into))
+    return traces
 
 
 def _decode(
