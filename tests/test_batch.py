@@ -139,6 +139,42 @@ def test_zero_frozen_and_overflow_are_counted_without_the_padding():
     assert wild.losses[0] == np.inf
 
 
+@pytest.mark.parametrize("samples", [7, 64, 1500, 40000])
+def test_zeros_and_overflows_of_tensors_of_any_size_are_counted(samples, rng):
+    x = rng.choice([0.0, 1.0, -1e30], p=[0.5, 0.3, 0.2], size=(samples, 2))
+    stack = batch.Stack([np.eye(2), 1e10 * np.eye(2)], x, x, 0.1)
+
+    (trace,) = batch.run_stacks([stack], steps=1, logged_steps=[0])
+
+    names = ("log10_norm", "zero_fraction", "nonfinite_fraction")
+    found = [trace.statistics[batch.COLUMNS.index(name), 0, 1] for name in names]
+    norm = 30 + np.log10(np.sqrt((x == -1e30).sum()))
+    assert_allclose(found[0], [norm, np.inf], rtol=1e-6)
+    assert_allclose(found[1], (x == 0).mean())
+    assert_allclose(found[2], [0, (x == -1e30).mean()])
+
+
+def test_an_update_that_overflows_is_infinitely_large(rng):
+    x = rng.normal(size=(4, 2))
+    stack = batch.Stack([1e30 * np.eye(2), np.eye(2)], x, x, 0.1)
+
+    (trace,) = batch.run_stacks([stack], steps=1, logged_steps=[0])
+
+    ratio = trace.statistics[batch.COLUMNS.index("update_ratio"), 0, 0]
+    exact = descend(stack.kernels, x, x, steps=0, learning_rate=0.0)[0]
+    norm = log10_norm(exact["weight_gradient"][0]) - log10_norm(stack.kernels[0])
+    assert_allclose(ratio, [0.1 * 10**norm, np.inf], rtol=1e-5)
+
+
+def test_an_update_that_is_no_number_is_infinitely_large_and_then_unknown():
+    stack = batch.Stack([np.eye(2)] * 2, np.full((4, 2), np.nan), np.ones((4, 2)), 0.1)
+
+    (trace,) = batch.run_stacks([stack], steps=1, logged_steps=[0, 1])
+
+    ratio = trace.statistics[batch.COLUMNS.index("update_ratio"), :, 0]
+    assert_array_equal(ratio, [[np.inf] * 2, [np.nan] * 2])
+
+
 def test_lanes_are_packed_without_overlap(rng):
     x, y = data.make_data()
     depths = rng.integers(1, 152, size=60)

@@ -20,9 +20,10 @@ from pandas.testing import assert_frame_equal
 from vgkeras import sweeps
 
 SPAWN = multiprocessing.get_context("spawn")
-# 130 lanes of 152 layers: four full blocks and one that is not
+# 130 lanes of 152 layers: sixteen full blocks and one that is not
 WIDE = {"scales": np.linspace(0.3, 1.7, 65).tolist(), "depths": [3, 140, 149]}
 WIDE |= {"steps": 150, "every": 50}
+PARTS = 17
 
 
 def assert_same_log(a, b):
@@ -60,7 +61,7 @@ def test_a_thread_pool_gives_the_numbers_of_a_serial_sweep(serial):
     with Remembering(2) as threads:
         assert_same_log(serial, sweeps.sweep(**WIDE, executor=threads))
 
-    assert len(threads.futures) == 5
+    assert len(threads.futures) == PARTS
 
 
 @pytest.mark.slow
@@ -123,7 +124,7 @@ def test_a_lost_process_is_reported_with_the_way_out():
             if alive:
                 os.kill(alive.pop(), signal.SIGKILL)
 
-        message = "lost one, or was shut down, with 0 of 5 parts .* Dask cluster can"
+        message = "lost one, or was shut down, with 0 of 17 parts .* Dask cluster can"
         with pytest.raises(BrokenExecutor, match=message) as caught:
             sweeps.sweep(**WIDE, executor=pool, progress=kill)
 
@@ -140,8 +141,8 @@ def test_progress_counts_the_passes_of_finished_parts():
     passes = WIDE["steps"] + 1
     assert told == sorted(told)
     assert {done % passes for done, _ in told} == {0}
-    assert {total for _, total in told} == {5 * passes}
-    assert told[-1][0] == 5 * passes
+    assert {total for _, total in told} == {PARTS * passes}
+    assert told[-1][0] == PARTS * passes
 
 
 def test_progress_is_told_while_no_part_is_done():
@@ -173,7 +174,7 @@ def test_an_exception_in_progress_cancels_what_has_not_begun():
         cancelled = [future.cancelled() for future in threads.futures]
         release.set()
 
-    assert cancelled == [False] + [True] * 5
+    assert cancelled == [False] + [True] * PARTS
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ FLOORS = {
     "_hooks": 0,
     "_parquet": 0,
     "_special": 0,
+    "_threads": 0,
     "logs": 1,
     "theory": 1,
     "data": 1,

@@ -1,6 +1,7 @@
 """Remedies: every claim in words is measured here; tables are counted by hand."""
 
 import pickle
+import re
 
 import keras
 import numpy as np
@@ -483,8 +484,10 @@ def test_charts_say_what_they_show_with_numbers(measured):
     assert charts.description(outcome).endswith(
         "Most seeds train at depths 2, 10, 50, 152: Residual, ReZero, rate 0.02."
     )
-    assert "Scaled identity: 0.188 at depth 2, exactly 0 at depth 152" in (
-        charts.description(gradient)
+    # 3/16 but for rounding, to three digits either way
+    assert re.search(
+        r"Scaled identity: 0\.18[78] at depth 2, exactly 0 at depth 152",
+        charts.description(gradient),
     )
     assert "Orthogonal: 16 at layer 1, 16 at layer 152" in (
         charts.description(activation)

@@ -1,10 +1,12 @@
-"""run_stacks(): many stacks trained side by side in one compiled program.
+"""run_stacks(): many stacks trained side by side by one compiled program.
 
 The stacks lie end to end in *lanes* of equal length, so that a sweep over depths
 wastes little work: three scales of depths 2 to 152 fill seven lanes of 152 layers.
-A lane is a tensor axis; the samples are the contiguous one. One XLA program walks all
-lanes at once, forward and then backward. In between and afterwards it treats all layers
-together: the losses, the weight gradients, the updates and the statistics. All
+A lane is a tensor axis; the samples are the contiguous one. Some lanes make a *block*.
+One XLA program walks all lanes of a block at once, forward and then backward. In
+between and afterwards it treats all layers together: the losses, the weight gradients,
+the updates and the statistics. Blocks run in threads: XLA could share out the tensors
+of one block as well, but to wake a thread for each costs more than it saves. All
 derivatives are taken by `tf.GradientTape`. Scales, learning rates, data and the number
 of steps are inputs of the program, so one compilation serves every sweep of the same
 padded shape. What a layer and an update are is told by a `vgkeras.recipes.Recipe`.
@@ -13,6 +15,7 @@ padded shape. What a layer and an update are is told by a `vgkeras.recipes.Recip
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,21 +24,20 @@ import numpy as np
 import tensorflow as tf
 
 from vgkeras import _garbage
+from vgkeras._threads import side_by_side
 from vgkeras.logs import KINDS, LAYER_COLUMNS
 from vgkeras.recipes import Recipe, layer, slots, slots_of, update
 
 LINEAR = Recipe()  # the lecture: linear layers, plain gradient descent
 _LENGTHS = (8, 32, 152)  # lane lengths that are compiled for; beyond: multiples of 64
-# Lanes in one call of the program: the default sweep fills 7. More lanes share the
-# overhead of a loop, as long as the signals of all layers fit the processor's cache.
-_LANES = (3, 7, 14, 28, 56, 112, 224)
-_SIGNAL_BYTES = 2 * 2**20
-_FEW_LANES = 28  # worth it even then
-_MOST_SIGNAL_BYTES = 8 * 2**20  # beyond, memory: a step holds about ten of them
+# Lanes in one call of the program. More of them share the overhead of a loop; one
+# signal of all their layers should fit the memory that a processor has for itself.
+_LANES = (1, 2, 4, 8, 16, 32, 64, 128)
+_SIGNAL_BYTES = 2**20
 _LOG_BYTES = 16 * 2**20  # room for the statistics of one call of the program
 _MOST_STEPS = 64  # steps in one call of the program at most
-_EACH = 5  # statistics of a tensor: see `_raw`
-_ROWS = _EACH * len(KINDS) + 6  # statistics of a layer: see `_statistics`
+_MORE = 6  # statistics of a layer beside those of its tensors: see `_statistics`
+_ONE_AT_A_TIME = threading.Lock()
 COLUMNS = LAYER_COLUMNS[5:-1]  # log10_norm ... update_ratio
 
 
@@ -88,8 +90,8 @@ def run_stacks(
             Without any, none are computed.
         dtype: Format of weights and arithmetic.
         recipe: What the hidden layers and the optimizer are.
-        progress: Called as `progress(done, total)` between calls of the program,
-            counted in steps. An exception it raises stops the run there.
+        progress: Called as `progress(done, total)` after calls of the program,
+            counted in steps. An exception it raises stops all runs where they are.
 
     Returns:
         A `Trace` per stack, in the order given.
@@ -99,19 +101,21 @@ def run_stacks(
     blocks = _packed(stacks)
     total = len(blocks) * (steps + 1)
     room = _room(stacks, keep)
-    traces: list[Trace | None] = [None] * len(stacks)
-    for number, block in enumerate(blocks):
 
-        def told(done: int, before: int = number * (steps + 1)) -> None:
-            if progress is not None:
-                progress(before + done, total)
-
+    def run(block: _Block, told: Callable[[int], None]) -> list[Trace]:
         mine = [stacks[index] for index in block.places]
         into = [room[index] for index in block.places]
-        found = _run_block(mine, block, steps, keep, dtype, recipe, told, into)
-        for index, trace in zip(block.places, found, strict=True):
-            traces[index] = trace
-    return [trace for trace in traces if trace is not None]
+        return _run_block(mine, block, steps, keep, dtype, recipe, told, into)
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(done, total)
+
+    found = side_by_side([functools.partial(run, block) for block in blocks], tell)
+    traces: dict[int, Trace] = {}
+    for block, its_traces in zip(blocks, found, strict=True):
+        traces.update(zip(block.places, its_traces, strict=True))
+    return [traces[index] for index in range(len(stacks))]
 
 
 def joined(traces: Sequence[Trace]) -> np.ndarray:
@@ -171,12 +175,10 @@ def _run_block(
     The statistics of each stack are written `into` an array of its own.
     """
     arrays = _lane_arrays(stacks, block, dtype)
-    rows_of_layer = _ROWS if keep.any() else 1
-    capacity = _capacity(block, rows_of_layer)
-    units = stacks[0].x.shape[1]
-    lanes, width, samples = arrays.x.shape
-    shape = (block.length, lanes, width, samples, units)
-    program = _program(_Plan(capacity, rows_of_layer, *shape, dtype, recipe))
+    plan = _plan(stacks[0], block, bool(keep.any()), dtype, recipe)
+    capacity = plan.capacity
+    with _ONE_AT_A_TIME:  # else two threads would compile the same
+        program = _program(plan)
     total = steps + 1  # the last pass measures what the last update left
     state, logged, losses = _start(arrays, recipe), [], []
     for first in range(0, total, capacity):
@@ -188,12 +190,10 @@ def _run_block(
         losses.append(rows[:, -1])
         kept = keep[first : first + live]
         logged.append(rows if kept.all() else rows[kept])
-        told(first + live)
+        told(live)
     together = logged[0] if len(logged) == 1 else np.concatenate(logged)
     kernels = state[0].numpy()
-    return _traces(
-        stacks, block, recipe, together, np.concatenate(losses), kernels, into
-    )
+    return _traces(stacks, block, plan, together, np.concatenate(losses), kernels, into)
 
 
 class _Arrays(NamedTuple):
@@ -235,22 +235,28 @@ def _packed(stacks: Sequence[Stack]) -> list[_Block]:
         ends[lane] += depth
         if ends[lane] == length:
             mine.remove(lane)
-    lane_bytes = 4 * length * stacks[0].x.size
-    most = max(_FEW_LANES, _SIGNAL_BYTES // lane_bytes)
-    most = max(_LANES[0], min(most, _MOST_SIGNAL_BYTES // lane_bytes))
-    return _blocks(lanes, length, max(w for w in _LANES if w <= most))
+    fitting = _SIGNAL_BYTES // (4 * length * stacks[0].x.size)
+    most = max((w for w in _LANES if w <= fitting), default=_LANES[0])
+    return _blocks(lanes, length, min(most, _enough_lanes(len(lanes))))
 
 
-def _blocks(lanes: list[dict[int, int]], length: int, most: int) -> list[_Block]:
-    """Cuts the lanes into blocks, the last one no wider than it must be."""
+def _blocks(lanes: list[dict[int, int]], length: int, width: int) -> list[_Block]:
+    """Cuts the lanes into blocks of one width: they share a program."""
     blocks = []
-    for first in range(0, len(lanes), most):
-        mine = lanes[first : first + most]
+    for first in range(0, len(lanes), width):
+        mine = lanes[first : first + width]
         places = {i: (k, at) for k, lane in enumerate(mine) for i, at in lane.items()}
-        # As wide as the lecture's sweep where that fits: one program serves both.
-        width = next(w for w in _LANES if min(most, max(len(mine), 7)) <= w)
         blocks.append(_Block(length, width, places))
     return blocks
+
+
+def _enough_lanes(count: int) -> int:
+    """The width of two blocks that hold so many lanes.
+
+    No less than the lecture's sweep needs: its program serves all that are smaller.
+    """
+    half = max(4, -(-count // 2))
+    return next((w for w in _LANES if half <= w), _LANES[-1])
 
 
 def _length(deepest: int) -> int:
@@ -293,17 +299,12 @@ def _lane_arrays(stacks: Sequence[Stack], block: _Block, dtype: str) -> _Arrays:
     )
 
 
-def _capacity(block: _Block, rows: int) -> int:
-    """Steps in one call of the program: as many as the memory bound allows."""
-    step = block.length * block.lanes * rows * 4
-    return int(min(_MOST_STEPS, max(1, _LOG_BYTES // step)))
-
-
 class _Plan(NamedTuple):
     """What a program is compiled for."""
 
     capacity: int  # steps in one call
     rows: int  # statistics of a layer; 1 is the loss alone
+    several: int | None  # see `_counts`
     length: int
     lanes: int
     width: int
@@ -314,8 +315,7 @@ class _Plan(NamedTuple):
 
     @property
     def wide(self) -> tf.DType:
-        """Format of sums and statistics."""
-        return tf.float64 if self.dtype == "float64" else tf.float32
+        return _wide(self.dtype)
 
     @property
     def trained(self) -> int:
@@ -325,10 +325,39 @@ class _Plan(NamedTuple):
     def layer(self, signal: Any, last: Any, weights: Sequence[Any]) -> tf.Tensor:
         return layer(self.recipe, self.units, self.wide, signal, last, *weights)
 
-    def signals(self) -> tf.Tensor:
+    def signals(self) -> tf.TensorArray:
         """Room for one signal of every layer."""
-        shape = [self.length, self.lanes, self.width, self.samples]
-        return tf.zeros(shape, self.dtype)
+        shape = [self.lanes, self.width, self.samples]
+        return tf.TensorArray(self.dtype, self.length, element_shape=shape)
+
+    def table(self) -> tf.TensorArray:
+        """Room for the statistics of every step."""
+        shape = [self.rows, self.length, self.lanes]
+        return tf.TensorArray(self.wide, self.capacity, element_shape=shape)
+
+
+def _plan(stack: Stack, block: _Block, logs: bool, dtype: str, recipe: Recipe) -> _Plan:
+    """What the program for a block has to be; `stack` is one of its stacks."""
+    samples, units = stack.x.shape
+    width = max(units, stack.y.shape[1])
+    several = _several(width * max(width, samples), _wide(dtype).as_numpy_dtype)
+    each = 5 if several is None else 4  # statistics of a tensor: see `_raw`
+    rows = each * len(KINDS) + _MORE if logs else 1
+    step = 4 * block.length * block.lanes * rows
+    capacity = min(_MOST_STEPS, max(1, _LOG_BYTES // step))
+    shape = (block.length, block.lanes, width, samples, units)
+    return _Plan(capacity, rows, several, *shape, dtype, recipe)
+
+
+def _wide(dtype: str) -> tf.DType:
+    """Format of sums and statistics."""
+    return tf.float64 if dtype == "float64" else tf.float32
+
+
+def _several(size: int, dtype: Any) -> int | None:
+    """A number above all counts up to `size`; `None` if `dtype` holds no two counts."""
+    several = 2 ** size.bit_length()
+    return several if several * (size + 1) * np.finfo(dtype).eps <= 1 else None
 
 
 @functools.lru_cache(maxsize=48)
@@ -351,12 +380,11 @@ def _program(
             moved, new = _one_pass(plan, arrays, state, before + t + 1)
             pairs = zip(moved, state, strict=True)
             state = [tf.where(t < updates, new, old) for new, old in pairs]
-            return (t + 1, *state, _put(table, t, new))
+            return (t + 1, *state, table.write(t, new))
 
-        shape = [plan.capacity, plan.rows, plan.length, plan.lanes]
-        start = [0, *state, tf.zeros(shape, plan.wide)]
+        start = [0, *state, plan.table()]
         _, *state, table = _loop(live, body, start, most=plan.capacity)
-        return state, table
+        return state, table.stack()
 
     return program
 
@@ -383,9 +411,8 @@ def _one_pass(
     if plan.rows == 1:
         return moved, losses[None]
     change = slopes[0] if plan.recipe.rule.plain else changes[0]
-    return moved, _statistics(
-        outputs, gradients, slopes[0], weights[0], moved[0], change, losses
-    )
+    of_weights = (slopes[0], weights[0], moved[0], change)
+    return moved, _statistics(plan, outputs, gradients, *of_weights, losses)
 
 
 def _inputs(plan: _Plan, arrays: _Arrays, weights: list[tf.Tensor]) -> tf.Tensor:
@@ -394,9 +421,9 @@ def _inputs(plan: _Plan, arrays: _Arrays, weights: list[tf.Tensor]) -> tf.Tensor
     def body(p: Any, signal: Any, inputs: Any) -> tuple[Any, ...]:
         signal = tf.where(arrays.starts[p], arrays.x, signal)
         leaving = plan.layer(signal, arrays.ends[p], [weight[p] for weight in weights])
-        return p + 1, leaving, _put(inputs, p, signal)
+        return p + 1, leaving, inputs.write(p, signal)
 
-    return _loop(plan.length, body, [0, arrays.x, plan.signals()])[2]
+    return _loop(plan.length, body, [0, arrays.x, plan.signals()])[2].stack()
 
 
 def _output_gradients(
@@ -413,9 +440,10 @@ def _output_gradients(
             mine = [weight[p] for weight in weights]
             output = plan.layer(signal, arrays.ends[p], mine)
         entering = tape.gradient(output, signal, output_gradients=gradient)
-        return i + 1, entering, _put(gradients, p, gradient)
+        return i + 1, entering, gradients.write(p, gradient)
 
-    return _loop(plan.length, body, [0, tf.zeros_like(arrays.x), plan.signals()])[2]
+    start = [0, tf.zeros_like(arrays.x), plan.signals()]
+    return _loop(plan.length, body, start)[2].stack()
 
 
 def _updated(
@@ -441,12 +469,8 @@ def _loop(count: Any, body: Callable, state: list[Any], most: Any = None) -> Any
     return tf.while_loop(lambda i, *_: i < count, body, state, maximum_iterations=most)
 
 
-def _put(buffer: tf.Tensor, index: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
-    """`buffer` with `value` at `index`; XLA writes it in place."""
-    return tf.tensor_scatter_nd_update(buffer, tf.reshape(index, [1, 1]), value[None])
-
-
 def _statistics(
+    plan: _Plan,
     outputs: tf.Tensor,
     output_gradients: tf.Tensor,
     kernel_gradients: tf.Tensor,
@@ -455,61 +479,77 @@ def _statistics(
     change: tf.Tensor,
     losses: tf.Tensor,
 ) -> tf.Tensor:
-    """Statistics of every layer in every lane, `(_ROWS, length, lanes)`.
+    """Statistics of every layer in every lane, `(plan.rows, length, lanes)`.
 
-    `_EACH` of each of `KINDS`, two of the kernels and of their change (over the
-    learning rate, if that is all there is to it), how many weights change, the loss.
+    Those of `_raw` of each of `KINDS`; then `_MORE`: two of the kernels, two of their
+    change (over the learning rate, if that is all there is to it), how many weights
+    change, the loss.
     """
-    wide = losses.dtype
-    weights = _raw(tf.cast(tf.stack([kernel_gradients, kernels]), wide))
+
+    def raw(values: tf.Tensor) -> list[tf.Tensor]:
+        return _raw(tf.cast(values, plan.wide), plan.several)
+
+    weights = raw(tf.stack([kernel_gradients, kernels]))
     plain = change is kernel_gradients
-    changes = [both[0] for both in weights] if plain else _raw(tf.cast(change, wide))
+    changes = [both[0] for both in weights] if plain else raw(change)
     rows = [
         *(both[0] for both in weights),
-        *_raw(tf.cast(outputs, wide)),
-        *_raw(tf.cast(output_gradients, wide)),
+        *raw(outputs),
+        *raw(output_gradients),
         *(both[1] for both in weights[:2]),
         *changes[:2],
     ]
-    changed = tf.cast(tf.not_equal(moved, kernels), wide)
+    changed = tf.cast(tf.not_equal(moved, kernels), plan.wide)
     return tf.stack([*rows, tf.reduce_sum(changed, [2, 3]), losses])
 
 
-def _raw(values: tf.Tensor) -> list[tf.Tensor]:
-    """Largest magnitude, relative to it the sum of squares and the sum, two counts.
+def _raw(values: tf.Tensor, several: int | None) -> list[tf.Tensor]:
+    """Largest magnitude, relative to it the sum of squares and the sum, and counts.
 
     Each is taken over the last two axes; zeros of the padding change none of them.
-    The largest magnitude is infinite if any element is infinite or no number.
-    The counts are those of non-zero and of non-finite elements; they share one integer.
+    The counts are those of non-zero and of non-finite elements, see `_counts`. If any
+    element is infinite or no number, the others mean nothing.
     """
-    magnitudes = tf.abs(values)
-    largest = tf.reduce_max(magnitudes, [-2, -1])
-    divisor = tf.where(largest > 0, largest, 1)[..., None, None]
-    relative = magnitudes / divisor
-    bits = (values.shape[-2] * values.shape[-1]).bit_length()
-    integer = tf.int32 if 2 * bits < 31 else tf.int64
-    one, other = tf.constant(1, integer), tf.constant(1 << bits, integer)
-    finite = magnitudes <= values.dtype.max
-    flags = tf.where(magnitudes > 0, one, 0) + tf.where(finite, 0 * one, other)
-    counts = tf.reduce_sum(flags, [-2, -1])
-    nonzero = tf.bitwise.bitwise_and(counts, other - 1)
-    nonfinite = tf.bitwise.right_shift(counts, tf.constant(bits, integer))
-    squares = tf.reduce_sum(tf.square(relative), [-2, -1])
-    sums = tf.reduce_sum(relative, [-2, -1])
-    whole, infinity = tf.equal(nonfinite, 0), tf.constant(np.inf, values.dtype)
-    return [
-        tf.where(whole, largest, infinity),
-        tf.where(whole, squares, 1),
-        tf.where(whole, sums, 1),
-        tf.cast(nonzero, values.dtype),
-        tf.cast(nonfinite, values.dtype),
-    ]
+    *others, inputs, outputs = values.shape
+    magnitudes = tf.abs(tf.reshape(values, [*others, inputs * outputs]))
+    largest = tf.reduce_max(_folded(tf.maximum, magnitudes), -1)
+    relative = magnitudes / tf.where(largest > 0, largest, 1)[..., None]
+    counts = _counts(magnitudes, several)
+    return [largest, _sum(tf.square(relative)), _sum(relative), *counts]
+
+
+def _sum(values: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(_folded(tf.add, values), -1)
+
+
+def _folded(join: Callable, values: tf.Tensor) -> tf.Tensor:
+    """The last axis laid upon itself, if it is even.
+
+    XLA reduces an axis one element after the other, each waiting for the one before;
+    two halves it joins many elements at a time.
+    """
+    if values.shape[-1] % 2:
+        return values
+    return join(*tf.split(values, 2, axis=-1))
+
+
+def _counts(magnitudes: tf.Tensor, several: int | None) -> list[tf.Tensor]:
+    """How many elements are not 0, and how many are infinite or no number.
+
+    Both in one number, the latter times `several`, if that is given.
+    """
+    dtype = magnitudes.dtype
+    nonzero = tf.cast(magnitudes > 0, dtype)
+    nonfinite = tf.cast(tf.logical_not(magnitudes <= dtype.max), dtype)
+    if several is None:
+        return [_sum(nonzero), _sum(nonfinite)]
+    return [_sum(nonzero + several * nonfinite)]
 
 
 def _traces(
     stacks: Sequence[Stack],
     block: _Block,
-    recipe: Recipe,
+    plan: _Plan,
     rows: np.ndarray,
     losses: np.ndarray,
     kernels: np.ndarray,
@@ -521,7 +561,7 @@ def _traces(
         stacks, block.places.values(), into, strict=True
     ):
         place = slice(first, first + len(stack.kernels))
-        _decode(rows[:, :, place, lane], stack, recipe, columns)
+        _decode(rows[:, :, place, lane], stack, plan, columns)
         traces.append(
             Trace(
                 losses=losses[:, place.stop - 1, lane].astype(np.float64),
@@ -532,19 +572,18 @@ def _traces(
     return traces
 
 
-def _decode(
-    rows: np.ndarray, stack: Stack, recipe: Recipe, columns: np.ndarray
-) -> None:
+def _decode(rows: np.ndarray, stack: Stack, plan: _Plan, columns: np.ndarray) -> None:
     """Writes the columns of a log from the raw statistics of one stack.
 
-    `rows` has the shape `(logged steps, _ROWS, depth)`. One stack at a time: that
+    `rows` has the shape `(logged steps, plan.rows, depth)`. One stack at a time: that
     stays in the processor's cache.
     """
     steps, _, depth = rows.shape
     if not steps:
         return
-    raw = rows[:, : _EACH * len(KINDS)].reshape(steps, len(KINDS), _EACH, depth)
-    largest, squares, sums, nonzero, nonfinite = np.moveaxis(raw, 2, 0)
+    raw = rows[:, :-_MORE].reshape(steps, len(KINDS), -1, depth)
+    largest, squares, sums, *counts = np.moveaxis(raw, 2, 0)
+    nonzero, nonfinite = _counted(counts, plan.several)
     sizes = _sizes(stack)
     norm, peak, mean, zero, broken, frozen, ratio = columns
     with np.errstate(all="ignore"):
@@ -557,15 +596,35 @@ def _decode(
         np.divide(nonzero, sizes, out=zero)
         np.subtract(1, zero, out=zero)
         np.divide(nonfinite, sizes, out=broken)
+        overflowed = broken > 0
+        for column in (norm, peak, mean):
+            np.copyto(column, np.inf, where=overflowed)
         frozen[:, 1:] = ratio[:, 1:] = np.nan  # only weights have an update
         frozen[:, 0] = 1 - rows[:, -2] / sizes[0]
-        weight, weight_squares, change, change_squares = np.moveaxis(
-            rows[:, -6:-2], 1, 0
-        )
+        weight, weight_squares = _whole(*np.moveaxis(rows[:, -6:-4], 1, 0))
+        change, change_squares = _whole(*np.moveaxis(rows[:, -4:-2], 1, 0))
         # a Keras optimizer keeps its learning rate in float32
-        rate = np.float32(stack.learning_rate) if recipe.rule.plain else 1.0
+        rule = plan.recipe.rule
+        rate = np.float32(stack.learning_rate) if rule.plain else 1.0
         ratio[:, 0] = change / weight.astype(np.float64) * rate
         ratio[:, 0] *= np.sqrt(change_squares / weight_squares)
+
+
+def _counted(
+    counts: Sequence[np.ndarray], several: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The two counts that `_counts` left."""
+    if several is None:
+        nonzero, nonfinite = counts
+        return nonzero, nonfinite
+    nonfinite = np.floor(counts[0] / several)
+    return counts[0] - several * nonfinite, nonfinite
+
+
+def _whole(largest: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """An infinite norm for tensors with elements that are infinite or no number."""
+    finite = np.isfinite(squares)
+    return np.where(finite, largest, np.inf), np.where(finite, squares, 1)
 
 
 def _sizes(stack: Stack) -> np.ndarray:
