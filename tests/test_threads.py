@@ -1,5 +1,6 @@
 """Tasks in threads: results, progress, failure and stop."""
 
+import os
 import threading
 import time
 
@@ -110,3 +111,15 @@ def test_an_exception_of_a_task_ends_the_others_and_is_raised(monkeypatch):
 
 def test_no_tasks_have_no_results():
     assert side_by_side([], ignored) == []
+
+
+def test_processors_are_those_of_the_process_up_to_eight(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 5, 6}, raising=False)
+    assert _threads.processors() == 3
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+    assert _threads.processors() == 8
+
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert _threads.processors() == 1

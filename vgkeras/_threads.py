@@ -10,13 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+_MOST = 8  # threads: a container may see more processors than it is given time on
 
 
 def side_by_side(
     tasks: Sequence[Callable[[Callable[[int], None]], Result]],
     tell: Callable[[int], Any],
 ) -> list[Result]:
-    """Runs tasks in threads, as many at a time as this process has processors.
+    """Runs tasks in threads, as many at a time as `processors` says.
 
     Args:
         tasks: Each is called with a function to call as it gets on, with the amount
@@ -50,10 +51,10 @@ def side_by_side(
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """How many processors this process may use, `_MOST` at most."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return min(_MOST, len(os.sched_getaffinity(0)))
+    return min(_MOST, os.cpu_count() or 1)
 
 
 class _Stopped(Exception):

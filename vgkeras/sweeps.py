@@ -92,10 +92,11 @@ def sweep(
 
     A part is what fits one call of the program, 8 lanes of 152 layers with 64 samples:
     the default sweep is two half ones, 40 scales times 40 depths are 53. The parts are
-    trained side by side, in a thread for each processor. An executor returns the same
-    numbers, to the last bit on the same kind of processor. It is for more machines than
-    one: with two processors, 1,600 runs of 100 steps take 3.5 s without an executor and
-    6 s in two processes, which import TensorFlow and compile before, for another 6 s.
+    trained side by side, in a thread for each processor, eight at most. An executor
+    returns the same numbers, to the last bit on the same kind of processor. It is for
+    more machines than one: with two processors, 1,600 runs of 100 steps take 3.5 s
+    without an executor and 6 s in two processes, which first import TensorFlow and
+    compile, for another 6 s.
 
     Args:
         scales: Factors of the identity, one set of runs each. May be empty if
