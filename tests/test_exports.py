@@ -79,7 +79,9 @@ def test_the_exported_test_passes_and_would_fail_for_another_run(log, run):
 def test_runs_that_cannot_be_exported_are_refused(log):
     with pytest.raises(ValueError, match="`run` must be one of the 6 runs"):
         exports.keras_script(log, 6)
-    with pytest.raises(ValueError, match="`log` must hold at least one run"):
+    with pytest.raises(
+        ValueError, match=r"`log` must hold at least one run\. Received"
+    ):
         exports.keras_script(log.replace(runs=log.runs[:0]), 0)
     others = [
         vg.sweep([], [2], steps=1, initializers=["orthogonal"]),

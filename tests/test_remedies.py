@@ -489,6 +489,9 @@ def test_charts_say_what_they_show_with_numbers(measured):
         r"Scaled identity: 0\.18[78] at depth 2, exactly 0 at depth 152",
         charts.description(gradient),
     )
+    assert "He normal: 2.33 at depth 2, Inf or NaN at depth 152" in (
+        charts.description(gradient)
+    )
     assert "Orthogonal: 16 at layer 1, 16 at layer 152" in (
         charts.description(activation)
     )

@@ -96,8 +96,7 @@ def run_stacks(
     Returns:
         A `Trace` per stack, in the order given.
     """
-    keep = np.zeros(steps + 1, bool)
-    keep[list(logged_steps)] = True
+    keep = _kept(steps, logged_steps)
     blocks = _packed(stacks)
     total = len(blocks) * (steps + 1)
     room = _room(stacks, keep)
@@ -112,10 +111,7 @@ def run_stacks(
             progress(done, total)
 
     found = side_by_side([functools.partial(run, block) for block in blocks], tell)
-    traces: dict[int, Trace] = {}
-    for block, its_traces in zip(blocks, found, strict=True):
-        traces.update(zip(block.places, its_traces, strict=True))
-    return [traces[index] for index in range(len(stacks))]
+    return _in_order(blocks, found)
 
 
 def joined(traces: Sequence[Trace]) -> np.ndarray:
@@ -137,6 +133,21 @@ def joined(traces: Sequence[Trace]) -> np.ndarray:
     if whole is not None and shared and whole.shape == (len(COLUMNS), rows):
         return whole
     return np.concatenate(parts, axis=1)
+
+
+def _kept(steps: int, logged_steps: Sequence[int]) -> np.ndarray:
+    """Whether each of the steps 0 to `steps` is logged."""
+    keep = np.zeros(steps + 1, bool)
+    keep[list(logged_steps)] = True
+    return keep
+
+
+def _in_order(blocks: Sequence[_Block], found: Sequence[list[Trace]]) -> list[Trace]:
+    """The traces of all blocks in the order in which their stacks came."""
+    traces: dict[int, Trace] = {}
+    for block, its_traces in zip(blocks, found, strict=True):
+        traces.update(zip(block.places, its_traces, strict=True))
+    return [traces[index] for index in range(len(traces))]
 
 
 def _room(stacks: Sequence[Stack], keep: np.ndarray) -> list[np.ndarray]:
@@ -175,7 +186,8 @@ def _run_block(
     The statistics of each stack are written `into` an array of its own.
     """
     arrays = _lane_arrays(stacks, block, dtype)
-    plan = _plan(stacks[0], block, bool(keep.any()), dtype, recipe)
+    units = stacks[0].x.shape[1]
+    plan = _plan(arrays, units, bool(keep.any()), dtype, recipe)
     capacity = plan.capacity
     with _ONE_AT_A_TIME:  # else two threads would compile the same
         program = _program(plan)
@@ -303,8 +315,7 @@ class _Plan(NamedTuple):
     """What a program is compiled for."""
 
     capacity: int  # steps in one call
-    rows: int  # statistics of a layer; 1 is the loss alone
-    several: int | None  # see `_counts`
+    logs: bool  # whether statistics are taken, or the loss alone
     length: int
     lanes: int
     width: int
@@ -315,7 +326,25 @@ class _Plan(NamedTuple):
 
     @property
     def wide(self) -> tf.DType:
-        return _wide(self.dtype)
+        """Format of sums and statistics."""
+        return tf.float64 if self.dtype == "float64" else tf.float32
+
+    @property
+    def several(self) -> int | None:
+        """A number above all counts of elements; see `_counts`.
+
+        `None` if the format of statistics does not hold two counts in one number.
+        """
+        size = self.width * max(self.width, self.samples)
+        several = 2 ** size.bit_length()
+        precision = np.finfo(self.wide.as_numpy_dtype).eps
+        return several if several * (size + 1) * precision <= 1 else None
+
+    @property
+    def rows(self) -> int:
+        """Statistics of a layer."""
+        each = 5 if self.several is None else 4  # of a tensor: see `_raw`
+        return each * len(KINDS) + _MORE if self.logs else 1
 
     @property
     def trained(self) -> int:
@@ -336,28 +365,13 @@ class _Plan(NamedTuple):
         return tf.TensorArray(self.wide, self.capacity, element_shape=shape)
 
 
-def _plan(stack: Stack, block: _Block, logs: bool, dtype: str, recipe: Recipe) -> _Plan:
-    """What the program for a block has to be; `stack` is one of its stacks."""
-    samples, units = stack.x.shape
-    width = max(units, stack.y.shape[1])
-    several = _several(width * max(width, samples), _wide(dtype).as_numpy_dtype)
-    each = 5 if several is None else 4  # statistics of a tensor: see `_raw`
-    rows = each * len(KINDS) + _MORE if logs else 1
-    step = 4 * block.length * block.lanes * rows
-    capacity = min(_MOST_STEPS, max(1, _LOG_BYTES // step))
-    shape = (block.length, block.lanes, width, samples, units)
-    return _Plan(capacity, rows, several, *shape, dtype, recipe)
-
-
-def _wide(dtype: str) -> tf.DType:
-    """Format of sums and statistics."""
-    return tf.float64 if dtype == "float64" else tf.float32
-
-
-def _several(size: int, dtype: Any) -> int | None:
-    """A number above all counts up to `size`; `None` if `dtype` holds no two counts."""
-    several = 2 ** size.bit_length()
-    return several if several * (size + 1) * np.finfo(dtype).eps <= 1 else None
+def _plan(arrays: _Arrays, units: int, logs: bool, dtype: str, recipe: Recipe) -> _Plan:
+    """What the program for some lanes has to be."""
+    length, lanes, width, _ = arrays.kernels.shape
+    samples = arrays.x.shape[-1]
+    plan = _Plan(1, logs, length, lanes, width, samples, units, dtype, recipe)
+    fitting = _LOG_BYTES // (4 * length * lanes * plan.rows)
+    return plan._replace(capacity=min(_MOST_STEPS, max(1, fitting)))
 
 
 @functools.lru_cache(maxsize=48)
@@ -408,7 +422,7 @@ def _one_pass(
     gradients = _output_gradients(plan, arrays, weights, inputs, errors)
     slopes = tape.gradient(outputs, weights, output_gradients=gradients)
     moved, changes = _updated(plan, arrays, state, slopes, step)
-    if plan.rows == 1:
+    if not plan.logs:
         return moved, losses[None]
     change = slopes[0] if plan.recipe.rule.plain else changes[0]
     of_weights = (slopes[0], weights[0], moved[0], change)
@@ -583,6 +597,7 @@ def _decode(rows: np.ndarray, stack: Stack, plan: _Plan, columns: np.ndarray) ->
         return
     raw = rows[:, :-_MORE].reshape(steps, len(KINDS), -1, depth)
     largest, squares, sums, *counts = np.moveaxis(raw, 2, 0)
+    largest, squares, sums = _whole(largest, squares, sums)
     nonzero, nonfinite = _counted(counts, plan.several)
     sizes = _sizes(stack)
     norm, peak, mean, zero, broken, frozen, ratio = columns
@@ -596,9 +611,6 @@ def _decode(rows: np.ndarray, stack: Stack, plan: _Plan, columns: np.ndarray) ->
         np.divide(nonzero, sizes, out=zero)
         np.subtract(1, zero, out=zero)
         np.divide(nonfinite, sizes, out=broken)
-        overflowed = broken > 0
-        for column in (norm, peak, mean):
-            np.copyto(column, np.inf, where=overflowed)
         frozen[:, 1:] = ratio[:, 1:] = np.nan  # only weights have an update
         frozen[:, 0] = 1 - rows[:, -2] / sizes[0]
         weight, weight_squares = _whole(*np.moveaxis(rows[:, -6:-4], 1, 0))
@@ -621,10 +633,13 @@ def _counted(
     return counts[0] - several * nonfinite, nonfinite
 
 
-def _whole(largest: np.ndarray, squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An infinite norm for tensors with elements that are infinite or no number."""
+def _whole(
+    largest: np.ndarray, squares: np.ndarray, *sums: np.ndarray
+) -> list[np.ndarray]:
+    """An infinite size for tensors with elements that are infinite or no number."""
     finite = np.isfinite(squares)
-    return np.where(finite, largest, np.inf), np.where(finite, squares, 1)
+    relative = (np.where(finite, values, 1) for values in (squares, *sums))
+    return [np.where(finite, largest, np.inf), *relative]
 
 
 def _sizes(stack: Stack) -> np.ndarray:

@@ -36,6 +36,8 @@ from vgkeras.batch import (
     Stack,
     Trace,
     _Block,
+    _in_order,
+    _kept,
     _packed,
     _room,
     _run_block,
@@ -364,8 +366,7 @@ def _run_on(
     numbers to the last bit. It travels as bytes, with its initial weights and data:
     initializers stay here, and no executor has to look into 100,000 layers.
     """
-    keep = np.zeros(steps + 1, bool)
-    keep[logged_steps] = True
+    keep = _kept(steps, logged_steps)
     blocks = _packed(stacks)
     tasks = [
         pickle.dumps(
@@ -378,10 +379,7 @@ def _run_on(
         if progress is not None:
             progress(done * (steps + 1), len(tasks) * (steps + 1))
 
-    traces: dict[int, Trace] = {}
-    for block, found in zip(blocks, _gathered(executor, tasks, tell), strict=True):
-        traces.update(zip(block.places, found, strict=True))
-    return [traces[index] for index in range(len(stacks))]
+    return _in_order(blocks, _gathered(executor, tasks, tell))
 
 
 def _run_part(task: bytes) -> list[Trace]:
