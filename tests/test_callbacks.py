@@ -889,33 +889,75 @@ def test_under_two_replicas_the_gradient_is_that_of_the_whole_batch():
 
 
 @pytest.mark.parametrize("xla", [False, True])
-@pytest.mark.parametrize("exponent", [-37, -20, 0, 20, 37])
-def test_the_quick_statistics_agree_with_the_exact_ones(exponent, xla, rng):
+@pytest.mark.parametrize("with_mean", [False, True])
+@pytest.mark.parametrize("exponent", [-37, -20, -13, 0, 13, 20, 37])
+def test_the_quick_statistics_agree_with_the_exact_ones(exponent, with_mean, xla, rng):
     shapes = [(200, 100), (3,), (7, 1), (1,), (3,), (40, 500)]
     scale = np.float32(10.0**exponent)
     tensors = [scale * rng.uniform(0.2, 1, size=s).astype("float32") for s in shapes]
     tensors[0] *= -1
     tensors[0][:50] = 0
     tensors[4][:] = 0
-    function = tf.function(lambda *t: quick_statistics(t, xla=xla), jit_compile=xla)
 
-    raw = function(*map(tf.constant, tensors)).numpy()
+    found = quickly(tensors, with_mean, xla)
 
-    padding = np.tile([1.0, np.nan, np.nan], (len(shapes), 1))
-    found = measures(np.concatenate([raw, padding], axis=1))[:, :5]
     exact = tape.statistics(list(map(tf.constant, tensors))).numpy()
+    assert tape.STATISTICS[2] == "log10_mean"
+    assert np.isfinite(found[[0, 1, 2, 3, 5], 2]).all() or not with_mean
+    if not with_mean and exponent in (0, 13):
+        assert np.isnan(found[:, 2]).all()
+        found[:, 2] = exact[:, 2]
     assert_allclose(found, exact, atol=1e-5)
 
 
-def test_the_quick_statistics_count_what_is_not_finite():
-    tensors = [tf.constant([0.0, np.nan, np.inf, 1.0]), tf.constant([3.0, 4.0])]
+@pytest.mark.parametrize("with_mean", [False, True])
+def test_one_tensor_of_odd_magnitudes_leaves_the_others_right(with_mean, rng):
+    tensors = [np.float32(size) * np.ones(5, "float32") for size in (1e-30, 1, 1e30)]
+    tensors.append(rng.normal(size=(150, 150)).astype("float32"))
 
-    raw = quick_statistics(tensors).numpy()
+    found = quickly(tensors, with_mean)
 
-    padding = np.tile([1.0, np.nan, np.nan], (2, 1))
-    found = measures(np.concatenate([raw, padding], axis=1))
-    assert_array_equal(found[0, :5], [np.inf, np.inf, np.inf, 0.25, 0.5])
+    wide = [tensor.astype("float64") for tensor in tensors]
+    expected = [np.log10(np.sqrt((tensor**2).sum())) for tensor in wide]
+    assert_allclose(found[:, 0], expected, atol=1e-5)
+    means = [np.log10(np.abs(tensor).mean()) for tensor in wide]
+    assert_allclose(found[:, 2], means, atol=1e-5)
+
+
+def test_the_sums_over_a_large_tensor_lose_no_digits(rng):
+    tensor = rng.uniform(0.5, 1, size=(2048, 2048)).astype("float32")
+    tensor[:, :100] = 0
+
+    ((norm, largest, mean, zero, bad),) = quickly([tensor], True)
+
+    wide = tensor.astype("float64")
+    assert norm == pytest.approx(np.log10(np.linalg.norm(wide)), abs=1e-6)
+    assert mean == pytest.approx(np.log10(wide.mean()), abs=1e-6)
+    assert largest == pytest.approx(np.log10(wide.max()), abs=1e-6)
+    assert [zero, bad] == [pytest.approx(100 / 2048, abs=1e-6), 0]
+
+
+@pytest.mark.parametrize("with_mean", [False, True])
+@pytest.mark.parametrize(
+    ("odd", "share"), [([0, np.nan, np.inf, 1], 0.5), ([-np.inf, 0, 1, 1], 0.25)]
+)
+def test_the_quick_statistics_count_what_is_not_finite(odd, share, with_mean):
+    found = quickly([np.array(odd, "float32"), np.array([3, 4], "float32")], with_mean)
+
+    assert_array_equal(found[0], [np.inf, np.inf, np.inf, 0.25, share])
     assert found[1, 0] == pytest.approx(np.log10(5))
+
+
+def quickly(tensors, with_mean, xla=False):
+    """Rows of `tape.STATISTICS`."""
+
+    def measured(*tensors):
+        return quick_statistics(tensors, tf.constant(with_mean), xla=xla)
+
+    function = tf.function(measured, jit_compile=xla)
+    raw = function(*map(tf.constant, tensors)).numpy()
+    padding = np.tile([[1.0], [np.nan], [np.nan]], len(tensors))
+    return measures(np.concatenate([raw, padding]))[:, :5]
 
 
 # --- Refusals -------------------------------------------------------------------------

@@ -75,7 +75,8 @@ class Listener:
             try:
                 with self._listening:
                     logs = train_step(data)
-                self._finish(step)
+                with tf.control_dependencies(_tensors(data)):  # no data is no step
+                    self._finish(step)
             finally:
                 self._local.step = None
             return logs
@@ -233,6 +234,11 @@ class Listener:
             return found
 
         return gradient
+
+
+def _tensors(data: Any) -> list[tf.Tensor]:
+    parts = tf.nest.flatten(data, expand_composites=True)
+    return [part for part in parts if isinstance(part, tf.Tensor)]
 
 
 def _unheard(model: keras.Model) -> str:

@@ -9,7 +9,7 @@ TensorFlow flush subnormal numbers to 0 anyway, so a training step makes none.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,22 @@ import tensorflow as tf
 
 from vgkeras.tape import STATISTICS
 
-# Of a tensor g: max |g|, sum of (g / max)^2, sum of |g| / max, number of elements that
-# are not 0, number of Inf and NaN, size; then the scale of the loss, and what the
-# update did: share of weights left as they were, ||update|| / ||w||.
-COLUMNS = 9
-SIZE = 5  # the column that is a number whenever a row was written
+# Of a tensor g: max, min, half the sum of (g / unit)^2, half the number of elements
+# that are not 0, the unit, sum of |g| / unit (NaN where it was not taken), number of
+# Inf and NaN, size; then the scale of the loss, and what the update did: share of
+# weights left as they were, ||update|| / ||w||.
+COLUMNS = 11
+SIZE = 7  # the column that is a number whenever one was written
 # What a log holds of a tensor.
 MEASURES = (*STATISTICS, "frozen_fraction", "update_ratio", "size")
-# Between these magnitudes no square, and no sum of squares, leaves float32.
-_LEAST, _MOST = 1e-12, 1e14
+# Between these, half a sum of squares has lost nothing in float32.
+_LEAST, _MOST = 1e-24, 1e30
 _LARGE = 2**14  # elements; to put such tensors together would cost more than it saves
 
 
-def quick_statistics(tensors: Sequence[tf.Tensor], *, xla: bool = False) -> tf.Tensor:
+def quick_statistics(
+    tensors: Sequence[tf.Tensor], with_mean: Any, *, xla: bool = False
+) -> tf.Tensor:
     """Measures tensors with a few plain kernels each.
 
     No norm over- or underflows: where the magnitudes call for it, which is rare, each
@@ -37,17 +40,18 @@ def quick_statistics(tensors: Sequence[tf.Tensor], *, xla: bool = False) -> tf.T
 
     Args:
         tensors: Floating tensors of any shapes.
+        with_mean: Whether to take the sums of magnitudes as well; a boolean tensor.
         xla: Whether XLA compiles the step. It compiles a kernel for each pass over
             each tensor, so that tensors of one size had better be taken together.
 
     Returns:
-        A tensor `(len(tensors), 6)`, float64 if one of `tensors` is, else float32:
-        the first six of `COLUMNS`.
+        A tensor `(8, len(tensors))`, float64 if one of `tensors` is, else float32:
+        the first eight of `COLUMNS`.
     """
     groups = _Groups(tensors, widest(tensors), xla)
-    columns = groups.measured()
-    columns.append(groups.sizes(columns[0].dtype))
-    return groups.in_order(tf.stack(columns, axis=1))
+    table = groups.measured(with_mean)
+    sizes = tf.expand_dims(groups.sizes(table.dtype), 0)
+    return groups.in_order(tf.concat([table, sizes], axis=0))
 
 
 def changes(
@@ -61,7 +65,7 @@ def changes(
         xla: Whether XLA compiles the step.
 
     Returns:
-        A tensor `(len(before), 2)`: the share of elements that are the same, and the
+        A tensor `(2, len(before))`: the share of elements that are the same, and the
         norm of the difference over the norm of `before`.
     """
     dtype = widest(before)
@@ -71,39 +75,38 @@ def changes(
         for tensor, other in zip(before, new, strict=True)
     ]
     made = _Groups([n - o for n, o in zip(new, old, strict=True)], dtype, xla)
-    largest, squares, _, nonzero, _ = made.measured()
-    largest_weight, weight_squares = _Groups(old, dtype, xla).measured()[:2]
-    # Where one of the two is 0 throughout, so is its sum of squares.
-    both = (largest > 0) & (largest_weight > 0)
-    spread = tf.sqrt(tf.where(both, squares / weight_squares, 1))
-    ratio = largest / largest_weight * spread
-    frozen = 1 - nonzero / made.sizes(dtype)
-    return made.in_order(tf.stack([frozen, ratio], axis=1))
+    frozen = 1 - 2 * made.each(_half_count)[0] / made.sizes(dtype)
+    (squares, unit), (weight_squares, weight_unit) = (
+        tf.unstack(groups.squares()) for groups in (made, _Groups(old, dtype, xla))
+    )
+    ratio = unit / weight_unit * (tf.sqrt(squares) / tf.sqrt(weight_squares))
+    return made.in_order(tf.stack([frozen, ratio]))
 
 
 def measures(raw: np.ndarray) -> np.ndarray:
     """Turns rows of a ring into rows of a log.
 
     Args:
-        raw: Array `(..., 9)` of `COLUMNS`.
+        raw: Array `(..., 11, rows)` of `COLUMNS`.
 
     Returns:
-        Array `(..., 8)` of `MEASURES` with base-10 logarithms, in the dtype of `raw`.
+        Array `(..., rows, 8)` of `MEASURES` with base-10 logarithms, in the dtype of
+        `raw`.
     """
-    columns = np.moveaxis(raw.astype(np.float64), -1, 0)
-    largest, squares, magnitudes, nonzero, bad, size, scale, frozen, ratio = columns
+    columns = np.moveaxis(raw.astype(np.float64), -2, 0)
+    highest, least, squares, count, unit, total, bad, size, scale, *update = columns
     with np.errstate(all="ignore"):
-        log10_max = np.log10(largest) - np.log10(scale)
         logarithms = np.stack(
             [
-                log10_max + np.log10(squares) / 2,
-                log10_max,
-                log10_max + np.log10(magnitudes / size),
+                np.log10(unit) + np.log10(2 * squares) / 2,
+                np.log10(np.maximum(highest, -least)),
+                np.log10(unit) + np.log10(total / size),
             ]
-        )
-        zero, frozen = np.clip([1 - nonzero / size, frozen], 0, 1)
+        ) - np.log10(scale)
+        zero, frozen = np.clip([1 - 2 * count / size, update[0]], 0, 1)
         logarithms[:, bad > 0] = np.inf
-        rows = np.stack([*logarithms, zero, bad / size, frozen, ratio, size], axis=-1)
+        shares = [zero, bad / size, frozen]
+        rows = np.stack([*logarithms, *shares, update[1], size], axis=-1)
     return rows.astype(raw.dtype)
 
 
@@ -136,6 +139,7 @@ class _Groups:
     def __init__(
         self, tensors: Sequence[tf.Tensor], dtype: tf.DType, xla: bool
     ) -> None:
+        self._xla = xla
         large = math.inf if xla else _LARGE
         members: dict[Any, list[int]] = {}
         for index, tensor in enumerate(tensors):
@@ -155,44 +159,66 @@ class _Groups:
         self._tensors = [tensors[index] for index in self._order]
 
     def in_order(self, table: tf.Tensor) -> tf.Tensor:
-        """Rows as the tensors came, of a table in the order of the groups."""
-        return tf.gather(table, np.argsort(self._order))
+        """Columns as the tensors came, of a table in the order of the groups."""
+        return tf.gather(table, np.argsort(self._order), axis=1)
 
-    def measured(self) -> list[tf.Tensor]:
-        """The first five of `COLUMNS`."""
-        largest, squares, total, nonzero = self.columns()
-        ordinary = (largest == 0) | ((largest > _LEAST) & (largest < _MOST))
-        divisor = tf.maximum(largest, _smallest_normal(largest))
+    def measured(self, with_mean: Any) -> tf.Tensor:
+        """The first seven of `COLUMNS`, `(7, tensors)`; the sums only `with_mean`."""
+        brief = self.each(tf.reduce_max, tf.reduce_min, _half_squares, _half_count)
+        _, _, squares, count = tf.unstack(brief)
+        ordinary = tf.reduce_all(_lost_nothing(squares) | tf.equal(count, 0))
+        suffices = ordinary & tf.logical_not(with_mean)
+        rest = np.ones((3, sum(self._rows))) * [[1], [np.nan], [0]]
+        table = tf.concat([brief, tf.constant(rest, brief.dtype)], axis=0)
+        inputs = [ordinary, *self._groups]
+        return kept_if(suffices, table, self._closer, inputs, xla=self._xla)
 
-        def plainly() -> tf.Tensor:
-            least = tf.maximum(largest, _LEAST)  # its square is no 0
-            sums = [squares / tf.square(least), total / least]
-            return tf.stack([*sums, nonzero, tf.zeros_like(nonzero)])
+    def _closer(
+        self, table: tf.Tensor, ordinary: tf.Tensor, *groups: tf.Tensor
+    ) -> tf.Tensor:
+        """The table with the sums of magnitudes, and of any magnitudes."""
+        table = kept_if(ordinary, table, self._thorough, groups, xla=self._xla)
+        units = tf.split(table[4], self._rows)
+        sums = [
+            tf.reduce_sum(tf.abs(matrix) / unit[:, None], axis=1)
+            for matrix, unit in zip(self._matrices(groups), units, strict=True)
+        ]
+        return tf.concat([table[:5], [tf.concat(sums, axis=0)], table[6:]], axis=0)
 
-        @as_one_node
-        def carefully() -> tf.Tensor:
-            return tf.concat([self.relative(divisor), self.counts()], axis=0)
+    def _thorough(self, _: tf.Tensor, *groups: tf.Tensor) -> tf.Tensor:
+        """The table of tensors of any magnitudes."""
+        return tf.concat([_thorough(m) for m in self._matrices(groups)], axis=1)
 
-        rest = tf.cond(tf.reduce_all(ordinary), plainly, carefully)
-        return [largest, *tf.unstack(rest)]
+    def squares(self) -> tf.Tensor:
+        """Half the sum of (g / unit)^2 of each tensor, and the unit."""
+        squares = self.each(_half_squares)
+        table = tf.concat([squares, tf.ones_like(squares)], axis=0)
+        ordinary = tf.reduce_all(_lost_nothing(squares))
 
-    def columns(self) -> list[tf.Tensor]:
-        """Of each tensor: max |g|, sum g^2, sum |g|, number of elements not 0."""
-        found = self._each(
-            _numbers_of_one(group) if rows == 1 else _numbers(group)
-            for group, rows in zip(self._groups, self._rows, strict=True)
-        )
-        largest, half_squares, total, half_nonzero = found
-        return [largest, 2 * half_squares, total, 2 * half_nonzero]
+        def thorough(_: tf.Tensor, *groups: tf.Tensor) -> tf.Tensor:
+            return tf.gather(self._thorough(_, *groups), [2, 4])
 
-    def relative(self, divisor: tf.Tensor) -> tf.Tensor:
-        """Sum (g / divisor)^2 and sum |g / divisor| of each tensor, `(2, tensors)`."""
-        parts = zip(self._matrices(), tf.split(divisor, self._rows), strict=True)
-        return tf.stack(self._each(_relative(matrix, part) for matrix, part in parts))
+        return kept_if(ordinary, table, thorough, self._groups, xla=self._xla)
 
-    def counts(self) -> tf.Tensor:
-        """Elements that are not 0, and elements that are Inf or NaN, `(2, tensors)`."""
-        return tf.stack(self._each(_counts(matrix) for matrix in self._matrices()))
+    def each(self, *passes: Callable[..., tf.Tensor]) -> tf.Tensor:
+        """What passes over each tensor, nothing divided, find: `(passes, tensors)`."""
+        pairs = list(zip(self._groups, self._rows, strict=True))
+        single = [group for group, rows in pairs if rows == 1]
+        tables = [
+            tf.stack([one(group, 1) for one in passes])
+            for group, rows in pairs
+            if rows > 1
+        ]
+        if single:
+            numbers = [one(group, None) for one in passes for group in single]
+            shape = [len(passes), len(single)]
+            tables.insert(0, tf.reshape(tf.stack(numbers), shape))
+        return tf.concat(tables, axis=1)
+
+    def _matrices(self, groups: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        """A matrix for each group, with a row for each tensor."""
+        pairs = zip(groups, self._rows, strict=True)
+        return [tf.reshape(group, [rows, -1]) for group, rows in pairs]
 
     def sizes(self, dtype: tf.DType) -> tf.Tensor:
         """Elements of each tensor."""
@@ -201,58 +227,74 @@ class _Groups:
             return tf.constant(known, dtype)
         return tf.cast(tf.stack([tf.size(tensor) for tensor in self._tensors]), dtype)
 
-    def _matrices(self) -> list[tf.Tensor]:
-        pairs = zip(self._groups, self._rows, strict=True)
-        return [tf.reshape(group, [rows, -1]) for group, rows in pairs]
 
-    @staticmethod
-    def _each(columns: Iterable[list[tf.Tensor]]) -> list[tf.Tensor]:
-        """Columns of all groups, one below the other."""
-        return [_below(column) for column in zip(*columns, strict=True)]
+def kept_if(
+    condition: tf.Tensor,
+    table: tf.Tensor,
+    otherwise: Callable[..., tf.Tensor],
+    inputs: Sequence[tf.Tensor],
+    *,
+    xla: bool,
+) -> tf.Tensor:
+    """`table` if a condition holds, else `otherwise(table, *inputs)`, as large as it.
 
-
-def _below(parts: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Numbers, which come first, and vectors as one vector."""
-    numbers = [part for part in parts if part.shape.rank == 0]
-    vectors = list(parts[len(numbers) :])
-    return tf.concat([tf.stack(numbers), *vectors] if numbers else vectors, axis=0)
-
-
-def _numbers_of_one(tensor: tf.Tensor) -> list[tf.Tensor]:
-    """Max, half the sum of squares, sum, half the count: all but one pass in place."""
-    magnitude = tf.abs(tensor)
-    squares, total = tf.nn.l2_loss(magnitude), tf.reduce_sum(magnitude)
-    largest = tf.reduce_max(magnitude)
-    with tf.control_dependencies([squares, total, largest]):
-        signs = tf.sign(magnitude)  # to compare with 0 and cast takes far longer
-    return [largest, squares, total, tf.nn.l2_loss(signs)]
-
-
-def _numbers(rows: tf.Tensor) -> list[tf.Tensor]:
-    """The same for each row of a matrix."""
-    magnitude = tf.abs(rows)
-    return [
-        tf.reduce_max(magnitude, axis=1),
-        tf.reduce_sum(tf.square(rows), axis=1) / 2,
-        tf.reduce_sum(magnitude, axis=1),
-        tf.reduce_sum(tf.sign(magnitude), axis=1) / 2,
+    `tf.cond` would spread its branches over the graph, with a switch for each input;
+    a step of many small kernels feels that. XLA is handed what it knows.
+    """
+    if xla or tf.executing_eagerly():
+        return tf.cond(condition, lambda: table, lambda: otherwise(table, *inputs))
+    specs = [
+        tf.TensorSpec(tensor.shape, tensor.dtype, f"input_{number}")
+        for number, tensor in enumerate([table, *inputs])
     ]
-
-
-def _relative(rows: tf.Tensor, divisor: tf.Tensor) -> list[tf.Tensor]:
-    relative = tf.abs(rows) / divisor[:, None]
-    return [
-        tf.reduce_sum(tf.square(relative), axis=1),
-        tf.reduce_sum(relative, axis=1),
+    branches = [
+        tf.function(branch, autograph=False).get_concrete_function(*specs)
+        for branch in (lambda table, *_: table, otherwise)
     ]
+    (found,) = tf.raw_ops.StatelessIf(
+        cond=condition,
+        input=[table, *inputs],
+        Tout=[table.dtype],
+        then_branch=branches[0],
+        else_branch=branches[1],
+    )
+    found.set_shape(table.shape)
+    return found
 
 
-def _counts(rows: tf.Tensor) -> list[tf.Tensor]:
+def _half_squares(values: tf.Tensor, axis: int | None) -> tf.Tensor:
+    """Half the sum of squares."""
+    if axis is None:
+        return tf.nn.l2_loss(values)  # one kernel
+    return tf.reduce_sum(tf.square(values), axis) / 2
+
+
+def _half_count(values: tf.Tensor, axis: int | None) -> tf.Tensor:
+    """Half the number of elements not 0; to compare and cast takes far longer."""
+    return _half_squares(tf.sign(values), axis)
+
+
+def _lost_nothing(squares: tf.Tensor) -> tf.Tensor:
+    """Whether halves of sums of squares are right; not if they are NaN."""
+    return tf.equal(tf.clip_by_value(squares, _LEAST, _MOST), squares)
+
+
+def _thorough(rows: tf.Tensor) -> tf.Tensor:
+    """The first seven of `COLUMNS` for each row of a matrix, but for the sums."""
+    largest = tf.reduce_max(tf.abs(rows), axis=1)
+    unit = tf.maximum(largest, _smallest_normal(rows))
     bad = tf.logical_not(tf.math.is_finite(rows))
-    return [
-        tf.reduce_sum(tf.cast(tf.not_equal(rows, 0), rows.dtype), axis=1),
-        tf.reduce_sum(tf.cast(bad, rows.dtype), axis=1),
-    ]
+    return tf.stack(
+        [
+            largest,
+            -largest,
+            tf.reduce_sum(tf.square(rows / unit[:, None]), axis=1) / 2,
+            tf.reduce_sum(tf.cast(tf.not_equal(rows, 0), rows.dtype), axis=1) / 2,
+            unit,
+            tf.fill(tf.shape(unit), tf.constant(np.nan, rows.dtype)),
+            tf.reduce_sum(tf.cast(bad, rows.dtype), axis=1),
+        ]
+    )
 
 
 def _smallest_normal(values: tf.Tensor) -> float:

@@ -36,12 +36,12 @@ class Site:
         self._ring: Any = None
 
     def write(self, index: tf.Tensor, table: tf.Tensor) -> None:
-        """Puts the rows that exist, `(rows, COLUMNS)`, into a slot, in the graph."""
+        """Puts the rows that exist, `(COLUMNS, rows)`, into a slot, in the graph."""
         if self._ring is None:
             self._ring = self._make_ring(table.dtype)
         slot = index % self.slots
-        rows = tf.cast(table, self._ring.dtype)[None]
-        self._ring.scatter_update(tf.IndexedSlices(rows, slot[None]))
+        rows = tf.expand_dims(tf.cast(table, self._ring.dtype), 0)
+        self._ring.scatter_update(tf.IndexedSlices(rows, tf.expand_dims(slot, 0)))
 
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Empties the ring.
@@ -63,17 +63,17 @@ class Site:
     def _taken(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._ring is None:  # nothing to write, or nothing written yet
             count = 0 if self._present else len(indices)
-            empty = np.zeros((count, len(self._present), COLUMNS), np.float32)
+            empty = np.zeros((count, COLUMNS, len(self._present)), np.float32)
             return np.arange(count), empty
         raw = self._ring.numpy()[indices % self.slots]
         self._ring.assign(self._blank)
-        written = np.flatnonzero(~np.isnan(raw[:, :, SIZE]).all(axis=1))
+        written = np.flatnonzero(~np.isnan(raw[:, SIZE]).all(axis=1))
         return written, raw[written]
 
     def _make_ring(self, dtype: tf.DType) -> tf.Variable:
         fitting = _BYTES // (len(self._present) * COLUMNS * dtype.size)
         self.slots = max(min(_SLOTS, fitting), self.slots)
-        shape = [self.slots, len(self._present), COLUMNS]
+        shape = [self.slots, COLUMNS, len(self._present)]
         self._blank = np.full(shape, np.nan, dtype.as_numpy_dtype)
         return outside(lambda: tf.Variable(self._blank))
 

@@ -43,13 +43,13 @@ class Comparison:
         self._before = values if xla else [self._joined_if_due()]
 
     def made(self) -> tf.Tensor:
-        """Share of weights left as they were and `||update|| / ||w||`, by variable.
+        """Share of weights left as they were and `||update|| / ||w||`: two rows.
 
         NaN where there was no update: a batch whose gradients are only accumulated,
         or are not finite and skipped for it.
         """
         updated = tf.not_equal(_updates(self._optimizer), self._count)
-        unknown = tf.fill([len(self._weights), 2], tf.constant(np.nan, self._dtype))
+        unknown = tf.fill([2, len(self._weights)], tf.constant(np.nan, self._dtype))
 
         @as_one_node
         def compared() -> tf.Tensor:

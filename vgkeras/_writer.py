@@ -38,8 +38,8 @@ class Writer:
     Args:
         model: A compiled Keras model.
         every: Measure every so many steps.
-        updates: Compare the weights before and after the update at every so many
-            updates among these steps, or never (`None`).
+        updates: At every so many of these steps, or never (`None`), compare the
+            weights before and after the update and take mean magnitudes.
     """
 
     def __init__(
@@ -60,6 +60,11 @@ class Writer:
     def steps(self) -> int:
         """Training steps done so far."""
         return int(self._counter.numpy())
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a step was done since the last `fetch`."""
+        return self.steps > self._fetched
 
     @property
     def room(self) -> int:
@@ -155,27 +160,33 @@ class Writer:
         if not tensors:
             return
 
-        @as_one_node
         def written() -> tf.Tensor:
-            if tf.executing_eagerly():
-                table = self._compiled(tensors)
-            else:
-                table = quick_statistics(tensors, xla=self._model.jit_compile)
-            dtype = table.dtype
-            column = tf.stack([tf.cast(scale, dtype) for scale in scales])[:, None]
-            nothing = tf.fill([len(tensors), 2], tf.constant(np.nan, dtype))
-            change = nothing if made is None else tf.cast(made(), dtype)
             index = self._counter // self._every
-            site.write(index, tf.concat([table, column, change], axis=1))
+            with_mean = self._is_close_look(index)
+            if tf.executing_eagerly():
+                table = self._compiled(tensors, with_mean)
+            else:
+                xla = self._model.jit_compile
+                table = quick_statistics(tensors, with_mean, xla=xla)
+            dtype = table.dtype
+            row = tf.expand_dims(tf.stack([tf.cast(one, dtype) for one in scales]), 0)
+            nothing = tf.fill([2, len(tensors)], tf.constant(np.nan, dtype))
+            change = nothing if made is None else tf.cast(made(), dtype)
+            site.write(index, tf.concat([table, row, change], axis=0))
             return tf.constant(True)
 
         if self._every == 1:
             written()
         else:
-            tf.cond(self._is_logged(), written, lambda: tf.constant(False))
+            tf.cond(self._is_logged(), as_one_node(written), lambda: tf.constant(False))
 
     def _is_logged(self) -> tf.Tensor:
         return tf.equal(self._counter % self._every, 0)
+
+    def _is_close_look(self, index: tf.Tensor) -> tf.Tensor:
+        """Whether to take what costs more, from the number of the logged step."""
+        every = self._updates
+        return tf.constant(False) if every is None else tf.equal(index % every, 0)
 
     def _site(
         self, key: Any, labels: list[Label], sizes: Sequence[int], present: list[int]

@@ -43,8 +43,10 @@ class GradientLogger(keras.callbacks.Callback):
         layers: Names of the layers to log, those inside them included, or a function
             that tells from a layer whether to log it. By default all.
         updates: Compare the weights before and after the update at every so many
-            updates among the logged steps (`frozen_fraction`, `update_ratio`), or
-            never (`None`). At the others the columns are NaN.
+            updates among the logged steps (`frozen_fraction`, `update_ratio`), and
+            take mean magnitudes (`log10_mean`) at every so many logged steps, or
+            never (`None`). At the others these columns are NaN, but for means where
+            magnitudes are extreme and looked at closely anyway.
         memory: Megabytes (10^6 bytes) that the log may take, whatever the number of
             steps. When it is full, the newest half stays whole and the older half is
             thinned out. The frames of `log` take about three times as much while you
@@ -167,6 +169,8 @@ class GradientLogger(keras.callbacks.Callback):
 
     def _collect(self) -> None:
         """Fetches what the training steps have left for the host."""
+        if not self._writer.has_news:
+            return
         fetched = self._writer.fetch()
         self._scalars.add(fetched)
         self._store.add(fetched)
