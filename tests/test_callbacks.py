@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import vgkeras as vg
 from vgkeras import stacks, tape
-from vgkeras._measures import measures, quick_statistics
+from vgkeras._measures import changes, measures, quick_statistics
 from vgkeras._store import Series
 from vgkeras.callbacks import GradientLogger
 from vgkeras.logs import KINDS
@@ -946,6 +946,26 @@ def test_the_quick_statistics_count_what_is_not_finite(odd, share, with_mean):
 
     assert_array_equal(found[0], [np.inf, np.inf, np.inf, 0.25, share])
     assert found[1, 0] == pytest.approx(np.log10(5))
+
+
+@pytest.mark.parametrize("xla", [False, True])
+@pytest.mark.parametrize("exponent", [-30, 0, 30])
+def test_updates_are_compared_at_any_magnitude(exponent, xla, rng):
+    shapes = [(200, 100), (7,), (7,), (3, 4)]
+    scale = np.float32(10.0**exponent)
+    before = [scale * rng.uniform(1, 2, size=s).astype("float32") for s in shapes]
+    after = [tensor * np.float32(1 + 2**-6) for tensor in before]
+    after[0][:50] = before[0][:50]
+    before[3][:] = 0
+
+    function = tf.function(lambda *t: changes(t[:4], t[4:], xla=xla), jit_compile=xla)
+    flat = [tf.reshape(tensor, [-1]) for tensor in before]
+    frozen, ratio = function(*flat, *map(tf.constant, after)).numpy()
+
+    wide = [tensor.astype("float64") for tensor in before]
+    moved = np.linalg.norm(wide[0][50:]) / np.linalg.norm(wide[0])
+    assert_allclose(frozen, [0.25, 0, 0, 0], atol=1e-6)
+    assert_allclose(ratio, [moved / 64, 1 / 64, 1 / 64, np.inf], rtol=1e-5)
 
 
 def quickly(tensors, with_mean, xla=False):
