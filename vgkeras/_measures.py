@@ -170,7 +170,7 @@ class _Groups:
         suffices = ordinary & tf.logical_not(with_mean)
         rest = np.ones((3, sum(self._rows))) * [[1], [np.nan], [0]]
         table = tf.concat([brief, tf.constant(rest, brief.dtype)], axis=0)
-        inputs = [ordinary, *self._groups]
+        inputs = [table, ordinary, *self._groups]
         return kept_if(suffices, table, self._closer, inputs, xla=self._xla)
 
     def _closer(
@@ -185,8 +185,8 @@ class _Groups:
         ]
         return tf.concat([table[:5], [tf.concat(sums, axis=0)], table[6:]], axis=0)
 
-    def _thorough(self, _: tf.Tensor, *groups: tf.Tensor) -> tf.Tensor:
-        """The table of tensors of any magnitudes."""
+    def _thorough(self, *groups: tf.Tensor) -> tf.Tensor:
+        """The table of tensors of any magnitudes, without those sums."""
         return tf.concat([_thorough(m) for m in self._matrices(groups)], axis=1)
 
     def squares(self) -> tf.Tensor:
@@ -195,8 +195,8 @@ class _Groups:
         table = tf.concat([squares, tf.ones_like(squares)], axis=0)
         ordinary = tf.reduce_all(_lost_nothing(squares))
 
-        def thorough(_: tf.Tensor, *groups: tf.Tensor) -> tf.Tensor:
-            return tf.gather(self._thorough(_, *groups), [2, 4])
+        def thorough(*groups: tf.Tensor) -> tf.Tensor:
+            return tf.gather(self._thorough(*groups), [2, 4])
 
         return kept_if(ordinary, table, thorough, self._groups, xla=self._xla)
 
@@ -236,20 +236,20 @@ def kept_if(
     *,
     xla: bool,
 ) -> tf.Tensor:
-    """`table` if a condition holds, else `otherwise(table, *inputs)`, as large as it.
+    """`table` if a condition holds, else `otherwise(*inputs)`, which is as large.
 
     `tf.cond` would spread its branches over the graph, with a switch for each input;
     a step of many small kernels feels that. XLA is handed what it knows.
     """
     if xla or tf.executing_eagerly():
-        return tf.cond(condition, lambda: table, lambda: otherwise(table, *inputs))
+        return tf.cond(condition, lambda: table, lambda: otherwise(*inputs))
     specs = [
         tf.TensorSpec(tensor.shape, tensor.dtype, f"input_{number}")
         for number, tensor in enumerate([table, *inputs])
     ]
     branches = [
         tf.function(branch, autograph=False).get_concrete_function(*specs)
-        for branch in (lambda table, *_: table, otherwise)
+        for branch in (lambda table, *_: table, lambda _, *inputs: otherwise(*inputs))
     ]
     (found,) = tf.raw_ops.StatelessIf(
         cond=condition,

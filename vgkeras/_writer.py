@@ -175,7 +175,7 @@ class Writer:
             site.write(index, tf.concat([table, row, change], axis=0))
             return tf.constant(True)
 
-        if self._every == 1:
+        if self._every == 1:  # a node of its own would wait for the last gradient
             written()
         else:
             tf.cond(self._is_logged(), as_one_node(written), lambda: tf.constant(False))
