@@ -968,6 +968,17 @@ def test_updates_are_compared_at_any_magnitude(exponent, xla, rng):
     assert_allclose(ratio, [moved / 64, 1 / 64, 1 / 64, np.inf], rtol=1e-5)
 
 
+def test_weights_that_become_no_number_are_not_left_as_they_were():
+    before = [tf.constant([1.0, 2.0, 3.0, 4.0]), tf.constant([1.0, 2.0])]
+    after = [tf.constant([np.nan, 2.0, np.inf, 4.0]), tf.constant([1.0, 2.5])]
+
+    frozen, ratio = tf.function(changes)(before, after).numpy()
+
+    assert frozen.tolist() == [0.5, 0.5]
+    assert ratio[1] == pytest.approx(0.5 / np.sqrt(5))
+    assert not np.isfinite(ratio[0])
+
+
 def quickly(tensors, with_mean, xla=False):
     """Rows of `tape.STATISTICS`."""
 
