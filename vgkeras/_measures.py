@@ -75,10 +75,9 @@ def changes(
         for tensor, other in zip(before, new, strict=True)
     ]
     made = _Groups([n - o for n, o in zip(new, old, strict=True)], dtype, xla)
-    frozen = 1 - made.each(_count)[0] / made.sizes(dtype)
-    (squares, unit), (weight_squares, weight_unit) = (
-        tf.unstack(groups.squares()) for groups in (made, _Groups(old, dtype, xla))
-    )
+    squares, count, unit = tf.unstack(made.squares())
+    weight_squares, _, weight_unit = tf.unstack(_Groups(old, dtype, xla).squares())
+    frozen = 1 - 2 * count / made.sizes(dtype)
     ratio = unit / weight_unit * (tf.sqrt(squares) / tf.sqrt(weight_squares))
     return made.in_order(tf.stack([frozen, ratio]))
 
@@ -165,8 +164,7 @@ class _Groups:
     def measured(self, with_mean: Any) -> tf.Tensor:
         """The first seven of `COLUMNS`, `(7, tensors)`; the sums only `with_mean`."""
         brief = self.each(tf.reduce_max, tf.reduce_min, _half_squares, _half_count)
-        _, _, squares, count = tf.unstack(brief)
-        ordinary = tf.reduce_all(_lost_nothing(squares) | tf.equal(count, 0))
+        ordinary = _are_ordinary(brief[2], brief[3])
         suffices = ordinary & tf.logical_not(with_mean)
         rest = np.ones((3, sum(self._rows))) * [[1], [np.nan], [0]]
         table = tf.concat([brief, tf.constant(rest, brief.dtype)], axis=0)
@@ -177,26 +175,22 @@ class _Groups:
         self, table: tf.Tensor, ordinary: tf.Tensor, *groups: tf.Tensor
     ) -> tf.Tensor:
         """The table with the sums of magnitudes, and of any magnitudes."""
-        table = kept_if(ordinary, table, self._thorough, groups, xla=self._xla)
-        units = tf.split(table[4], self._rows)
-        sums = [
-            tf.reduce_sum(tf.abs(matrix) / unit[:, None], axis=1)
-            for matrix, unit in zip(self._matrices(groups), units, strict=True)
-        ]
-        return tf.concat([table[:5], [tf.concat(sums, axis=0)], table[6:]], axis=0)
+        sums = [tf.reduce_sum(tf.abs(m), axis=1) for m in self._matrices(groups)]
+        table = tf.concat([table[:5], [tf.concat(sums, axis=0)], table[6:]], axis=0)
+        return kept_if(ordinary, table, self._thorough, groups, xla=self._xla)
 
     def _thorough(self, *groups: tf.Tensor) -> tf.Tensor:
-        """The table of tensors of any magnitudes, without those sums."""
+        """The table of tensors of any magnitudes."""
         return tf.concat([_thorough(m) for m in self._matrices(groups)], axis=1)
 
     def squares(self) -> tf.Tensor:
-        """Half the sum of (g / unit)^2 of each tensor, and the unit."""
-        squares = self.each(_half_squares)
-        table = tf.concat([squares, tf.ones_like(squares)], axis=0)
-        ordinary = tf.reduce_all(_lost_nothing(squares))
+        """Half the sum of (g / unit)^2, half the number of elements not 0, the unit."""
+        brief = self.each(_half_squares, _half_count)
+        table = tf.concat([brief, tf.ones_like(brief[:1])], axis=0)
+        ordinary = _are_ordinary(*tf.unstack(brief))
 
         def thorough(*groups: tf.Tensor) -> tf.Tensor:
-            return tf.gather(self._thorough(*groups), [2, 4])
+            return self._thorough(*groups)[2:5]
 
         return kept_if(ordinary, table, thorough, self._groups, xla=self._xla)
 
@@ -270,33 +264,31 @@ def _half_squares(values: tf.Tensor, axis: int | None) -> tf.Tensor:
 
 
 def _half_count(values: tf.Tensor, axis: int | None) -> tf.Tensor:
-    """Half of `_count`, quicker; NaN where an element is."""
+    """Half the number of elements not 0; NaN where an element is."""
     return _half_squares(tf.sign(values), axis)
 
 
-def _count(values: tf.Tensor, axis: int | None) -> tf.Tensor:
-    """The number of elements not 0, NaN among them."""
-    return tf.reduce_sum(tf.cast(tf.not_equal(values, 0), values.dtype), axis)
-
-
-def _lost_nothing(squares: tf.Tensor) -> tf.Tensor:
-    """Whether halves of sums of squares are right; not if they are NaN."""
-    return tf.equal(tf.clip_by_value(squares, _LEAST, _MOST), squares)
+def _are_ordinary(squares: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Whether all halves of sums of squares are right; not if one is NaN."""
+    right = tf.equal(tf.clip_by_value(squares, _LEAST, _MOST), squares)
+    return tf.reduce_all(right | tf.equal(count, 0))
 
 
 def _thorough(rows: tf.Tensor) -> tf.Tensor:
-    """The first seven of `COLUMNS` for each row of a matrix, but for the sums."""
-    largest = tf.reduce_max(tf.abs(rows), axis=1)
+    """The first seven of `COLUMNS` for each row of a matrix."""
+    magnitudes = tf.abs(rows)
+    largest = tf.reduce_max(magnitudes, axis=1)
     unit = tf.maximum(largest, _smallest_normal(rows))
     bad = tf.logical_not(tf.math.is_finite(rows))
+    not_zero = tf.cast(tf.not_equal(rows, 0), rows.dtype)  # NaN is not
     return tf.stack(
         [
             largest,
             -largest,
             tf.reduce_sum(tf.square(rows / unit[:, None]), axis=1) / 2,
-            _count(rows, 1) / 2,
+            tf.reduce_sum(not_zero, axis=1) / 2,
             unit,
-            tf.fill(tf.shape(unit), tf.constant(np.nan, rows.dtype)),
+            tf.reduce_sum(magnitudes / unit[:, None], axis=1),
             tf.reduce_sum(tf.cast(bad, rows.dtype), axis=1),
         ]
     )
