@@ -11,7 +11,7 @@ from vgkeras._hooks import outside
 from vgkeras._measures import COLUMNS, MEASURES, SIZE, measures
 
 Label = tuple[int, str, str]  # layer, name, kind
-_SLOTS = 256
+_SLOTS = 128
 _BYTES = 2**18
 _MOST_LOSSES = 4096
 

@@ -6,11 +6,11 @@
 The model is ten Dense(256, relu) layers; a step is a batch of 128. The second tape is
 what one writes without a logger: a callback that computes the gradients of each batch
 again, in a compiled function of its own, and keeps their norms. All train in one
-process and take turns, so that a busy moment of the machine hits them all. One process
-favours one or the other for as long as it lives, by a few hundredths (where its tensors
-happen to lie in memory), so that several run, one after the other. A step's time is
-that of a call of `fit` over its steps, up to the last callback: after it Keras drops
-the input pipeline, whose threads take 0 or 50 ms to stop, whoever is logging. Medians.
+process and take turns, so that a busy moment of the machine hits them all. A process
+favours one or another for as long as it lives, by a few hundredths, so that several
+run, one after the other. A step's time is that of a call of `fit` over its steps, up to
+the last callback: after it Keras drops the input pipeline, whose threads take 0 or
+50 ms to stop, whoever is logging. Medians.
 """
 
 from __future__ import annotations
