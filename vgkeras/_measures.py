@@ -280,7 +280,7 @@ def _thorough(rows: tf.Tensor) -> tf.Tensor:
     largest = tf.reduce_max(magnitudes, axis=1)
     unit = tf.maximum(largest, _smallest_normal(rows))
     bad = tf.logical_not(tf.math.is_finite(rows))
-    not_zero = tf.cast(tf.not_equal(rows, 0), rows.dtype)  # NaN is not
+    not_zero = tf.cast(tf.not_equal(rows, 0), rows.dtype)  # nor is NaN
     return tf.stack(
         [
             largest,
