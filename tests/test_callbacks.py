@@ -239,6 +239,67 @@ def test_accumulated_gradients_are_those_of_each_batch(rng):
     assert ratios.tolist() == [0, 4, 0, 4]  # no update after the first of two
 
 
+def test_zeros_are_counted_now_and_then_but_none_but_zeros_is_always_known(rng):
+    x, y = data(rng, samples=28)
+    model, logger = mlp(), GradientLogger(updates=3)
+    model.layers[0].bias.assign([1, 1, -99, -99, -99])  # three units are dead
+    twin = mlp()
+    twin.layers[0].bias.assign([-99] * 5)
+    dead = GradientLogger(updates=3)
+
+    fit(model, x, y, [logger])
+    fit(twin, x, y, [dead])
+
+    found = shares_of_zeros(logger.log)
+    assert found.index[found.notna().any(axis=1)].tolist() == [0, 3, 6]
+    known = found.dropna()
+    assert_allclose(known["first/kernel"], 3 / 5, atol=1e-6)
+    assert_allclose(known["last/kernel"], 3 / 5, atol=1e-6)
+    assert (known["last/bias"] == 0).all()
+    found = shares_of_zeros(dead.log)
+    assert (found[["first/kernel", "first/bias", "last/kernel"]] == 1).all(axis=None)
+    assert found["last/bias"].count() == 3
+
+
+@pytest.mark.parametrize("mode", ["graph", "eager", "xla"])
+def test_zeros_are_counted_at_every_step_beside_other_kinds(mode, rng):
+    logger = GradientLogger(kinds=KINDS, updates=3)
+
+    fit(mlp(**MODES[mode]), *data(rng), [logger])
+
+    layers = logger.log.layers
+    assert layers[["zero_fraction", "log10_mean"]].notna().all(axis=None)
+    assert layers.groupby("step")["frozen_fraction"].count().tolist() == [4, 0, 0]
+
+
+def test_zeros_are_counted_though_weights_are_never_compared(rng):
+    logger = GradientLogger(every=2, updates=None)
+
+    fit(mlp(), *data(rng, samples=45), [logger], batch_size=1)
+
+    counted = logger.log.layers.groupby("step")["zero_fraction"].count()
+    assert counted[counted > 0].to_dict() == {0: 4, 40: 4}  # the 1st and 21st logged
+    assert logger.log.layers["frozen_fraction"].isna().all()
+
+
+def test_zeros_are_known_wherever_weights_were_compared(rng):
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=3)
+    logger = GradientLogger(updates=3)
+
+    fit(mlp(optimizer=optimizer), *data(rng, samples=14), [logger], batch_size=1)
+
+    rows = logger.log.layers
+    compared = rows["frozen_fraction"].notna()
+    assert rows[compared]["step"].unique().tolist() == [2, 11]
+    assert rows[compared]["zero_fraction"].notna().all()
+    assert rows["zero_fraction"].isna().any()
+
+
+def shares_of_zeros(log):
+    """A row per step and a column per variable."""
+    return log.layers.pivot(index="step", columns="name", values="zero_fraction")
+
+
 def test_an_update_that_rounds_away_is_told_from_one_that_does_not(rng):
     x, y = data(rng)
     model = mlp(optimizer=keras.optimizers.SGD(1e-12))
@@ -889,9 +950,9 @@ def test_under_two_replicas_the_gradient_is_that_of_the_whole_batch():
 
 
 @pytest.mark.parametrize("xla", [False, True])
-@pytest.mark.parametrize("with_mean", [False, True])
+@pytest.mark.parametrize("closely", [False, True])
 @pytest.mark.parametrize("exponent", [-37, -20, -13, 0, 13, 20, 37])
-def test_the_quick_statistics_agree_with_the_exact_ones(exponent, with_mean, xla, rng):
+def test_the_quick_statistics_agree_with_the_exact_ones(exponent, closely, xla, rng):
     shapes = [(200, 100), (3,), (7, 1), (1,), (3,), (40, 500)]
     scale = np.float32(10.0**exponent)
     tensors = [scale * rng.uniform(0.2, 1, size=s).astype("float32") for s in shapes]
@@ -899,29 +960,45 @@ def test_the_quick_statistics_agree_with_the_exact_ones(exponent, with_mean, xla
     tensors[0][:50] = 0
     tensors[4][:] = 0
 
-    found = quickly(tensors, with_mean, xla)
+    found = quickly(tensors, closely, xla)
 
     exact = tape.statistics(list(map(tf.constant, tensors))).numpy()
     assert tape.STATISTICS[2] == "log10_mean"
-    assert np.isfinite(found[[0, 1, 2, 3, 5], 2]).all() or not with_mean
-    if not with_mean and exponent in (0, 13):
+    assert np.isfinite(found[[0, 1, 2, 3, 5], 2]).all() or not closely
+    if not closely and exponent in (0, 13):
         assert np.isnan(found[:, 2]).all()
-        found[:, 2] = exact[:, 2]
+        assert_array_equal(found[:, 3], [*[np.nan] * 4, 1, np.nan])
+        found[:, 2:4] = exact[:, 2:4]
     assert_allclose(found, exact, atol=1e-5)
 
 
-@pytest.mark.parametrize("with_mean", [False, True])
-def test_one_tensor_of_odd_magnitudes_leaves_the_others_right(with_mean, rng):
+@pytest.mark.parametrize("closely", [False, True])
+def test_one_tensor_of_odd_magnitudes_leaves_the_others_right(closely, rng):
     tensors = [np.float32(size) * np.ones(5, "float32") for size in (1e-30, 1, 1e30)]
     tensors.append(rng.normal(size=(150, 150)).astype("float32"))
 
-    found = quickly(tensors, with_mean)
+    found = quickly(tensors, closely)
 
     wide = [tensor.astype("float64") for tensor in tensors]
     expected = [np.log10(np.sqrt((tensor**2).sum())) for tensor in wide]
     assert_allclose(found[:, 0], expected, atol=1e-5)
     means = [np.log10(np.abs(tensor).mean()) for tensor in wide]
     assert_allclose(found[:, 2], means, atol=1e-5)
+
+
+@pytest.mark.parametrize("exponent", [-30, 30])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_one_tensor_is_enough_to_look_closely(sign, exponent, rng):
+    odd = np.zeros((150, 150), "float32")
+    odd[:75] = sign * 10.0**exponent
+    ordinary = rng.normal(size=(150, 150)).astype("float32")
+
+    found = quickly([odd, ordinary, 0 * ordinary], False)
+
+    norm = exponent + np.log10(75 * 150) / 2
+    assert_allclose(found[0], [norm, exponent, exponent + np.log10(0.5), 0.5, 0], 1e-5)
+    assert found[1, 3] == 0
+    assert_array_equal(found[2], [-np.inf, -np.inf, -np.inf, 1, 0])
 
 
 def test_the_sums_over_a_large_tensor_lose_no_digits(rng):
@@ -937,12 +1014,12 @@ def test_the_sums_over_a_large_tensor_lose_no_digits(rng):
     assert [zero, bad] == [pytest.approx(100 / 2048, abs=1e-6), 0]
 
 
-@pytest.mark.parametrize("with_mean", [False, True])
+@pytest.mark.parametrize("closely", [False, True])
 @pytest.mark.parametrize(
     ("odd", "share"), [([0, np.nan, np.inf, 1], 0.5), ([-np.inf, 0, 1, 1], 0.25)]
 )
-def test_the_quick_statistics_count_what_is_not_finite(odd, share, with_mean):
-    found = quickly([np.array(odd, "float32"), np.array([3, 4], "float32")], with_mean)
+def test_the_quick_statistics_count_what_is_not_finite(odd, share, closely):
+    found = quickly([np.array(odd, "float32"), np.array([3, 4], "float32")], closely)
 
     assert_array_equal(found[0], [np.inf, np.inf, np.inf, 0.25, share])
     assert found[1, 0] == pytest.approx(np.log10(5))
@@ -979,11 +1056,11 @@ def test_weights_that_become_no_number_are_not_left_as_they_were():
     assert not np.isfinite(ratio[0])
 
 
-def quickly(tensors, with_mean, xla=False):
+def quickly(tensors, closely, xla=False):
     """Rows of `tape.STATISTICS`."""
 
     def measured(*tensors):
-        return quick_statistics(tensors, tf.constant(with_mean), xla=xla)
+        return quick_statistics(tensors, tf.constant(closely), xla=xla)
 
     function = tf.function(measured, jit_compile=xla)
     raw = function(*map(tf.constant, tensors)).numpy()

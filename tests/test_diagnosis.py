@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import vgkeras as vg
 from vgkeras import diagnosis
+from vgkeras._evidence import with_known_zeros
 from vgkeras.diagnosis import diagnose
 from vgkeras.logs import KINDS, LAYER_COLUMNS, RUN_COLUMNS, GradientLog
 
@@ -238,6 +239,43 @@ def test_zeros_are_no_part_of_the_root_mean_square():
 
     assert regimes(hand_made(sparse)) == ["healthy"]  # one entry of 1e-6
     assert regimes(hand_made(dense)) == ["vanishing"]  # a million of 1e-9
+
+
+def test_zeros_that_were_not_counted_are_the_latest_of_that_tensor():
+    sparse = rows([[-6.0]] * 4, size=10**6, zero_fraction=math.nan)
+    sparse[0]["zero_fraction"] = 0.0
+    sparse[1]["zero_fraction"] = 1 - 1e-6
+    sparse[2] |= {"log10_norm": -math.inf, "log10_max": -math.inf}
+    sparse[2]["zero_fraction"] = 1.0  # says nothing of the next step
+    other = rows([[-3.0]] * 4, size=10**6, layer=2, name="dense_2/kernel")
+    log = hand_made(sparse[::-1], other)
+
+    filled = with_known_zeros(log.layers)
+
+    own = filled[filled["layer"] == 1].set_index("step")["zero_fraction"]
+    assert own[[0, 1, 2, 3]].tolist() == [0.0, 1 - 1e-6, 1.0, 1 - 1e-6]
+    assert (filled[filled["layer"] == 2]["zero_fraction"] == 0).all()
+    assert log.layers["zero_fraction"].isna().sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("share", "regime"), [(1 - 1e-6, "healthy"), (0.0, "vanishing")]
+)
+def test_zeros_counted_at_an_earlier_step_count_for_a_later_one(share, regime):
+    gradients = rows([[-6.0]] * 3, size=10**6, zero_fraction=math.nan)
+    gradients[0]["zero_fraction"] = share
+
+    verdict = only(hand_made(gradients))
+
+    assert verdict.regime == regime
+    assert verdict.measured == pytest.approx(1e-6 if share else 1e-9)
+
+
+def test_of_zeros_that_were_never_counted_the_largest_element_tells():
+    unknown = rows([[-6.0]], size=10**6, zero_fraction=math.nan)
+
+    assert regimes(hand_made(unknown)) == ["healthy"]
+    assert regimes(hand_made([unknown[0] | {"log10_max": -8.0}])) == ["vanishing"]
 
 
 def test_a_bias_of_rounding_errors_is_no_vanishing_gradient():

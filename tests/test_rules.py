@@ -188,6 +188,19 @@ def test_first_depths_of_a_sweep_are_those_of_raw_arrays(many_depths):
         ], key
 
 
+@pytest.mark.parametrize(("zeros", "fires"), [(7, True), (6, False)])
+def test_zeros_that_were_counted_must_be_enough(zeros, fires):
+    log = hand_made([[0.0] * zeros, [0.0] * 2 + [1.0] * (8 - zeros)])
+    counted = log.layers["zero_fraction"].where(log.layers["layer"] == 1)
+    partly = log.replace(layers=log.layers.assign(zero_fraction=counted))
+
+    found = rules.RULES["autotrainer_dying_relu"](partly).iloc[0]
+
+    assert found["fires"] == fires
+    assert found["measured"] == pytest.approx(zeros / 10)
+    assert rules.RULES["autotrainer_dying_relu"](log)["fires"].all()
+
+
 def test_autotrainer_explodes_by_inf_alone_and_calls_underflow_a_dying_relu(
     many_depths,
 ):

@@ -469,6 +469,22 @@ def test_zeros_of_an_embedding_do_not_make_its_gradient_small():
     failure(testing.assert_not_vanishing, log, threshold=1e-5)
 
 
+def test_zeros_counted_at_an_earlier_step_count_for_a_later_one():
+    log = handmade_log([[-3.0], [-3.0]], size=10**6)
+    counted = log.replace(layers=log.layers.assign(zero_fraction=[1 - 1e-6, np.nan]))
+    never = log.replace(layers=log.layers.assign(zero_fraction=np.nan, log10_max=-4.0))
+    dense = log.replace(layers=log.layers.assign(zero_fraction=[0.0, np.nan]))
+
+    testing.assert_not_vanishing(counted, threshold=1e-5, steps=1)
+    testing.assert_not_vanishing(never, threshold=1e-5, steps=1)
+    assert "root mean square 1.0e-06" in failure(
+        testing.assert_not_vanishing, dense, threshold=1e-5, steps=1
+    )
+    assert "root mean square 1.0e-04" in failure(
+        testing.assert_not_vanishing, never, threshold=1e-3, steps=1
+    )
+
+
 def test_a_log_without_sizes_goes_by_the_largest_magnitude():
     log = handmade_log([[-3.0]], size=10**6)
     old = log.replace(layers=log.layers.drop(columns="size"))

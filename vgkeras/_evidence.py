@@ -62,8 +62,8 @@ class Tensors(NamedTuple):
     def log10_rms(self) -> np.ndarray:
         """log10 of the root mean square of the elements that are not 0.
 
-        An embedding's gradient is 0 in all rows but a few. Where sizes are not logged
-        it is the largest element, or else the norm: neither is smaller.
+        An embedding's gradient is 0 in all rows but a few. Where sizes or zeros are
+        not logged it is the largest element, or else the norm: neither is smaller.
         """
         with np.errstate(all="ignore"):
             count = np.maximum(self.size * (1 - self.zero_fraction), 1)
@@ -171,10 +171,11 @@ def runs(log: GradientLog) -> Iterator[Run]:
     Yields:
         A `Run` per row of `log.runs`; one without rows in a table has empty arrays.
     """
-    kinds = [dict(_grouped(log.layers[log.layers["kind"] == kind])) for kind in KINDS]
+    layers = with_known_zeros(log.layers)
+    kinds = [dict(_grouped(layers[layers["kind"] == kind])) for kind in KINDS]
     ordered = log.losses.sort_values(["run", "step"], kind="stable")
     losses = dict(iter(ordered.groupby("run")))
-    nothing = _tensors(log.layers.iloc[:0])
+    nothing = _tensors(layers.iloc[:0])
     for row in log.runs.to_dict("records"):
         own = losses.get(row["run"], ordered.iloc[:0])
         yield Run(
@@ -183,6 +184,24 @@ def runs(log: GradientLog) -> Iterator[Run]:
             own["loss"].to_numpy(float),
             *(kind.get(row["run"], nothing) for kind in kinds),
         )
+
+
+def with_known_zeros(layers: pd.DataFrame) -> pd.DataFrame:
+    """Fills in the share of zeros where it was not taken: the latest of that tensor.
+
+    A `GradientLogger` does not count zeros at every step. What the share is for, the
+    size of an element that is not 0, changes with its square root only.
+    """
+    norm, zeros = layers["log10_norm"].astype(float), layers["zero_fraction"]
+    unknown = zeros.isna() & norm.notna()
+    own = zeros.where(np.isfinite(norm))
+    if not unknown.any() or own.isna().all():
+        return layers
+    order = np.argsort(layers["step"].to_numpy(), kind="stable")
+    tensor = [layers[key].iloc[order] for key in ("run", "kind", "layer", "name")]
+    latest = np.empty(len(layers))
+    latest[order] = own.iloc[order].groupby(tensor, observed=True).ffill()
+    return layers.assign(zero_fraction=zeros.mask(unknown, latest))
 
 
 def _grouped(rows: pd.DataFrame) -> Iterator[tuple[int, Tensors]]:

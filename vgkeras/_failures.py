@@ -291,13 +291,15 @@ def root_mean_square(layers: pd.DataFrame) -> pd.Series:
     """log10 of the root mean square of the elements that are not exactly 0.
 
     Zeros are left out: the gradient of an embedding is 0 in all rows but a few. Where
-    no sizes are known, in older logs, it is the largest magnitude instead.
+    their number or the size is not known it is the largest magnitude instead, which is
+    not smaller. Theory, which knows no magnitudes, has no zeros either.
     """
     if "size" not in layers:
         return layers["log10_max"]
-    share = 1 - layers["zero_fraction"].fillna(0.0)
-    elements = (layers["size"] * share).clip(lower=1.0)
-    return layers["log10_norm"] - 0.5 * np.log10(elements)
+    zeros = layers["zero_fraction"]
+    elements = (layers["size"] * (1 - zeros.fillna(0.0))).clip(lower=1.0)
+    found = layers["log10_norm"] - 0.5 * np.log10(elements)
+    return found.mask(zeros.isna() & layers["log10_max"].notna(), layers["log10_max"])
 
 
 def _columns(rule: Rule, rows: pd.DataFrame) -> dict[str, list[str]]:

@@ -17,10 +17,10 @@ import tensorflow as tf
 
 from vgkeras.tape import STATISTICS
 
-# Of a tensor g: max, min, half the sum of (g / unit)^2, half the number of elements
-# that are not 0, the unit, sum of |g| / unit (NaN where it was not taken), number of
-# Inf and NaN, size; then the scale of the loss, and what the update did: share of
-# weights left as they were, ||update|| / ||w||.
+# Of a tensor g: max, min, half the sum of (g / unit)^2, the unit, half the number of
+# elements that are not 0 and the sum of |g| / unit (both NaN where they were not
+# taken), number of Inf and NaN, size; then the scale of the loss, and what the update
+# did: share of weights left as they were, ||update|| / ||w||.
 COLUMNS = 11
 SIZE = 7  # the column that is a number whenever one was written
 # What a log holds of a tensor.
@@ -31,7 +31,7 @@ _LARGE = 2**14  # elements; to put such tensors together would cost more than it
 
 
 def quick_statistics(
-    tensors: Sequence[tf.Tensor], with_mean: Any, *, xla: bool = False
+    tensors: Sequence[tf.Tensor], closely: Any, *, xla: bool = False
 ) -> tf.Tensor:
     """Measures tensors with a few plain kernels each.
 
@@ -40,7 +40,8 @@ def quick_statistics(
 
     Args:
         tensors: Floating tensors of any shapes.
-        with_mean: Whether to take the sums of magnitudes as well; a boolean tensor.
+        closely: Whether to take the numbers of zeros and the sums of magnitudes as
+            well, which cost more than all the rest; a boolean tensor.
         xla: Whether XLA compiles the step. It compiles a kernel for each pass over
             each tensor, so that tensors of one size had better be taken together.
 
@@ -49,7 +50,7 @@ def quick_statistics(
         the first eight of `COLUMNS`.
     """
     groups = _Groups(tensors, widest(tensors), xla)
-    table = groups.measured(with_mean)
+    table = groups.measured(closely)
     sizes = tf.expand_dims(groups.sizes(table.dtype), 0)
     return groups.in_order(tf.concat([table, sizes], axis=0))
 
@@ -75,8 +76,8 @@ def changes(
         for tensor, other in zip(before, new, strict=True)
     ]
     made = _Groups([n - o for n, o in zip(new, old, strict=True)], dtype, xla)
-    squares, count, unit = tf.unstack(made.squares())
-    weight_squares, _, weight_unit = tf.unstack(_Groups(old, dtype, xla).squares())
+    squares, unit, count = tf.unstack(made.squares())
+    weight_squares, weight_unit, _ = tf.unstack(_Groups(old, dtype, xla).squares())
     frozen = 1 - 2 * count / made.sizes(dtype)
     ratio = unit / weight_unit * (tf.sqrt(squares) / tf.sqrt(weight_squares))
     return made.in_order(tf.stack([frozen, ratio]))
@@ -93,7 +94,8 @@ def measures(raw: np.ndarray) -> np.ndarray:
         `raw`.
     """
     columns = np.moveaxis(raw.astype(np.float64), -2, 0)
-    highest, least, squares, count, unit, total, bad, size, scale, *update = columns
+    highest, least, squares, unit, count, total, bad, size, scale, *update = columns
+    count = np.where((highest == 0) & (least == 0) & (bad == 0), 0, count)
     with np.errstate(all="ignore"):
         logarithms = np.stack(
             [
@@ -161,12 +163,13 @@ class _Groups:
         """Columns as the tensors came, of a table in the order of the groups."""
         return tf.gather(table, np.argsort(self._order), axis=1)
 
-    def measured(self, with_mean: Any) -> tf.Tensor:
-        """The first seven of `COLUMNS`, `(7, tensors)`; the sums only `with_mean`."""
-        brief = self.each(tf.reduce_max, tf.reduce_min, _half_squares, _half_count)
-        ordinary = _are_ordinary(brief[2], brief[3])
-        suffices = ordinary & tf.logical_not(with_mean)
-        rest = np.ones((3, sum(self._rows))) * [[1], [np.nan], [0]]
+    def measured(self, closely: Any) -> tf.Tensor:
+        """The first seven of `COLUMNS`, `(7, tensors)`."""
+        brief = self.each(self._groups, tf.reduce_max, tf.reduce_min, _half_squares)
+        highest, least, squares = tf.unstack(brief)
+        ordinary = _are_ordinary(squares, tf.maximum(highest, -least))
+        suffices = ordinary & tf.logical_not(closely)
+        rest = np.ones((4, sum(self._rows))) * [[1], [np.nan], [np.nan], [0]]
         table = tf.concat([brief, tf.constant(rest, brief.dtype)], axis=0)
         inputs = [table, ordinary, *self._groups]
         return kept_if(suffices, table, self._closer, inputs, xla=self._xla)
@@ -174,29 +177,33 @@ class _Groups:
     def _closer(
         self, table: tf.Tensor, ordinary: tf.Tensor, *groups: tf.Tensor
     ) -> tf.Tensor:
-        """The table with the sums of magnitudes, and of any magnitudes."""
-        sums = [tf.reduce_sum(tf.abs(m), axis=1) for m in self._matrices(groups)]
-        table = tf.concat([table[:5], [tf.concat(sums, axis=0)], table[6:]], axis=0)
+        """The table with all its columns, of tensors of any magnitudes."""
+        more = self.each(groups, _half_count, _sum_of_magnitudes)
+        table = tf.concat([table[:4], more, table[6:]], axis=0)
         return kept_if(ordinary, table, self._thorough, groups, xla=self._xla)
 
     def _thorough(self, *groups: tf.Tensor) -> tf.Tensor:
         """The table of tensors of any magnitudes."""
-        return tf.concat([_thorough(m) for m in self._matrices(groups)], axis=1)
+        pairs = zip(groups, self._rows, strict=True)
+        found = [_thorough(tf.reshape(group, [rows, -1])) for group, rows in pairs]
+        return tf.concat(found, axis=1)
 
     def squares(self) -> tf.Tensor:
-        """Half the sum of (g / unit)^2, half the number of elements not 0, the unit."""
-        brief = self.each(_half_squares, _half_count)
-        table = tf.concat([brief, tf.ones_like(brief[:1])], axis=0)
-        ordinary = _are_ordinary(*tf.unstack(brief))
+        """Half the sum of (g / unit)^2, the unit, half the number of elements not 0."""
+        squares, count = tf.unstack(self.each(self._groups, _half_squares, _half_count))
+        table = tf.stack([squares, tf.ones_like(squares), count])
+        ordinary = _are_ordinary(squares, count)
 
         def thorough(*groups: tf.Tensor) -> tf.Tensor:
             return self._thorough(*groups)[2:5]
 
         return kept_if(ordinary, table, thorough, self._groups, xla=self._xla)
 
-    def each(self, *passes: Callable[..., tf.Tensor]) -> tf.Tensor:
+    def each(
+        self, groups: Sequence[tf.Tensor], *passes: Callable[..., tf.Tensor]
+    ) -> tf.Tensor:
         """What passes over each tensor, nothing divided, find: `(passes, tensors)`."""
-        pairs = list(zip(self._groups, self._rows, strict=True))
+        pairs = list(zip(groups, self._rows, strict=True))
         single = [group for group, rows in pairs if rows == 1]
         tables = [
             tf.stack([one(group, 1) for one in passes])
@@ -208,11 +215,6 @@ class _Groups:
             shape = [len(passes), len(single)]
             tables.insert(0, tf.reshape(tf.stack(numbers), shape))
         return tf.concat(tables, axis=1)
-
-    def _matrices(self, groups: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        """A matrix for each group, with a row for each tensor."""
-        pairs = zip(groups, self._rows, strict=True)
-        return [tf.reshape(group, [rows, -1]) for group, rows in pairs]
 
     def sizes(self, dtype: tf.DType) -> tf.Tensor:
         """Elements of each tensor."""
@@ -268,10 +270,17 @@ def _half_count(values: tf.Tensor, axis: int | None) -> tf.Tensor:
     return _half_squares(tf.sign(values), axis)
 
 
-def _are_ordinary(squares: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Whether all halves of sums of squares are right; not if one is NaN."""
+def _sum_of_magnitudes(values: tf.Tensor, axis: int | None) -> tf.Tensor:
+    return tf.reduce_sum(tf.abs(values), axis)
+
+
+def _are_ordinary(squares: tf.Tensor, evidence: tf.Tensor) -> tf.Tensor:
+    """Whether all halves of sums of squares are right; not if one is NaN.
+
+    Those of zeros are; `evidence` is 0 for a tensor of zeros, and positive for others.
+    """
     right = tf.equal(tf.clip_by_value(squares, _LEAST, _MOST), squares)
-    return tf.reduce_all(right | tf.equal(count, 0))
+    return tf.reduce_all(right | tf.equal(squares + evidence, 0))
 
 
 def _thorough(rows: tf.Tensor) -> tf.Tensor:
@@ -286,8 +295,8 @@ def _thorough(rows: tf.Tensor) -> tf.Tensor:
             largest,
             -largest,
             tf.reduce_sum(tf.square(rows / unit[:, None]), axis=1) / 2,
-            tf.reduce_sum(not_zero, axis=1) / 2,
             unit,
+            tf.reduce_sum(not_zero, axis=1) / 2,
             tf.reduce_sum(magnitudes / unit[:, None], axis=1),
             tf.reduce_sum(tf.cast(bad, rows.dtype), axis=1),
         ]

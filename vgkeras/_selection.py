@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from vgkeras import _checks, diagnosis
+from vgkeras._evidence import with_known_zeros
 from vgkeras.logs import KINDS, GradientLog
 
 
@@ -44,7 +45,8 @@ def selected(
     kinds = _checks.check_each("kinds", kinds, _check_kind)
     exclude = check_exclude(exclude)
     log = _as_log(log_or_model, x, y, loss, learning_rate)
-    layers = log.layers[log.layers["kind"].isin(kinds)]
+    layers = with_known_zeros(log.layers)  # before steps are left out
+    layers = layers[layers["kind"].isin(kinds)]
     layers = _at_steps(layers, steps)
     layers = layers[~named(layers, exclude)]
     if layers.empty:

@@ -36,7 +36,7 @@ class Comparison:
     ) -> None:
         self._optimizer, self._weights = optimizer, weights
         self._count = _updates(optimizer)
-        self._due = is_due(self._count)
+        self.due = is_due(self._count)
         values = [value(weight) for weight in weights]
         self._dtype = widest(values)
         self._xla = xla
@@ -59,7 +59,7 @@ class Comparison:
             sizes = [math.prod(weight.shape) for weight in self._weights]
             return changes(tf.split(self._before[0], sizes), after)
 
-        return tf.cond(tf.logical_and(self._due, updated), compared, lambda: unknown)
+        return tf.cond(tf.logical_and(self.due, updated), compared, lambda: unknown)
 
     def _joined_if_due(self) -> tf.Tensor:
         """All values in one piece: of many, each would be skipped by itself."""
@@ -69,7 +69,7 @@ class Comparison:
             values = [tf.cast(value(weight), self._dtype) for weight in self._weights]
             return tf.concat([tf.reshape(one, [-1]) for one in values], axis=0)
 
-        return tf.cond(self._due, joined, lambda: tf.zeros([0], self._dtype))
+        return tf.cond(self.due, joined, lambda: tf.zeros([0], self._dtype))
 
 
 def value(variable: Any) -> tf.Tensor:

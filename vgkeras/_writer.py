@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -22,6 +22,7 @@ from vgkeras._updates import Comparison
 from vgkeras.logs import KINDS
 
 Pairs = list[tuple[Any, Any]]  # gradients, `None` among them, and their variables
+_LOOKS = 20  # logged steps between close looks where no weights are compared
 
 
 class Fetched(NamedTuple):
@@ -39,13 +40,21 @@ class Writer:
         model: A compiled Keras model.
         every: Measure every so many steps.
         updates: At every so many of these steps, or never (`None`), compare the
-            weights before and after the update and take mean magnitudes.
+            weights before and after the update.
+        always: Whether to count zeros and take mean magnitudes at all these steps, or
+            only where weights are compared. Where they never are, it is now and then.
     """
 
     def __init__(
-        self, model: keras.Model, *, every: int = 1, updates: int | None = None
+        self,
+        model: keras.Model,
+        *,
+        every: int,
+        updates: int | None,
+        always: bool,
     ) -> None:
         self._model, self._every, self._updates = model, every, updates
+        self._always = always
         self._counter = outside(lambda: tf.Variable(0, dtype=tf.int64))
         self._execution = model.steps_per_execution
         self._losses = Losses(every, self._execution)
@@ -123,7 +132,7 @@ class Writer:
         sizes = [math.prod(variable.shape) for variable in variables]
         site = self._site(map(id, variables), labels, sizes, present)
         scales = [scale] * len(tensors)
-        self._write(site, tensors, scales, comparison.made if comparison else None)
+        self._write(site, tensors, scales, comparison)
 
     def tensors(
         self, labels: list[Label], tensors: list[Any], scales: list[Any]
@@ -154,7 +163,7 @@ class Writer:
         site: Site,
         tensors: list[tf.Tensor],
         scales: list[Any],
-        made: Callable[[], tf.Tensor] | None,
+        comparison: Comparison | None,
     ) -> None:
         """Writes a row for each tensor, if this step is to be logged."""
         if not tensors:
@@ -162,16 +171,17 @@ class Writer:
 
         def written() -> tf.Tensor:
             index = self._counter // self._every
-            with_mean = self._is_close_look(index)
+            closely = comparison.due if comparison else self._is_look(index)
+            closely |= self._always
             if tf.executing_eagerly():
-                table = self._compiled(tensors, with_mean)
+                table = self._compiled(tensors, closely)
             else:
                 xla = self._model.jit_compile
-                table = quick_statistics(tensors, with_mean, xla=xla)
+                table = quick_statistics(tensors, closely, xla=xla)
             dtype = table.dtype
             row = tf.expand_dims(tf.stack([tf.cast(one, dtype) for one in scales]), 0)
             nothing = tf.fill([2, len(tensors)], tf.constant(np.nan, dtype))
-            change = nothing if made is None else tf.cast(made(), dtype)
+            change = tf.cast(comparison.made(), dtype) if comparison else nothing
             site.write(index, tf.concat([table, row, change], axis=0))
             return tf.constant(True)
 
@@ -183,10 +193,9 @@ class Writer:
     def _is_logged(self) -> tf.Tensor:
         return tf.equal(self._counter % self._every, 0)
 
-    def _is_close_look(self, index: tf.Tensor) -> tf.Tensor:
-        """Whether to take what costs more, from the number of the logged step."""
-        every = self._updates
-        return tf.constant(False) if every is None else tf.equal(index % every, 0)
+    def _is_look(self, index: tf.Tensor) -> tf.Tensor:
+        """Whether to look closely, from the number of the logged step."""
+        return tf.equal(index % (self._updates or _LOOKS), 0)
 
     def _site(
         self, key: Any, labels: list[Label], sizes: Sequence[int], present: list[int]

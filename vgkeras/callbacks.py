@@ -42,12 +42,15 @@ class GradientLogger(keras.callbacks.Callback):
             out), `"activation_gradient"` (the loss differentiated by it).
         layers: Names of the layers to log, those inside them included, or a function
             that tells from a layer whether to log it. By default all.
-        updates: Compare the weights before and after the update at every so many
-            updates among the logged steps (`frozen_fraction`, `update_ratio`), and
-            take mean magnitudes (`log10_mean`) at every so many logged steps, or
-            never (`None`). At the others these columns are NaN, but for means where
-            magnitudes are extreme and looked at closely anyway. Such a step takes
-            about a sixth longer, where layers are wide.
+        updates: Look closely at every so many updates among the logged steps: compare
+            the weights before and after (`frozen_fraction`, `update_ratio`), count
+            zeros (`zero_fraction`) and take mean magnitudes (`log10_mean`). At the
+            others these columns are NaN. But a gradient that is all zero has a
+            `zero_fraction` of 1 at every step, and zeros and means are taken wherever
+            magnitudes are extreme, and at every logged step if `kinds` names more
+            than weight gradients. `None` never compares weights, and looks at every
+            twentieth logged step. Such a step takes about a fifth longer, where
+            layers are wide.
         memory: Megabytes (10^6 bytes) that the log may take, whatever the number of
             steps. When it is full, the newest half stays whole and the older half is
             thinned out. The frames of `log` take about three times as much while you
@@ -161,7 +164,12 @@ class GradientLogger(keras.callbacks.Callback):
     def _begin(self, model: keras.Model) -> None:
         _check_model(model, self._kinds)
         wanted = _wanted(self._layers, model)
-        self._writer = Writer(model, every=self._every, updates=self._updates)
+        self._writer = Writer(
+            model,
+            every=self._every,
+            updates=self._updates,
+            always=self._kinds != KINDS[:1],
+        )
         self._listener = Listener(model, self._writer, self._kinds, wanted)
         self._fitting = Fitting(
             model, self._listener.wrap, self._collect, lambda: self._writer.room

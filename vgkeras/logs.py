@@ -98,7 +98,8 @@ class GradientLog:
             number of elements (these two may be absent). `frozen_fraction` is the
             share of weights with `w - update == w` in the model's dtype,
             `update_ratio` is `||update|| / ||w||`; both are NaN for activations.
-            These two and `log10_mean` are NaN where they were not taken.
+            These two, `log10_mean` and `zero_fraction` are NaN where they were not
+            taken.
         metadata: Arguments, package versions and where the numbers come from.
         theory: The same tables as theory predicts them, where theory exists, or a
             function without arguments that returns them when they are first used.

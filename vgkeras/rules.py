@@ -392,7 +392,8 @@ def autotrainer_exploding_gradient(log: GradientLog) -> pd.DataFrame:
 def autotrainer_dying_relu(log: GradientLog) -> pd.DataFrame:
     """Share of exact zeros among the entries of all gradients at least 70% (gamma).
 
-    It says ReLU of any network, and so of a linear one whose gradients underflow.
+    It says ReLU of any network, and so of a linear one whose gradients underflow. At a
+    step at which not all zeros were counted, those that were must be enough.
     """
     rows = _rows(log)
     usable = rows[rows["nonfinite_fraction"] == 0]
