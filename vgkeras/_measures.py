@@ -172,7 +172,7 @@ class _Groups:
         rest = np.ones((4, sum(self._rows))) * [[1], [np.nan], [np.nan], [0]]
         table = tf.concat([brief, tf.constant(rest, brief.dtype)], axis=0)
         inputs = [table, ordinary, *self._groups]
-        return kept_if(suffices, table, self._closer, inputs, xla=self._xla)
+        return _kept_if(suffices, table, self._closer, inputs, xla=self._xla)
 
     def _closer(
         self, table: tf.Tensor, ordinary: tf.Tensor, *groups: tf.Tensor
@@ -180,7 +180,7 @@ class _Groups:
         """The table with all its columns, of tensors of any magnitudes."""
         more = self.each(groups, _half_count, _sum_of_magnitudes)
         table = tf.concat([table[:4], more, table[6:]], axis=0)
-        return kept_if(ordinary, table, self._thorough, groups, xla=self._xla)
+        return _kept_if(ordinary, table, self._thorough, groups, xla=self._xla)
 
     def _thorough(self, *groups: tf.Tensor) -> tf.Tensor:
         """The table of tensors of any magnitudes."""
@@ -197,7 +197,7 @@ class _Groups:
         def thorough(*groups: tf.Tensor) -> tf.Tensor:
             return self._thorough(*groups)[2:5]
 
-        return kept_if(ordinary, table, thorough, self._groups, xla=self._xla)
+        return _kept_if(ordinary, table, thorough, self._groups, xla=self._xla)
 
     def each(
         self, groups: Sequence[tf.Tensor], *passes: Callable[..., tf.Tensor]
@@ -224,7 +224,7 @@ class _Groups:
         return tf.cast(tf.stack([tf.size(tensor) for tensor in self._tensors]), dtype)
 
 
-def kept_if(
+def _kept_if(
     condition: tf.Tensor,
     table: tf.Tensor,
     otherwise: Callable[..., tf.Tensor],

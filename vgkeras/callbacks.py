@@ -49,7 +49,7 @@ class GradientLogger(keras.callbacks.Callback):
             `zero_fraction` of 1 at every step, and zeros and means are taken wherever
             magnitudes are extreme, and at every logged step if `kinds` names more
             than weight gradients. `None` never compares weights, and looks at every
-            twentieth logged step. Such a step takes about a fifth longer, where
+            twentieth logged step. Such a step takes about a sixth longer, where
             layers are wide.
         memory: Megabytes (10^6 bytes) that the log may take, whatever the number of
             steps. When it is full, the newest half stays whole and the older half is
