@@ -18,6 +18,7 @@ import vgkeras as vg
 from vgkeras import stacks, tape
 from vgkeras._measures import changes, measures, quick_statistics
 from vgkeras._store import Series
+from vgkeras._writer import Writer
 from vgkeras.callbacks import GradientLogger
 from vgkeras.logs import KINDS
 
@@ -484,6 +485,23 @@ def test_a_step_that_loss_scaling_skips_has_made_no_update(rng):
     rows = logger.log.layers.set_index("name")
     assert rows["nonfinite_fraction"]["first/kernel"] > 0
     assert rows["update_ratio"].isna().all()
+
+
+def test_epochs_shorter_than_a_ring_are_fetched_once_each(rng, monkeypatch):
+    fetch, fetched = Writer.fetch, []
+
+    def counted(writer):
+        found = fetch(writer)
+        fetched.append(found.steps.tolist())
+        return found
+
+    monkeypatch.setattr(Writer, "fetch", counted)
+    model, logger = mlp(), GradientLogger()
+
+    fit(model, *data(rng, samples=100), [logger], batch_size=1, epochs=3)
+
+    epochs = [[*range(start, start + 100)] for start in (0, 100, 200)]
+    assert fetched == epochs  # a ring holds 128
 
 
 # --- A fit is a fit -------------------------------------------------------------------

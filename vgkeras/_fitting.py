@@ -22,19 +22,19 @@ class Fitting:
     Args:
         model: A compiled Keras model.
         wrap: Makes the other train step of the model's own.
-        collect: Called before the steps that were run outnumber `room()`.
-        room: The steps that may be run between two calls of `collect`.
+        fetch: Called before the steps that were run outnumber `room()`.
+        room: The steps that may be run between two calls of `fetch`.
     """
 
     def __init__(
         self,
         model: keras.Model,
         wrap: Callable[[Callable[[Any], Any]], Callable[[Any], Any]],
-        collect: Callable[[], None],
+        fetch: Callable[[], None],
         room: Callable[[], int],
     ) -> None:
         self._model, self._wrap = model, wrap
-        self._collect, self._room = collect, room
+        self._fetch, self._room = fetch, room
         self._own: Any = None
         self._other: Any = None
         self._pending = 0
@@ -63,6 +63,11 @@ class Fitting:
         if self._model.train_function == self._run:
             self._model.train_function = self._own
 
+    def collect(self) -> None:
+        """Fetches what the steps so far have left, whether or not it is time to."""
+        self._fetch()
+        self._pending = 0
+
     def _make_other(self) -> Callable[[Any], Any]:
         model = self._model
         with replaced(model, "train_step", lambda _, own: self._wrap(own)):
@@ -80,8 +85,7 @@ class Fitting:
             self.end()
             raise
         if self._pending + steps > self._room():
-            self._collect()
-            self._pending = 0
+            self.collect()
         return logs
 
     def _interrupted(self, force: bool = False) -> Any:

@@ -147,18 +147,18 @@ class GradientLogger(keras.callbacks.Callback):
         self._scalars.begin(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._collect()
+        self._fitting.collect()
         self._epochs.append([epoch, self._writer.steps])
         self._scalars.reset()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._collect()
+        self._fitting.collect()
         if logs is not None:
             logs.update(self._scalars.means())
 
     def on_train_end(self, logs: Any = None) -> None:
         self._fitting.end()
-        self._collect()
+        self._fitting.collect()
         self._store.flush(self._log_of)
 
     def _begin(self, model: keras.Model) -> None:
