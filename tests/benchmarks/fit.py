@@ -1,16 +1,16 @@
 """Times a step of `model.fit`: plain, with GradientLogger, with a second tape.
 
     python tests/benchmarks/fit.py
-    python tests/benchmarks/fit.py --processes 8 --jit
+    python tests/benchmarks/fit.py --processes 6 --jit
 
 The model is ten Dense(256, relu) layers; a step is a batch of 128. The second tape is
 what one writes without a logger: a callback that computes the gradients of each batch
 again, in a compiled function of its own, and keeps their norms. All train in one
 process and take turns, so that a busy moment of the machine hits them all. A process
-favours one or another for as long as it lives, by a few hundredths, so that several
-run, one after the other. A step's time is that of a call of `fit` over its steps, up to
-the last callback: after it Keras drops the input pipeline, whose threads take 0 or
-50 ms to stop, whoever is logging. Medians.
+favours one or another for as long as it lives, by up to a tenth, so that many run, one
+after the other. A step's time is that of a call of `fit` over its steps, up to the last
+callback: after it Keras drops the input pipeline, whose threads take 0 or 50 ms to
+stop, whoever is logging. Medians.
 """
 
 from __future__ import annotations
@@ -136,8 +136,8 @@ def goals(times: dict[str, list[float]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--turns", type=int, default=10, help="calls of each fit")
-    parser.add_argument("--processes", type=int, default=6, help="each makes all turns")
+    parser.add_argument("--processes", type=int, default=12, help="one after the other")
+    parser.add_argument("--turns", type=int, default=5, help="of a process, all fits")
     parser.add_argument("--optimizer", default="sgd")
     parser.add_argument("--jit", action="store_true", help="compile with XLA")
     arguments = parser.parse_args()
