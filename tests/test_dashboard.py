@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 from urllib.parse import parse_qs
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -455,6 +456,29 @@ def test_a_log_of_ones_own_is_drawn_and_judged(tmp_path):
     assert "The loss stayed at 1.0e+00 for 20 steps" in told
     answers = page.dataframe[0].value.set_index("says")["answer"]
     assert answers["VanishingGradient"].startswith("fires")
+
+
+def test_the_log_of_a_fit_is_drawn_and_judged_where_it_was_not_looked_at_closely(
+    tmp_path,
+):
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Dense(16, "sigmoid") for _ in range(12)]
+    model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(4)])
+    model.compile("sgd", "mse", jit_compile=False)
+    logger = vg.GradientLogger(updates=4)
+    data = vg.make_data("teacher", units=4)
+    model.fit(*data, batch_size=16, verbose=0, shuffle=False, callbacks=[logger])
+    assert logger.log.layers.groupby("step")["zero_fraction"].count()[3] == 0
+
+    page = upload(open_page(section=YOURS), saved(logger.log, tmp_path))
+    page.select_slider(key="your_step").set_value(3).run()
+
+    assert not page.exception
+    assert not page.error
+    assert charts_in(page) == 4
+    told = "\n".join(plain(page))
+    assert "step 3, from layer 1 to layer 13" in told
+    assert "Vanishing" in told
 
 
 def test_a_step_and_a_variable_are_chosen(tmp_path):
