@@ -11,7 +11,16 @@ import pytest
 import tensorflow as tf
 from numpy.testing import assert_array_equal
 
-from vgkeras import data, diagnosis, logs, stacks, sweeps, testing, training
+from vgkeras import (
+    data,
+    diagnosis,
+    logs,
+    predictions,
+    stacks,
+    sweeps,
+    testing,
+    training,
+)
 
 L = keras.layers
 ON_GRADIENTS = (
@@ -482,6 +491,15 @@ def test_zeros_counted_at_an_earlier_step_count_for_a_later_one():
     )
     assert "root mean square 1.0e-04" in failure(
         testing.assert_not_vanishing, never, threshold=1e-3, steps=1
+    )
+
+
+def test_a_predicted_log_which_has_no_sizes_goes_by_the_norm():
+    log = predictions.predict([0.5], [20], steps=1)  # c^19 sqrt(2), nearly
+
+    testing.assert_not_vanishing(log, threshold=1e-6, steps=0)
+    assert "root mean square 2.7e-06" in failure(
+        testing.assert_not_vanishing, log, threshold=1e-4, steps=0
     )
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from vgkeras._evidence import tensors
 from vgkeras._profiles import NEW, RENAMED
 from vgkeras.diagnosis import Verdict
 from vgkeras.logs import KINDS, GradientLog
@@ -288,18 +288,8 @@ def _log10(value: float) -> float:
 
 
 def root_mean_square(layers: pd.DataFrame) -> pd.Series:
-    """log10 of the root mean square of the elements that are not exactly 0.
-
-    Zeros are left out: the gradient of an embedding is 0 in all rows but a few. Where
-    their number or the size is not known it is the largest magnitude instead, which is
-    not smaller. Theory, which knows no magnitudes, has no zeros either.
-    """
-    if "size" not in layers:
-        return layers["log10_max"]
-    zeros = layers["zero_fraction"]
-    elements = (layers["size"] * (1 - zeros.fillna(0.0))).clip(lower=1.0)
-    found = layers["log10_norm"] - 0.5 * np.log10(elements)
-    return found.mask(zeros.isna() & layers["log10_max"].notna(), layers["log10_max"])
+    """log10 of the root mean square of the elements that are not 0, as diagnosed."""
+    return pd.Series(tensors(layers).log10_rms(), layers.index)
 
 
 def _columns(rule: Rule, rows: pd.DataFrame) -> dict[str, list[str]]:
