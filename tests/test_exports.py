@@ -71,7 +71,7 @@ def test_the_exported_test_passes_and_would_fail_for_another_run(log, run):
     other = code.replace(f"build_stack({depth}", f"build_stack({depth + 1}")
     names, _ = run_code(other.replace("scale=", "scale=0.01 + "))
     (function,) = (f for name, f in names.items() if name.startswith("test_"))
-    if log.runs["verdict"][run] == "trains":
+    if log.runs["outcome"][run] == "trains":
         with pytest.raises(AssertionError):
             function()
 

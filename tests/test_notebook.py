@@ -52,14 +52,14 @@ def test_the_notebook_runs_and_shows_its_charts(fresh, stored):
     assert types == [kinds for _, kinds in outputs(stored)]
 
 
-def test_activations_and_verdicts_are_those_that_are_stored(fresh, stored):
+def test_activations_and_outcomes_are_those_that_are_stored(fresh, stored):
     told, shown = ([text for text, _ in outputs(n)] for n in (fresh, stored))
     signals = next(i for i, text in enumerate(shown) if "[[0.03125 0.03125]]" in text)
-    verdicts = next(i for i, text in enumerate(shown) if text.startswith("scale"))
+    outcomes = next(i for i, text in enumerate(shown) if text.startswith("scale"))
 
     assert told[signals] == shown[signals]
-    assert told[verdicts] == shown[verdicts]
-    assert verdicts > signals
+    assert told[outcomes] == shown[outcomes]
+    assert outcomes > signals
 
 
 def test_sigmoid_layers_vanish_and_relu_layers_are_healthy(fresh):

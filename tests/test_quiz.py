@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from hand_backprop import descend, log10_norm
 
-from vgkeras import data, predictions, quiz
+from vgkeras import quiz, theory
 
 NUMBERS = range(1, 31)
 
 
 def by_hand(asked):
     """First and last loss and the first gradient of a question's run."""
-    x, y = data.make_data("identity", 2, 64)
+    x, y = theory.make_data("identity", 2, 64)
     with np.errstate(all="ignore"):
         history = descend(
             [asked["scales"][0] * np.eye(2)] * asked["depths"][0],
@@ -28,7 +28,7 @@ def by_hand(asked):
 
 
 def log_of(asked):
-    return predictions.predict(**asked)
+    return theory.predict(**asked)
 
 
 @pytest.mark.parametrize("rounds", range(4))
@@ -70,9 +70,9 @@ def test_questions_depend_on_number_and_seed_alone():
     assert random.getstate() == before
 
 
-def test_the_verdicts_of_a_round_come_in_more_than_one_order():
+def test_the_outcomes_of_a_round_come_in_more_than_one_order():
     orders = {
-        tuple(quiz.answer(log_of(quiz.question(3 * k + i))).verdict for i in (1, 2, 3))
+        tuple(quiz.answer(log_of(quiz.question(3 * k + i))).outcome for i in (1, 2, 3))
         for k in range(8)
     }
 
@@ -146,7 +146,7 @@ def test_the_reason_multiplies_the_other_matrices(scale, depth, begins):
 def test_scores_are_summed_up_by_their_median():
     scores = [quiz.Score(True, 1.0), quiz.Score(False, math.inf), quiz.Score(True, 3.0)]
 
-    assert quiz.summary(scores).startswith("2 of 3 verdicts right; gradients 3.0")
+    assert quiz.summary(scores).startswith("2 of 3 outcomes right; gradients 3.0")
     assert quiz.summary([]) == "No guess yet."
 
 
@@ -159,7 +159,7 @@ def test_scores_are_summed_up_by_their_median():
         (
             lambda: quiz.score(quiz.Guess("maybe", 0), quiz.Guess("trains", 0)),
             ValueError,
-            "`verdict` must be one of",
+            "`outcome` must be one of",
         ),
         (
             lambda: quiz.score(quiz.Guess("trains", math.nan), quiz.Guess("trains", 0)),

@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 
-from vgkeras import charts, data, load, random_theory, remedies, stacks, sweeps, theory
+from vgkeras import charts, load, remedies, stacks, sweeps, theory
 from vgkeras import training as trainings
 from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog, concat
 
@@ -52,7 +52,7 @@ def counted(measured):
 def fates(log, remedy):
     """What became of the runs, by depth, seeds side by side."""
     runs = log.select(remedy=remedy).runs
-    return {depth: set(own["verdict"]) for depth, own in runs.groupby("depth")}
+    return {depth: set(own["outcome"]) for depth, own in runs.groupby("depth")}
 
 
 def losses(log, remedy, step=500):
@@ -111,7 +111,7 @@ def test_a_remedy_is_a_sweep_with_its_options(measured, name, options):
     log = measured.select(remedy=name)
 
     assert_array_equal(log.losses["loss"], swept.losses["loss"])
-    assert log.runs["verdict"].tolist() == swept.runs["verdict"].tolist()
+    assert log.runs["outcome"].tolist() == swept.runs["outcome"].tolist()
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_remedy_is_a_sweep_with_its_options(measured, name, options):
 )
 def test_a_remedy_is_that_of_a_real_keras_model(measured, name, stack, optimizer):
     steps = 10
-    x, y = data.make_data(units=16, samples=16, seed=0)
+    x, y = theory.make_data(units=16, samples=16, seed=0)
     log = trainings.train(
         stacks.build_stack(10, 16, **stack),
         x,
@@ -193,22 +193,22 @@ def test_nonsense_is_refused_in_words(measured):
     with pytest.raises(ValueError, match="`log` must hold runs with a column"):
         remedies.table(measured.replace(runs=measured.runs.drop(columns="remedy")))
     with pytest.raises(ValueError, match="`depth` must be a depth of the log, one"):
-        remedies.activation_by_layer(measured, 3)
+        charts.activation_by_layer(measured, 3)
     bare = measured.replace(layers=measured.layers.iloc[:0])
     with pytest.raises(ValueError, match="`log` must hold layers at step 0"):
-        remedies.gradient_by_depth(bare)
+        charts.remedy_gradient_by_depth(bare)
     with pytest.raises(ValueError, match="`log` must hold layers at step 0"):
-        remedies.activation_by_layer(bare, 10)
+        charts.activation_by_layer(bare, 10)
 
 
 # --- The table -----------------------------------------------------------------------
 
 
-def hand_made(verdicts, last, gradients):
+def hand_made(outcomes, last, gradients):
     """Runs of one remedy and depth, with these last losses and log10 gradients."""
-    count = len(verdicts)
+    count = len(outcomes)
     runs = pd.DataFrame({name: [0] * count for name in RUN_COLUMNS})
-    runs = runs.assign(run=range(count), depth=3, verdict=verdicts, remedy="R")
+    runs = runs.assign(run=range(count), depth=3, outcome=outcomes, remedy="R")
     runs = runs.assign(initializer="", target="teacher", units=4, activation="linear")
     runs = runs.assign(residual="", normalization="", scale=0.5)
     steps = pd.DataFrame({"run": range(count), "step": 0, "loss": 7.0})
@@ -219,9 +219,9 @@ def hand_made(verdicts, last, gradients):
     return GradientLog(runs, steps, layers)
 
 
-def test_the_table_counts_verdicts_and_takes_quartiles_of_logarithms():
-    verdicts = ["trains", "trains", "stalls", "diverges"]
-    log = hand_made(verdicts, [1e-4, 1e-2, 1.0, np.nan], [-3.0, -2.0, 1.0, 5.0])
+def test_the_table_counts_outcomes_and_takes_quartiles_of_logarithms():
+    outcomes = ["trains", "trains", "stalls", "diverges"]
+    log = hand_made(outcomes, [1e-4, 1e-2, 1.0, np.nan], [-3.0, -2.0, 1.0, 5.0])
 
     row = remedies.table(log).iloc[0]
 
@@ -246,13 +246,13 @@ def test_zeros_and_infinities_keep_their_place_in_the_order():
     assert row["gradient_high"] == np.inf
 
 
-def test_of_equally_many_verdicts_the_worse_is_drawn():
+def test_of_equally_many_outcomes_the_worse_is_drawn():
     log = hand_made(["trains", "diverges", "stalls", "stalls", "trains"], 1.0, 0.0)
 
-    cell = remedies.outcome_by_remedy_and_depth(log).to_dict()["datasets"]
+    cell = charts.outcome_by_remedy_and_depth(log).to_dict()["datasets"]
 
     (row,) = next(iter(cell.values()))
-    assert (row["verdict"], row["share"]) == ("stalls", "2/5")
+    assert (row["outcome"], row["share"]) == ("stalls", "2/5")
 
 
 # --- The words -----------------------------------------------------------------------
@@ -302,7 +302,7 @@ def test_narrow_relu_stacks_are_dead():
     log = remedies.compare(["He normal + ReLU"], units=2, depths=[152], steps=3)
 
     assert_array_equal(remedies.table(log)["gradient_high"], -np.inf)
-    assert_allclose(random_theory.relu_growth(2).alive ** 152, 1e-19, rtol=0.1)
+    assert_allclose(theory.relu_growth(2).alive ** 152, 1e-19, rtol=0.1)
 
 
 def test_sigmoid_vanishes(counted):
@@ -411,7 +411,7 @@ def rows_of(chart, *fields):
     "name", ["LeCun normal", "He normal", "He normal + ReLU", "Glorot normal + ReLU"]
 )
 def test_two_seeds_lie_within_two_deviations_of_theory(measured, counted, name):
-    chart = remedies.gradient_by_depth(measured.select(remedy=name))
+    chart = charts.remedy_gradient_by_depth(measured.select(remedy=name))
 
     bands = {r["depth"]: r for r in rows_of(chart, "bottom") if "flag" not in r}
     for depth in (2, 10, 50):
@@ -424,7 +424,7 @@ def test_two_seeds_lie_within_two_deviations_of_theory(measured, counted, name):
 def test_theory_of_isometries_and_scaled_identities_has_no_spread(
     measured, counted, name
 ):
-    chart = remedies.gradient_by_depth(measured.select(remedy=name))
+    chart = charts.remedy_gradient_by_depth(measured.select(remedy=name))
 
     for row in rows_of(chart, "bottom"):
         if "flag" not in row and row["y"] is not None and row["depth"] < 152:
@@ -434,8 +434,8 @@ def test_theory_of_isometries_and_scaled_identities_has_no_spread(
 
 
 def test_theory_of_the_scaled_identity_is_the_closed_form(measured):
-    chart = remedies.gradient_by_depth(measured.select(remedy="Scaled identity"))
-    x, y = data.make_data(units=16, samples=16, seed=0)
+    chart = charts.remedy_gradient_by_depth(measured.select(remedy="Scaled identity"))
+    x, y = theory.make_data(units=16, samples=16, seed=0)
 
     for row in rows_of(chart, "bottom"):
         if "flag" not in row:
@@ -445,7 +445,7 @@ def test_theory_of_the_scaled_identity_is_the_closed_form(measured):
 
 def test_activations_follow_their_theory_layer_by_layer(measured):
     names = ["Scaled identity", "LeCun normal", "Orthogonal", "Residual"]
-    chart = remedies.activation_by_layer(measured.select(remedy=names), 50)
+    chart = charts.activation_by_layer(measured.select(remedy=names), 50)
 
     lines = {
         (r["remedy"], r["layer"]): r
@@ -461,7 +461,7 @@ def test_activations_follow_their_theory_layer_by_layer(measured):
 
 def test_zeros_and_infinities_are_flagged_at_the_edges(measured):
     names = ["Scaled identity", "He normal"]
-    chart = remedies.gradient_by_depth(measured.select(remedy=names))
+    chart = charts.remedy_gradient_by_depth(measured.select(remedy=names))
 
     flagged = {r["remedy"]: r for r in rows_of(chart, "flag") if r["flag"]}
     axes = [layer["encoding"]["y"] for layer in chart.to_dict()["layer"]]
@@ -474,9 +474,9 @@ def test_zeros_and_infinities_are_flagged_at_the_edges(measured):
 
 
 def test_charts_say_what_they_show_with_numbers(measured):
-    outcome = remedies.outcome_by_remedy_and_depth(measured)
-    gradient = remedies.gradient_by_depth(measured)
-    activation = remedies.activation_by_layer(measured, 152)
+    outcome = charts.outcome_by_remedy_and_depth(measured)
+    gradient = charts.remedy_gradient_by_depth(measured)
+    activation = charts.activation_by_layer(measured, 152)
 
     assert outcome.to_dict()["title"]["text"] == [
         f"1 of {len(NAMES)} remedies trains at depth 152"
@@ -499,7 +499,7 @@ def test_charts_say_what_they_show_with_numbers(measured):
 
 
 def test_outcomes_have_a_shape_and_a_colour_of_their_own(measured):
-    chart = remedies.outcome_by_remedy_and_depth(measured).to_dict()
+    chart = charts.outcome_by_remedy_and_depth(measured).to_dict()
 
     marks = chart["layer"][0]["encoding"]
     assert marks["shape"]["scale"]["domain"] == ["trains", "stalls", "diverges"]
@@ -509,10 +509,10 @@ def test_outcomes_have_a_shape_and_a_colour_of_their_own(measured):
 
 
 def test_every_start_can_be_compared_with_every_activation():
-    assert set(remedies.ACTIVATIONS) == set(stacks.ACTIVATIONS)
+    assert set(theory.ACTIVATIONS) == set(stacks.ACTIVATIONS)
     with pytest.raises(ValueError, match="`activation` must be one of 'linear'"):
         remedies.initial_weights("swish")
-    for activation in remedies.ACTIVATIONS:
+    for activation in theory.ACTIVATIONS:
         starts = remedies.initial_weights(activation)
         assert len(starts) == 9
         assert all(r.options["activation"] == activation for r in starts)

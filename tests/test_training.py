@@ -4,7 +4,7 @@ import pytest
 from hand_backprop import descend, log10_norm
 from numpy.testing import assert_allclose, assert_array_equal
 
-from vgkeras import data, stacks, training
+from vgkeras import stacks, theory, training
 from vgkeras.logs import KINDS
 
 
@@ -15,7 +15,7 @@ def stack(depth=3, **options):
 
 @pytest.mark.parametrize("outputs", [1, 2])
 def test_every_step_matches_gradient_descent_by_hand(outputs):
-    x, y = data.make_data(samples=8, output_units=outputs)
+    x, y = theory.make_data(samples=8, output_units=outputs)
     model = stack(4, output_units=outputs)
     kernels = model.get_weights()
 
@@ -32,7 +32,7 @@ def test_every_step_matches_gradient_descent_by_hand(outputs):
 
 
 def test_the_model_holds_the_weights_after_the_last_step():
-    x, y = data.make_data(samples=8)
+    x, y = theory.make_data(samples=8)
     model = stack(2)
     kernels = model.get_weights()
 
@@ -50,7 +50,7 @@ def test_the_model_holds_the_weights_after_the_last_step():
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_what_is_logged_does_not_change_the_run(optimizer):
-    x, y = data.make_data()
+    x, y = theory.make_data()
     runs = []
     for every in (1, 7, None):
         model = stacks.build_stack(20, scale=0.9)
@@ -64,7 +64,7 @@ def test_what_is_logged_does_not_change_the_run(optimizer):
 
 
 def test_layers_are_logged_every_so_often_and_at_the_end():
-    x, y = data.make_data()
+    x, y = theory.make_data()
 
     log = training.train(stack(2), x, y, steps=10, every=4)
 
@@ -91,7 +91,7 @@ def test_a_frozen_weight_is_one_that_its_update_leaves_as_it_is():
 
 
 def test_the_update_ratio_is_true_even_where_the_update_rounds_away():
-    x, y = data.make_data()
+    x, y = theory.make_data()
 
     log = training.train(
         stacks.build_stack(60, scale=0.5), x, y, steps=1, learning_rate=0.1
@@ -103,7 +103,7 @@ def test_the_update_ratio_is_true_even_where_the_update_rounds_away():
 
 
 def test_another_optimizer_is_judged_by_what_it_did():
-    x, y = data.make_data()
+    x, y = theory.make_data()
     model = stack(2)
     before = model.get_weights()
 
@@ -119,7 +119,7 @@ def test_another_optimizer_is_judged_by_what_it_did():
 
 
 def test_training_can_be_watched_left_and_taken_up_again():
-    x, y = data.make_data()
+    x, y = theory.make_data()
     watched, whole = stack(), stack()
     run = training.Training(watched, x, y, steps=6)
 
@@ -139,7 +139,7 @@ def test_training_can_be_watched_left_and_taken_up_again():
 
 
 def test_a_run_that_explodes_is_logged_to_its_end():
-    x, y = data.make_data()
+    x, y = theory.make_data()
 
     log = training.train(stacks.build_stack(50, scale=1.5), x, y, steps=5)
 
@@ -148,16 +148,16 @@ def test_a_run_that_explodes_is_logged_to_its_end():
     last = log.layers[log.layers["step"] == 5]
     assert (last["nonfinite_fraction"] > 0).any()
     assert (last.loc[last["nonfinite_fraction"] > 0, "log10_norm"] == np.inf).all()
-    assert log.runs["verdict"].item() == "diverges"
+    assert log.runs["outcome"].item() == "diverges"
 
 
-@pytest.mark.parametrize(("scale", "verdict"), [(0.5, "stalls"), (0.9, "trains")])
-def test_theory_is_attached_to_a_scaled_identity(scale, verdict):
-    x, y = data.make_data()
+@pytest.mark.parametrize(("scale", "outcome"), [(0.5, "stalls"), (0.9, "trains")])
+def test_theory_is_attached_to_a_scaled_identity(scale, outcome):
+    x, y = theory.make_data()
 
     log = training.train(stack(10, scale=scale), x, y, steps=200, learning_rate=0.01)
 
-    assert log.runs["verdict"].item() == log.theory.runs["verdict"].item() == verdict
+    assert log.runs["outcome"].item() == log.theory.runs["outcome"].item() == outcome
     assert_allclose(log.theory.losses["loss"], log.losses["loss"], rtol=1e-5)
 
 
@@ -171,7 +171,7 @@ def test_theory_is_attached_to_a_scaled_identity(scale, verdict):
     ],
 )
 def test_no_theory_is_claimed_where_there_is_none(options):
-    x, y = data.make_data()
+    x, y = theory.make_data()
     model = stack(3, **options.pop("model", {}))
 
     assert training.train(model, x, y, steps=1, **options).theory is None
@@ -179,7 +179,7 @@ def test_no_theory_is_claimed_where_there_is_none(options):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_scale_is_logged_as_it_was_written(dtype):
-    x, y = data.make_data()
+    x, y = theory.make_data()
 
     log = training.train(stacks.build_stack(2, scale=0.9, dtype=dtype), x, y, steps=1)
 
@@ -202,7 +202,7 @@ def test_any_keras_model_can_be_trained(rng):
 
 
 def test_bad_arguments_are_named():
-    x, y = data.make_data()
+    x, y = theory.make_data()
 
     for options, error, message in [
         ({"steps": 0}, ValueError, "`steps` must be a positive integer"),

@@ -10,22 +10,14 @@ import importlib
 from typing import Any
 
 _MODULES = (
-    "batch",
     "callbacks",
     "charts",
-    "data",
     "diagnosis",
     "exports",
     "floats",
-    "health",
     "logs",
-    "lsuv",
-    "maps",
-    "predictions",
     "published",
     "quiz",
-    "random_theory",
-    "recipes",
     "remedies",
     "rules",
     "stacks",
@@ -39,8 +31,8 @@ _NAMES = {
     "GradientLog": "logs",
     "concat": "logs",
     "load": "logs",
-    "make_data": "data",
-    "predict": "predictions",
+    "make_data": "theory",
+    "predict": "theory",
     "build_stack": "stacks",
     "gradient_norms": "tape",
     "train": "training",
@@ -48,7 +40,7 @@ _NAMES = {
     "sweep": "sweeps",
     "GradientLogger": "callbacks",
     "diagnose": "diagnosis",
-    "Verdict": "diagnosis",
+    "Finding": "diagnosis",
 }
 
 __all__ = sorted([*_MODULES, *_NAMES])

@@ -19,7 +19,7 @@ log = vg.sweep(
 {arguments}
 )
 print(log)
-for sentence in vg.health.sentences(log):
+for sentence in vg.charts.run_sentences(log):
     print(sentence)
 vg.charts.final_loss_by_depth(log)
 """
@@ -68,13 +68,13 @@ import math
 import vgkeras as vg
 
 
-def test_a_stack_of_{depth}_layers_{verdict}():
+def test_a_stack_of_{depth}_layers_{outcome}():
     x, y = vg.make_data({target!r}, units={units}, samples={samples}, seed={seed})
     model = vg.build_stack({depth}, {units}, scale={scale}, dtype={dtype!r})
 
     log = vg.train(model, x, y, steps={steps}, learning_rate={learning_rate})
 
-    assert log.runs["verdict"].item() == {verdict!r}
+    assert log.runs["outcome"].item() == {outcome!r}
 {checks}
 """
 
@@ -107,7 +107,7 @@ def notebook(settings: Mapping[str, Any]) -> str:
             steps=100,
         )
         print(log)
-        for sentence in vg.health.sentences(log):
+        for sentence in vg.charts.run_sentences(log):
             print(sentence)
         vg.charts.final_loss_by_depth(log)
         <BLANKLINE>

@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vgkeras import _checks, theory
-from vgkeras.data import make_data
+from vgkeras.theory import make_data
 
 QUANTITIES = (
     "activation",

@@ -24,8 +24,8 @@ import numpy as np
 
 from vgkeras import theory
 from vgkeras._checks import check_each, check_option
-from vgkeras.data import make_data
 from vgkeras.logs import KINDS, GradientLog, versions
+from vgkeras.theory import make_data
 
 
 class _Paper(NamedTuple):
@@ -365,9 +365,8 @@ class _Rectifiers(NamedTuple):
 
     def left(self, optimizer: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
         """Trains them; what is left of the zero map's and of their own first loss."""
-        from vgkeras.batch import Stack, run_stacks
-        from vgkeras.recipes import Recipe, rule_of
         from vgkeras.stacks import initial_kernels
+        from vgkeras.sweeps import Recipe, Stack, rule_of, run_stacks
 
         stacks = []
         for seed in range(self.seeds):
@@ -484,9 +483,8 @@ def _measured_growth(variance: float, depth: int, units: int) -> float:
 
 def _deepest_trained(variances: Sequence[float]) -> dict[float, int]:
     """The deepest stack whose median run, of three, learns half of its task; or 0."""
-    from vgkeras.batch import Stack, run_stacks
-    from vgkeras.recipes import Recipe
     from vgkeras.stacks import initial_kernels
+    from vgkeras.sweeps import Recipe, Stack, run_stacks
 
     stacks, units, seeds = [], 32, 3
     for variance in variances:
@@ -589,7 +587,7 @@ def _trained_shares(
     kind: str, units: int, depths: Sequence[int], steps: int, seeds: int
 ) -> dict[int, float]:
     """Share of runs that train, by depth."""
-    from vgkeras.batch import Stack, run_stacks
+    from vgkeras.sweeps import Stack, run_stacks
 
     stacks, outputs = [], 2
     for seed in range(seeds):
@@ -602,7 +600,7 @@ def _trained_shares(
     traces = run_stacks(stacks, steps=steps, logged_steps=[])
     first, final = np.array([trace.losses[[0, -1]] for trace in traces]).T
     zeros = [np.mean(stack.y**2) for stack in stacks]
-    trained = theory.judge(first, final, zeros) == "trains"
+    trained = theory.outcomes_by_loss(first, final, zeros) == "trains"
     shares = trained.reshape(seeds, len(depths)).mean(axis=0)
     return dict(zip(depths, shares.tolist(), strict=True))
 
@@ -654,7 +652,7 @@ def ten_thousand_layers(depth: int = 10_000, units: int = 16) -> Finding:
         **seconds,
         "megabytes": _most_megabytes(),
     }
-    holds = numbers["roundings"] <= depth and log.runs["verdict"][0] == "trains"
+    holds = numbers["roundings"] <= depth and log.runs["outcome"][0] == "trains"
     return _finding("ten_thousand_layers", numbers, holds)
 
 

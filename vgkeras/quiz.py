@@ -16,7 +16,7 @@ import numpy as np
 from vgkeras import _checks, theory
 from vgkeras.logs import GradientLog
 
-VERDICTS = ("trains", "stalls", "diverges")
+OUTCOMES = ("trains", "stalls", "diverges")
 EXPONENTS = tuple(range(-40, 41))  # powers of ten that a gradient may be guessed at
 _SCALES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.2, 1.5)
 _DEPTHS = (2, 3, 5, 8, 10, 15, 20, 30, 50, 75, 100, 125, 152)
@@ -31,11 +31,11 @@ class Guess(NamedTuple):
     """What somebody expects of a stack.
 
     Args:
-        verdict: `"trains"`, `"stalls"` or `"diverges"`.
+        outcome: `"trains"`, `"stalls"` or `"diverges"`.
         exponent: Base-10 logarithm of the norm of dL/dW at the start.
     """
 
-    verdict: str
+    outcome: str
     exponent: float
 
 
@@ -43,7 +43,7 @@ class Score(NamedTuple):
     """How good a guess was.
 
     Args:
-        right: Whether the verdict was the measured one.
+        right: Whether the outcome was the measured one.
         decades_off: Distance of the gradients in decades, 0 or more.
     """
 
@@ -72,11 +72,11 @@ def question(number: int, seed: int = 0) -> dict[str, Any]:
     """
     number = _checks.check_positive_int("number", number)
     seed = _checks.check_non_negative_int("seed", seed)
-    rounds, place = divmod(number - 1, len(VERDICTS))
+    rounds, place = divmod(number - 1, len(OUTCOMES))
     # A series of its own for each round, so that a question depends on nothing before.
     drawn = random.Random(f"{seed}/{rounds}")
-    order = drawn.sample(VERDICTS, len(VERDICTS))
-    stacks = {verdict: _drawn(verdict, drawn) for verdict in order}
+    order = drawn.sample(OUTCOMES, len(OUTCOMES))
+    stacks = {outcome: _drawn(outcome, drawn) for outcome in order}
     scale, depth, rate = stacks[order[place]]
     return {
         "scales": [scale],
@@ -87,15 +87,15 @@ def question(number: int, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def _drawn(verdict: str, drawn: random.Random) -> tuple[float, int, float]:
-    """A stack of which theory says `verdict`."""
+def _drawn(outcome: str, drawn: random.Random) -> tuple[float, int, float]:
+    """A stack of which theory says `outcome`."""
     while True:
         scale, depth = drawn.choice(_SCALES), drawn.choice(_DEPTHS)
         rate = drawn.choice(_LEARNING_RATES)
         decades = (2 * depth - 1) * abs(math.log10(scale))
         if not _FEWEST < decades < _MOST:
             continue
-        if theory.verdict(scale, depth, rate=rate, steps=_STEPS) == verdict:
+        if theory.outcome(scale, depth, rate=rate, steps=_STEPS) == outcome:
             return scale, depth, rate
 
 
@@ -106,7 +106,7 @@ def answer(log: GradientLog) -> Guess:
         log: The log of a question's run; its first run counts.
 
     Returns:
-        The verdict, and the base-10 logarithm of the norm of dL/dW of layer 1 before
+        The outcome, and the base-10 logarithm of the norm of dL/dW of layer 1 before
         the first update: `-inf` for a gradient of exactly 0, `inf` for Inf or NaN.
 
     Raises:
@@ -122,7 +122,7 @@ def answer(log: GradientLog) -> Guess:
         )
     run = log.runs.iloc[0]
     exponent = float(first.loc[first["run"] == run["run"], "log10_norm"].iloc[0])
-    return Guess(str(run["verdict"]), math.inf if math.isnan(exponent) else exponent)
+    return Guess(str(run["outcome"]), math.inf if math.isnan(exponent) else exponent)
 
 
 def score(guess: Guess, measured: Guess) -> Score:
@@ -132,9 +132,9 @@ def score(guess: Guess, measured: Guess) -> Score:
         >>> score(Guess("stalls", -10), Guess("stalls", -14.5))
         Score(right=True, decades_off=4.5)
     """
-    verdict = _checks.check_option("verdict", guess.verdict, VERDICTS)
+    outcome = _checks.check_option("outcome", guess.outcome, OUTCOMES)
     exponent = _checks.check_finite("exponent", guess.exponent)
-    return Score(verdict == measured.verdict, abs(exponent - measured.exponent))
+    return Score(outcome == measured.outcome, abs(exponent - measured.exponent))
 
 
 def power(exponent: float) -> str:
@@ -157,8 +157,8 @@ def told(guess: Guess, measured: Guess) -> str:
         You said that it trains, but it stalls. You said 10⁻⁶; the gradient is about 10⁻¹⁵: you were 8.6 decades off.
     """  # noqa: E501
     found = score(guess, measured)
-    joined = "and it does" if found.right else f"but it {measured.verdict}"
-    sentence = f"You said that it {guess.verdict}, {joined}."
+    joined = "and it does" if found.right else f"but it {measured.outcome}"
+    sentence = f"You said that it {guess.outcome}, {joined}."
     size = f"You said {power(guess.exponent)}; the gradient is"
     if math.isinf(measured.exponent):
         return f"{sentence} {size} {power(measured.exponent)}."
@@ -198,7 +198,7 @@ def summary(scores: Iterable[Score]) -> str:
 
     Example:
         >>> summary([Score(True, 0.5), Score(False, 8.0), Score(True, 2.0)])
-        '2 of 3 verdicts right; gradients 2.0 decades off in the median.'
+        '2 of 3 outcomes right; gradients 2.0 decades off in the median.'
     """
     scores = list(scores)
     if not scores:
@@ -206,6 +206,6 @@ def summary(scores: Iterable[Score]) -> str:
     right = sum(found.right for found in scores)
     off = float(np.median([found.decades_off for found in scores]))
     return (
-        f"{right} of {len(scores)} verdicts right; gradients {off:.1f} decades off in "
+        f"{right} of {len(scores)} outcomes right; gradients {off:.1f} decades off in "
         "the median."
     )

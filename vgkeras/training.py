@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from vgkeras import _garbage, health, predictions
 from vgkeras._checks import check_every, check_positive, check_positive_int
-from vgkeras.logs import (
-    LAYER_COLUMNS,
-    RUN_COLUMNS,
-    GradientLog,
-    logged_steps,
-    versions,
+from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog, logged_steps, versions
+from vgkeras.tape import (
+    STATISTICS,
+    check_loss,
+    check_model,
+    garbage,
+    statistics,
+    tape_pass,
 )
-from vgkeras.tape import STATISTICS, check_loss, check_model, statistics, tape_pass
+from vgkeras.theory import predictions, run_outcomes
 
 
 class Step(NamedTuple):
@@ -140,11 +141,11 @@ class Training:
         self._statistics = tf.function(statistics, autograph=False)
         self._changes = tf.function(_changes, autograph=False)
         self._build()
-        self._kernels = _linear_kernels(model)
+        self._kernels = linear_kernels(model)
 
     def __iter__(self) -> Iterator[Step]:
         while len(self._losses) <= self._steps:
-            with _garbage.paused():  # the first step builds the graphs
+            with garbage.paused():  # the first step builds the graphs
                 step = self._take_step(len(self._losses))
             yield step
 
@@ -166,7 +167,7 @@ class Training:
             metadata={"origin": "measured by vgkeras.train", "versions": versions()},
             theory=self._theory(),
         )
-        return health.judged(log)
+        return run_outcomes.with_outcomes(log)
 
     def _build(self) -> None:
         """Creates all variables now: a traced function may not create any."""
@@ -219,7 +220,7 @@ class Training:
         self._optimizer.apply(gradients, self._model.trainable_variables)
 
     def _run_row(self) -> pd.DataFrame:
-        scale = _identity_scale(self._kernels)
+        scale = identity_scale(self._kernels)
         row = {
             "run": 0,
             "depth": max(layer for layer, _, _ in self._labels),
@@ -235,7 +236,7 @@ class Training:
             "samples": int(self._x.shape[0]),
             "seed": -1,
             "loss_zero": float(self._loss(self._y, tf.zeros_like(self._y))),
-            "verdict": "",
+            "outcome": "",
         }
         return pd.DataFrame([row])[list(RUN_COLUMNS)]
 
@@ -254,7 +255,7 @@ class Training:
 
     def _theory(self) -> GradientLog | None:
         """The closed form, where the model started as a stack of scaled identities."""
-        scale = _identity_scale(self._kernels)
+        scale = identity_scale(self._kernels)
         plain = _is_plain_descent(self._optimizer) and _is_mean_square(self._loss_name)
         if scale is None or not plain or self._x.shape.rank != 2:
             return None
@@ -270,7 +271,7 @@ class Training:
             last_kernel=self._kernels[-1].astype(np.float64),
         )
         log = GradientLog(runs, losses, layers, {"origin": "theory"})
-        return health.judged(log) if len(losses) > 1 else log
+        return run_outcomes.with_outcomes(log) if len(losses) > 1 else log
 
 
 def _optimizer(optimizer: Any, learning_rate: Any) -> keras.optimizers.Optimizer:
@@ -292,7 +293,7 @@ def _is_mean_square(name: str) -> bool:
     return name in ("mse", "mean_squared_error", "MeanSquaredError")
 
 
-def _linear_kernels(model: keras.Model) -> list[np.ndarray]:
+def linear_kernels(model: keras.Model) -> list[np.ndarray]:
     """The kernels of a stack of linear Dense layers without bias; else nothing."""
     layers = model.layers
     for layer in layers:
@@ -303,7 +304,7 @@ def _linear_kernels(model: keras.Model) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(layer.kernel) for layer in layers]
 
 
-def _identity_scale(kernels: list[np.ndarray]) -> float | None:
+def identity_scale(kernels: list[np.ndarray]) -> float | None:
     """The `c` of kernels that are all `c * I` but for the last; else `None`."""
     if not kernels:
         return None

@@ -19,7 +19,7 @@ def deviation(log: GradientLog, reference: GradientLog) -> dict[str, float]:
 
     `loss` is relative to the loss itself, or to the loss of the zero map where the
     loss is smaller than that: a small residual is a difference of large numbers.
-    `others` is the share of rows with equal verdict, fractions and update ratio (to
+    `others` is the share of rows with equal outcome, fractions and update ratio (to
     0.1 %). Entries whose exact value is 0 are rounding noise in one peer and 0 in
     another, so that one is printed and not held to a limit.
     """
@@ -30,7 +30,7 @@ def deviation(log: GradientLog, reference: GradientLog) -> dict[str, float]:
         "loss": _loss_deviation(log, reference),
         "norm": _norm_deviation(ours, theirs),
         "others": _agreeing(ours, theirs),
-        "verdicts": float(np.mean(_verdicts(log) == _verdicts(reference))),
+        "outcomes": float(np.mean(_outcomes(log) == _outcomes(reference))),
     }
 
 
@@ -38,7 +38,7 @@ def agrees(found: dict[str, float]) -> bool:
     return (
         found["loss"] <= LOSS_TOLERANCE
         and found["norm"] <= NORM_TOLERANCE
-        and found["verdicts"] == 1
+        and found["outcomes"] == 1
     )
 
 
@@ -79,5 +79,5 @@ def _sorted(log: GradientLog) -> pd.DataFrame:
     return log.layers.assign(kind=kind).sort_values(keys, ignore_index=True)
 
 
-def _verdicts(log: GradientLog) -> np.ndarray:
-    return log.runs.sort_values("run")["verdict"].to_numpy()
+def _outcomes(log: GradientLog) -> np.ndarray:
+    return log.runs.sort_values("run")["outcome"].to_numpy()

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from problem import Problem
 from sweep import rotated, say, worker
 
-from vgkeras import maps
+from vgkeras import charts
 from vgkeras.logs import load
 
 PEERS = {"map_vgkeras": "vgkeras.sweep", "map_jax": "JAX, vmap + scan + value_and_grad"}
@@ -32,7 +32,7 @@ GOAL = 1.2  # times JAX's repeat
 
 
 def measure(problem: Problem, turns: int) -> tuple[dict[str, list[float]], float]:
-    """Seconds of every call, the first one first, and the share of equal verdicts."""
+    """Seconds of every call, the first one first, and the share of equal outcomes."""
     times: dict[str, list[float]] = {}
     with ExitStack() as processes, tempfile.TemporaryDirectory() as folder:
         workers = {
@@ -42,8 +42,8 @@ def measure(problem: Problem, turns: int) -> tuple[dict[str, list[float]], float
             if started.missing:
                 raise SystemExit(f"{started.missing} is not installed.")
             times[peer] = [started.run(f"{folder}/{peer}.parquet")]
-        verdicts = [load(f"{folder}/{p}.parquet").runs["verdict"] for p in PEERS]
-        same = float(np.mean(verdicts[0].to_numpy() == verdicts[1].to_numpy()))
+        outcomes = [load(f"{folder}/{p}.parquet").runs["outcome"] for p in PEERS]
+        same = float(np.mean(outcomes[0].to_numpy() == outcomes[1].to_numpy()))
         for turn in range(turns):
             say(f"turn {turn + 1} of {turns}")
             for peer, started in rotated(list(workers.items()), turn):
@@ -55,7 +55,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--turns", type=int, default=7)
     arguments = parser.parse_args()
-    problem = Problem(scales=maps.SCALES, depths=maps.DEPTHS, samples=4, steps=100)
+    problem = Problem(
+        scales=charts.MAP_SCALES, depths=charts.MAP_DEPTHS, samples=4, steps=100
+    )
     load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     times, same = measure(problem, arguments.turns)
     repeats = {peer: statistics.median(seconds[1:]) for peer, seconds in times.items()}
@@ -63,7 +65,7 @@ def main() -> None:
         print(
             f"{title:36} first {times[peer][0]:6.2f} s, repeat {repeats[peer]:6.2f} s"
         )
-    print(f"Equal verdicts: {same:.2%} of {len(problem.runs):,} runs.")
+    print(f"Equal outcomes: {same:.2%} of {len(problem.runs):,} runs.")
     ratio = repeats["map_vgkeras"] / repeats["map_jax"]
     told = "met" if ratio <= GOAL else "MISSED"
     print(f"{told:6} {ratio:6.3f}  repeat <= {GOAL:g} x JAX")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vgkeras.data import make_data
 from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog
+from vgkeras.theory import make_data
 
 STATISTICS = LAYER_COLUMNS[5:-1]  # log10_norm ... update_ratio
 
@@ -85,7 +85,7 @@ class Recorder:
         )  # fmt: skip
         rows = [
             dict(run=run, scale=scale, depth=depth, **fixed,
-                 verdict=_verdict(self.losses[run, 0], self.losses[run, -1], zero))
+                 outcome=_outcome(self.losses[run, 0], self.losses[run, -1], zero))
             for run, (scale, depth) in enumerate(p.runs)
         ]  # fmt: skip
         return pd.DataFrame(rows)
@@ -114,7 +114,7 @@ class Recorder:
         return pd.DataFrame(table, copy=False)
 
 
-def _verdict(first: float, last: float, zero: float) -> str:
+def _outcome(first: float, last: float, zero: float) -> str:
     if not np.isfinite(last) or last > 1000 * max(first, zero):
         return "diverges"
     return "trains" if last <= 0.01 * min(first, zero) else "stalls"

@@ -1,0 +1,1102 @@
+"""Charts, from small logs whose drawing can be worked out in the head."""
+
+import concurrent.futures
+import json
+import math
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+
+from vgkeras import charts, floats, predict
+from vgkeras.logs import KINDS, GradientLog
+
+
+def make_log(losses, norms=None, *, scales=None, depths=None, origin="measured"):
+    """A log with a run per list of losses; `norms[run]` is constant over layers."""
+    count = len(losses)
+    scales = scales or [0.5] * count
+    depths = depths or [2] * count
+    runs = pd.DataFrame(
+        {
+            "run": range(count),
+            "depth": depths,
+            "units": 2,
+            "output_units": 2,
+            "scale": scales,
+            "initializer": "identity",
+            "optimizer": "sgd",
+            "learning_rate": 0.01,
+            "steps": [len(loss) - 1 for loss in losses],
+            "dtype": "float32",
+            "target": "identity",
+            "samples": 4,
+            "seed": 0,
+            "loss_zero": 1.0,
+            "outcome": "stalls",
+        }
+    )
+    losses = pd.DataFrame(
+        [
+            (run, step, float(loss))
+            for run, values in enumerate(losses)
+            for step, loss in enumerate(values)
+        ],
+        columns=["run", "step", "loss"],
+    )
+    layers = [
+        layer_row(run, 0, layer, kind, norm)
+        for run, norm in enumerate(norms or [0.0] * count)
+        for kind in KINDS
+        for layer in range(1, depths[run] + 1)
+    ]
+    return GradientLog(runs, losses, pd.DataFrame(layers), {"origin": origin})
+
+
+def layer_row(run, step, layer, kind, norm):
+    rest = ("log10_max", "zero_fraction", "nonfinite_fraction", "frozen_fraction")
+    return {
+        "run": run,
+        "step": step,
+        "layer": layer,
+        "name": f"dense_{layer}/kernel",
+        "kind": kind,
+        "log10_norm": float(norm),
+        **dict.fromkeys((*rest, "update_ratio"), 0.0),
+    }
+
+
+def with_theory(log, theory):
+    return GradientLog(log.runs, log.losses, log.layers, log.metadata, theory)
+
+
+def marks(chart):
+    """What is drawn: `(mark type, rows)` of each layer of a chart with data."""
+    found = []
+    for layer in chart.layer:
+        mark = layer.mark if isinstance(layer.mark, str) else layer.mark.type
+        found.append((mark, layer.data))
+    return found
+
+
+def points(chart):
+    """All rows drawn as points, measured and flagged."""
+    return pd.concat([rows for mark, rows in marks(chart) if mark == "point"])
+
+
+def title(chart):
+    return " ".join(chart.title.text).replace("\u00a0", " ")
+
+
+def lines(chart):
+    return next(rows for mark, rows in marks(chart) if mark == "line")
+
+
+def panels(chart):
+    return chart.concat if isinstance(chart, alt.ConcatChart) else [chart]
+
+
+def encoding(chart, mark):
+    layers = chart.to_dict()["layer"]
+    return next(lay["encoding"] for lay in layers if lay["mark"]["type"] == mark)
+
+
+def test_charts_work_without_tensorflow():
+    code = "import sys, vgkeras.charts; print('tensorflow' in sys.modules)"
+
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert told.stdout.strip() == "False"
+
+
+def test_loss_is_drawn_as_its_base_10_logarithm():
+    chart = charts.loss_by_step(make_log([[1.0, 0.1, 0.001]]))
+
+    assert points(chart)["y"].tolist() == pytest.approx([0, -1, -3])
+    assert points(chart)["step"].tolist() == [0, 1, 2]
+    assert encoding(chart, "point")["y"]["field"] == "y"
+    assert encoding(chart, "point")["y"]["title"] == "loss (log scale)"
+    assert encoding(chart, "point")["x"]["title"] == "training step"
+
+
+def test_ticks_are_named_in_powers_of_ten():
+    chart = charts.loss_by_step(make_log([[1.0, 1e-10]]))
+
+    axis = encoding(chart, "point")["y"]["axis"]
+    assert axis["values"] == [-10, -8, -6, -4, -2, 0]
+    assert '"-10": "10⁻¹⁰"' in axis["labelExpr"]
+
+
+def test_measurement_is_points_and_theory_is_dashed_lines():
+    measured = make_log([[1.0, 0.1]])
+    theory = make_log([[1.0, 0.2]], origin="theory")
+
+    chart = charts.loss_by_step(with_theory(measured, theory))
+
+    assert points(chart)["origin"].unique().tolist() == ["measured"]
+    assert lines(chart)["y"].tolist() == pytest.approx([0, math.log10(0.2)])
+    line = next(
+        lay for lay in chart.to_dict()["layer"] if lay["mark"]["type"] == "line"
+    )
+    assert line["mark"]["strokeDash"] == [6, 4]
+
+
+def test_a_log_of_theory_alone_is_drawn_dashed():
+    chart = charts.loss_by_step(make_log([[1.0, 0.1]], origin="theory"))
+
+    assert points(chart).empty
+    assert lines(chart)["y"].tolist() == pytest.approx([0, -1])
+    assert chart.title.subtitle == ["Dashed lines: theory."]
+
+
+def test_measurement_alone_is_drawn_without_a_line():
+    chart = charts.loss_by_step(make_log([[1.0, 0.1]]))
+
+    assert lines(chart).empty
+    assert chart.title.subtitle == ["Points: measured."]
+
+
+def test_every_scale_has_a_colour_and_a_shape_of_its_own():
+    log = make_log([[1.0]] * 3, scales=[1.5, 0.5, 0.9])
+
+    found = encoding(charts.loss_by_step(log), "point")
+
+    for channel in ("color", "shape"):
+        assert found[channel]["field"] == "series"
+        assert found[channel]["scale"]["domain"] == ["0.5", "0.9", "1.5"]
+        assert len(set(found[channel]["scale"]["range"])) == 3
+
+
+def test_eighteen_scales_differ_in_colour_or_shape():
+    log = make_log([[1.0]] * 18, scales=[0.1 * k for k in range(1, 19)])
+
+    found = encoding(charts.loss_by_step(log), "point")
+
+    looks = zip(
+        found["color"]["scale"]["range"], found["shape"]["scale"]["range"], strict=True
+    )
+    assert len(set(looks)) == 18
+
+
+def test_a_run_without_a_scale_is_named_by_its_initializer():
+    log = make_log([[1.0]])
+    log.runs["scale"] = np.nan
+    log.runs["initializer"] = "glorot_uniform"
+
+    found = encoding(charts.loss_by_step(log), "point")
+
+    assert found["color"]["scale"]["domain"] == ["glorot_uniform"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "flag", "edge"),
+    [
+        (0.0, "exactly 0", "bottom"),
+        (1e-20, "below 10⁻¹²", "bottom"),
+        (math.inf, "Inf or NaN", "top"),
+        (math.nan, "Inf or NaN", "top"),
+        (1e150, "above 10¹²", "top"),
+    ],
+)
+def test_a_loss_without_a_place_on_the_axis_is_flagged_at_the_edge(loss, flag, edge):
+    chart = charts.loss_by_step(make_log([[1.0, 0.1, loss]]))
+
+    drawn = points(chart).set_index("step")
+    assert drawn.loc[2, "flag"] == flag
+    assert drawn.loc[[0, 1], "flag"].tolist() == ["", ""]
+    assert drawn.loc[2, "y"] > 0 if edge == "top" else drawn.loc[2, "y"] < -1
+    low, high = encoding(chart, "point")["y"]["scale"]["domain"]
+    assert low < drawn["y"].min() and drawn["y"].max() < high  # noqa: PT018
+    assert flag in encoding(chart, "point")["shape"]["scale"]["domain"]
+
+
+def test_a_diverging_run_does_not_flatten_the_others():
+    log = make_log([[1.0, 1e150], [1.0, 0.1]], scales=[1.5, 0.9])
+
+    low, high = encoding(charts.loss_by_step(log), "point")["y"]["scale"]["domain"]
+
+    assert high - low < 2
+
+
+def test_flagged_marks_of_different_scales_do_not_hide_each_other():
+    log = make_log([[1.0, math.inf]] * 2, scales=[1.5, 1.8])
+
+    drawn = points(charts.loss_by_step(log))
+
+    assert drawn.loc[drawn["flag"] != "", "y"].nunique() == 2
+
+
+def test_a_line_breaks_where_theory_is_off_the_axis():
+    log = make_log([[1.0, math.inf, 0.1]], origin="theory")
+
+    chart = charts.loss_by_step(log)
+
+    assert lines(chart)["y"].isna().tolist() == [False, True, False]
+    assert points(chart)["flag"].tolist() == ["Inf or NaN"]
+
+
+def test_a_single_depth_of_theory_is_drawn_as_a_dash():
+    one = make_log([[1.0]], [-3.0], depths=[9], origin="theory")
+    two = make_log([[1.0]] * 2, [-3.0, -4.0], depths=[9, 12], origin="theory")
+
+    drawn = [
+        [rows for mark, rows in marks(charts.gradient_by_depth(log)) if mark == "tick"]
+        for log in (one, two)
+    ]
+
+    assert drawn[0][0]["y"].tolist() == [-3.0]
+    assert drawn[1] == []
+
+
+def test_no_value_that_is_not_finite_reaches_the_drawing():
+    log = make_log([[0.0, math.inf, math.nan, 1.0]], [-math.inf])
+
+    for chart in (
+        charts.loss_by_step(log),
+        charts.final_loss_by_depth(log),
+        charts.gradient_by_depth(log),
+        charts.kinds_by_layer(log),
+    ):
+        assert np.isfinite(points(chart)["y"]).all()
+
+
+def test_long_runs_are_thinned_and_say_so():
+    chart = charts.loss_by_step(make_log([[1.0] * 202]))
+
+    steps = points(chart)["step"].tolist()
+    assert steps == [*range(0, 201, 5), 201]
+    assert "Every 5th step drawn." in " ".join(chart.title.subtitle)
+
+
+def test_thinning_keeps_the_step_at_which_a_run_leaves_the_axis():
+    losses = [1.0] * 202
+    losses[7:] = [math.inf] * 195
+
+    drawn = points(charts.loss_by_step(make_log([losses]))).set_index("step")
+
+    assert drawn.loc[6, "flag"] == ""
+    assert drawn.loc[7, "flag"] == "Inf or NaN"
+
+
+def test_several_depths_stand_in_panels():
+    log = make_log([[1.0, 0.5]] * 3, depths=[2, 3, 2], scales=[0.5, 0.5, 0.9])
+
+    chart = charts.loss_by_step(log)
+
+    assert [len(points(panel)) for panel in panels(chart)] == [4, 2]
+    assert "depth 2" in charts.description(chart)
+    assert "depth 3" in charts.description(chart)
+
+
+def test_the_title_of_losses_says_which_scales_train():
+    log = make_log([[1.0, 0.0]] * 3, scales=[0.5, 0.9, 1.5])
+    log.runs["outcome"] = ["stalls", "stalls", "diverges"]
+
+    chart = charts.loss_by_step(log)
+
+    assert title(chart) == "Depth 2: c = 0.5 and 0.9 stall; c = 1.5 diverges"
+
+
+def test_final_loss_is_the_last_of_each_run():
+    log = make_log([[1.0, 0.1], [1.0, 0.5, 0.01]], depths=[2, 10])
+
+    chart = charts.final_loss_by_depth(log)
+
+    drawn = points(chart)
+    assert drawn["depth"].tolist() == [2, 10]
+    assert drawn["y"].tolist() == pytest.approx([-1, -2])
+    assert encoding(chart, "point")["x"]["axis"]["values"] == [2, 10]
+
+
+def test_final_loss_is_compared_with_the_loss_of_answering_zero():
+    log = make_log([[1.0, 0.1]])
+    log.runs["loss_zero"] = 100.0
+
+    drawn = dict(marks(charts.final_loss_by_depth(log)))
+
+    assert drawn["rule"]["y"].tolist() == [2.0]
+    assert drawn["text"]["label"].tolist() == ["loss of answering 0"]
+
+
+def test_the_title_of_final_losses_names_the_deepest_stack_that_trains():
+    log = make_log([[1.0]] * 3, scales=[0.5, 0.5, 0.9], depths=[2, 3, 2])
+    log.runs["outcome"] = ["trains", "trains", "stalls"]
+
+    told = title(charts.final_loss_by_depth(log))
+
+    assert told == "Deepest stack that trains: L = 3 at c = 0.5, none at c = 0.9"
+
+
+def test_gradient_by_depth_draws_layer_1_of_each_run():
+    log = make_log([[1.0]] * 2, [-1.0, -20.0], depths=[2, 40])
+
+    chart = charts.gradient_by_depth(log)
+
+    drawn = points(chart)
+    assert drawn[["depth", "y"]].to_numpy().tolist() == [[2, -1.0], [40, -20.0]]
+    assert "equal in all layers" in " ".join(chart.title.subtitle)
+
+
+def test_gradient_by_depth_draws_one_line_per_scale():
+    log = make_log([[1.0]] * 2, [-1.0, -2.0], depths=[2, 3], origin="theory")
+
+    chart = charts.gradient_by_depth(log)
+
+    assert lines(chart)["line"].nunique() == 1
+
+
+def test_the_title_of_gradients_says_what_depth_does_to_them():
+    log = make_log(
+        [[1.0]] * 8,
+        [-1.0, -20.0, 0.0, 50.0, -math.inf, -math.inf, 0.0, 0.1],
+        scales=[0.5, 0.5, 1.5, 1.5, 1.0, 1.0, 1.1, 1.1],
+        depths=[2, 9] * 4,
+    )
+
+    told = title(charts.gradient_by_depth(log))
+
+    assert told == (
+        "With depth the weight gradient vanishes at c = 0.5; "
+        "is exactly 0 at c = 1; keeps its size at c = 1.1; explodes at c = 1.5"
+    )
+
+
+def test_gradient_by_depth_says_how_far_layers_differ():
+    log = make_log([[1.0]])
+    log.layers.loc[log.layers["layer"] == 2, "log10_norm"] = 3.0
+
+    told = charts.description(charts.gradient_by_depth(log))
+
+    assert "layers differ by up to 3 decades" in told
+
+
+def test_kinds_by_layer_draws_every_kind_in_its_own_shape():
+    log = make_log([[1.0]], depths=[4])
+
+    chart = charts.kinds_by_layer(log)
+
+    drawn = points(chart)
+    assert drawn.groupby("series").size().to_dict() == {
+        "activation a": 4,
+        "activation gradient ∂L/∂a": 4,
+        "weight gradient ∂L/∂W": 4,
+    }
+    assert len(set(encoding(chart, "point")["shape"]["scale"]["range"])) == 3
+
+
+def test_kinds_by_layer_says_flat_only_where_it_is_flat():
+    log = make_log([[1.0]], depths=[3])
+    slope = log.layers["kind"] != "weight_gradient"
+    flat = charts.kinds_by_layer(log)
+    log.layers.loc[slope, "log10_norm"] = -log.layers["layer"].astype(float)
+
+    sloped = charts.kinds_by_layer(log)
+
+    assert "three kinds of norm" in title(flat)
+    assert "weight gradients are flat" in title(sloped)
+
+
+def test_deep_stacks_are_thinned_but_keep_the_last_layer():
+    chart = charts.kinds_by_layer(make_log([[1.0]], depths=[152]))
+
+    layers = sorted(points(chart)["layer"].unique())
+    assert layers == [*range(1, 152, 4), 152]
+    assert "every 4th layer" in " ".join(chart.title.subtitle)
+
+
+def heat_rows(chart):
+    return chart.data
+
+
+def test_heat_map_draws_every_layer_and_step():
+    log = make_log([[1.0]], depths=[2])
+    later = log.layers.assign(step=10, log10_norm=-3.0)
+    layers = pd.concat([log.layers, later], ignore_index=True)
+
+    chart = charts.gradient_by_layer_and_step(
+        GradientLog(log.runs, log.losses, layers, {}), kind="activation"
+    )
+
+    drawn = heat_rows(chart)
+    assert drawn[["step", "layer", "log10"]].to_numpy().tolist() == [
+        [0, 1, 0.0],
+        [0, 2, 0.0],
+        [10, 1, -3.0],
+        [10, 2, -3.0],
+    ]
+    assert drawn["step_end"].tolist() == [10, 10, 20, 20]
+
+
+def test_heat_map_flags_what_is_not_on_its_scale():
+    log = make_log([[1.0]], depths=[3])
+    gradients = log.layers["kind"] == "weight_gradient"
+    log.layers.loc[gradients, "log10_norm"] = [-math.inf, math.inf, 0.5]
+
+    chart = charts.gradient_by_layer_and_step(log)
+
+    assert heat_rows(chart)["flag"].tolist() == ["exactly 0", "Inf or NaN", ""]
+    apart = chart.to_dict()["layer"][1]
+    assert apart["encoding"]["color"]["scale"]["domain"] == ["Inf or NaN", "exactly 0"]
+    assert apart["encoding"]["color"]["legend"]["title"] == "not on the scale"
+
+
+def test_heat_map_stays_under_4000_cells_and_says_what_it_left_out():
+    log = make_log([[1.0]], depths=[152])
+    layers = pd.concat([log.layers.assign(step=step) for step in range(201)])
+
+    chart = charts.gradient_by_layer_and_step(
+        GradientLog(log.runs, log.losses, layers.reset_index(drop=True), {})
+    )
+
+    assert 2000 < len(heat_rows(chart)) <= 4000
+    assert "every 5th logged step and every 2nd layer" in " ".join(chart.title.subtitle)
+
+
+def test_rounding_noise_does_not_look_like_change():
+    log = make_log([[1.0]], depths=[2])
+    log.layers["log10_norm"] += 1e-6 * log.layers["layer"]
+
+    chart = charts.gradient_by_layer_and_step(log)
+
+    low, high = chart.to_dict()["layer"][0]["encoding"]["color"]["scale"]["domain"]
+    assert high - low >= 1
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        charts.loss_by_step,
+        charts.final_loss_by_depth,
+        charts.gradient_by_depth,
+        charts.kinds_by_layer,
+        charts.gradient_by_layer_and_step,
+    ],
+)
+def test_every_chart_tells_its_numbers_in_a_sentence(draw):
+    chart = draw(make_log([[1.0, 3e-20]], [math.log10(3e-20)]))
+
+    told = charts.description(chart)
+    assert "3.0e-20" in told
+    assert told.endswith(".")
+    assert chart.to_dict()["description"] == told
+
+
+def test_a_vanished_loss_is_told_in_scientific_notation():
+    told = charts.description(charts.loss_by_step(make_log([[9.99e-8, 0.0, math.nan]])))
+
+    assert "from 1.0e-07 to Inf or NaN" in told
+    assert re.search(r"0\.00", told) is None
+
+
+def test_description_refuses_a_chart_without_one():
+    with pytest.raises(ValueError, match=r"`chart` must carry a description\. Rec"):
+        charts.description(alt.Chart())
+
+
+def test_charts_refuse_an_empty_log():
+    empty = make_log([[1.0]]).select(scale=7.0)
+
+    with pytest.raises(
+        ValueError, match=r"`log` must hold at least one run\. Received"
+    ):
+        charts.loss_by_step(empty)
+
+
+def test_charts_refuse_a_step_that_was_not_logged():
+    with pytest.raises(
+        ValueError, match=r"`step` must be .*one of 0\. Received: step=7"
+    ):
+        charts.gradient_by_depth(make_log([[1.0]]), step=7)
+
+
+def test_loss_by_step_refuses_more_depths_than_one_look_can_hold():
+    log = make_log([[1.0]] * 13, depths=list(range(1, 14)))
+
+    with pytest.raises(ValueError, match=r"at most 12 depths\. Received: 13 depths"):
+        charts.loss_by_step(log)
+
+
+def test_kinds_by_layer_refuses_more_runs_than_one_look_can_hold():
+    with pytest.raises(ValueError, match=r"at most 12 runs\. Received: 13 runs"):
+        charts.kinds_by_layer(make_log([[1.0]] * 13))
+
+
+def test_heat_map_refuses_more_than_one_run():
+    with pytest.raises(
+        ValueError, match=r"must hold exactly one run\. Received: 2 runs"
+    ):
+        charts.gradient_by_layer_and_step(make_log([[1.0]] * 2))
+
+
+def test_heat_map_refuses_an_unknown_kind():
+    with pytest.raises(ValueError, match=r"`kind` must be one of .*kind='weights'"):
+        charts.gradient_by_layer_and_step(make_log([[1.0]]), kind="weights")
+
+
+def test_heat_map_refuses_a_kind_that_was_not_logged():
+    log = make_log([[1.0]])
+    layers = log.layers[log.layers["kind"] != "activation"]
+
+    with pytest.raises(ValueError, match=r"of the kind 'activation'\. Received: only"):
+        charts.gradient_by_layer_and_step(
+            GradientLog(log.runs, log.losses, layers, {}), kind="activation"
+        )
+
+
+# --- Somebody's own model ------------------------------------------------------------
+
+
+def own_log(norms=None, *, steps=(0, 1), losses=None, runs=1, kinds=None, sizes=(4, 2)):
+    """A log as of a callback in `model.fit`: no scale, kernels and biases.
+
+    `norms` maps a layer to the norms of its kernel and its bias.
+    """
+    norms = norms or {1: (-2.0, -5.0), 2: (-1.0, -4.0)}
+    log = make_log([losses or [1.0] * len(steps)] * runs, depths=[len(norms)] * runs)
+    log.runs["scale"] = log.runs["loss_zero"] = np.nan
+    log.runs["initializer"] = log.runs["outcome"] = ""
+    log.losses["step"] = list(steps) * runs
+    rows = []
+    for run in range(runs):
+        for step in steps:
+            for layer, pair in norms.items():
+                parts = zip(("kernel", "bias"), pair, sizes, strict=False)
+                for part, norm, size in parts:
+                    row = layer_row(run, step, layer, "weight_gradient", norm)
+                    rows.append({**row, "name": f"block_{layer}/{part}", "size": size})
+                for kind in kinds or ():
+                    row = layer_row(run, step, layer, kind, 0.5)
+                    rows.append({**row, "name": f"block_{layer}", "size": 8})
+    return log.replace(layers=pd.DataFrame(rows), metadata={"origin": "measured"})
+
+
+DRAWN = [
+    charts.loss_by_step,
+    charts.final_loss_by_depth,
+    charts.gradient_by_depth,
+    charts.kinds_by_layer,
+    charts.gradient_by_step,
+    charts.gradient_by_layer_and_step,
+]
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+@pytest.mark.parametrize(
+    "log",
+    [
+        own_log(),
+        own_log(kinds=("activation", "activation_gradient")),
+        own_log({1: (math.nan, math.nan), 2: (math.inf, -math.inf)}),
+        own_log({1: (math.nan, math.nan)}, losses=[math.nan, -1.0]),
+        own_log({layer: (-1.0, -2.0) for layer in range(1, 61)}),
+        own_log(steps=range(7, 2000, 3)),
+        own_log({5: (-1.0, -2.0), 9: (-3.0, -2.0)}),
+        own_log().replace(layers=own_log().layers.drop(columns="size")),
+        own_log().replace(runs=own_log().runs.assign(depth=0)),
+        own_log().replace(runs=own_log().runs.assign(outcome="<script>")),
+    ],
+)
+def test_every_chart_draws_every_log_of_a_model_of_ones_own(draw, log):
+    chart = draw(log)
+
+    assert "nan" not in charts.description(chart).lower().replace("inf or nan", "")
+    assert len(chart.to_dict()["layer"]) > 0
+    assert "null" not in json.dumps(chart.to_dict()["title"])
+
+
+def test_a_run_without_scale_and_initializer_is_called_by_its_number():
+    found = encoding(charts.loss_by_step(own_log(runs=2)), "point")
+
+    assert found["color"]["scale"]["domain"] == ["run 0", "run 1"]
+    assert found["color"]["legend"]["title"] == "run"
+    assert found["tooltip"][0]["title"] == "run"
+
+
+def test_runs_are_ordered_by_number():
+    found = encoding(charts.loss_by_step(own_log(runs=11)), "point")
+
+    assert found["color"]["scale"]["domain"][-2:] == ["run 9", "run 10"]
+
+
+def test_a_long_initializer_is_cut():
+    log = own_log()
+    log.runs["initializer"] = "x" * 1000
+
+    found = encoding(charts.loss_by_step(log), "point")
+
+    assert found["color"]["scale"]["domain"] == ["…" + "x" * 39]
+
+
+def test_kernels_and_biases_differ_in_colour_and_shape():
+    chart = charts.kinds_by_layer(own_log(kinds=("activation", "activation_gradient")))
+
+    drawn = points(chart)
+    kernel, bias = (f"weight gradient ∂L/∂W, {part}" for part in ("kernel", "bias"))
+    assert drawn.loc[drawn["series"] == kernel, "y"].tolist() == [-2.0, -1.0]
+    assert drawn.loc[drawn["series"] == bias, "y"].tolist() == [-5.0, -4.0]
+    found = encoding(chart, "point")
+    assert found["color"]["scale"]["domain"] == [
+        kernel,
+        bias,
+        "activation a",
+        "activation gradient ∂L/∂a",
+    ]
+    for channel in ("color", "shape"):
+        assert len(set(found[channel]["scale"]["range"])) == 4
+
+
+def test_kernels_alone_keep_the_name_of_their_kind():
+    log = own_log({1: (-1.0,), 2: (-2.0,)})
+
+    found = encoding(charts.kinds_by_layer(log), "point")
+
+    assert found["color"]["scale"]["domain"] == ["weight gradient ∂L/∂W"]
+
+
+def test_many_kinds_of_variables_are_not_all_told_apart():
+    log = own_log({layer: (-1.0,) for layer in range(1, 10)})
+    names = [f"block/part_{row}" for row in range(len(log.layers))]
+    log = log.replace(layers=log.layers.assign(name=names))
+
+    drawn = points(charts.kinds_by_layer(log))
+
+    assert drawn["series"].nunique() == 6
+    assert (drawn["series"] == "weight gradient ∂L/∂W, other variables").sum() == 4
+
+
+def test_the_title_names_the_kinds_that_there_are():
+    one, two = own_log(), own_log(kinds=("activation",))
+
+    told = title(charts.kinds_by_layer(one)), title(charts.kinds_by_layer(two))
+
+    assert told[0] == "run 0, depth 2: weight gradient ∂L/∂W, layer by layer"
+    assert told[1] == "run 0, depth 2: two kinds of norm, layer by layer"
+
+
+def test_a_variable_without_gradient_is_flagged_as_such():
+    log = own_log({1: (math.nan, -1.0), 2: (-2.0, math.inf)})
+
+    for chart in (charts.kinds_by_layer(log), charts.gradient_by_step(log)):
+        drawn = points(chart)
+        assert "no gradient" in set(drawn["flag"])
+        assert set(drawn.loc[drawn["flag"] == "no gradient", "value"]) == {
+            "no gradient"
+        }
+        assert "no gradient" in charts.description(chart)
+    lost = points(charts.kinds_by_layer(log)).query("flag == 'Inf or NaN'")
+    assert lost["y"].item() > -1.0
+
+
+def test_the_heat_map_says_in_how_many_layers_there_is_no_gradient():
+    log = own_log({1: (math.nan, -1.0), 2: (-2.0, -1.0), 3: (math.nan, math.nan)})
+
+    chart = charts.gradient_by_layer_and_step(log)
+
+    assert "0.01 in every layer, no gradient in 2 layers" in charts.description(chart)
+    apart = chart.to_dict()["layer"][1]
+    assert apart["encoding"]["color"]["scale"]["domain"] == ["no gradient"]
+
+
+def test_the_heat_map_says_it_if_no_layer_has_a_gradient():
+    chart = charts.gradient_by_layer_and_step(own_log({1: (math.nan, math.nan)}))
+
+    assert "at step 1: no gradient in any layer." in charts.description(chart)
+
+
+def test_the_heat_map_draws_the_largest_variable_of_each_layer_and_says_so():
+    chart = charts.gradient_by_layer_and_step(own_log(sizes=(2, 4)))
+
+    assert heat_rows(chart)["log10"].tolist() == [-5.0, -4.0] * 2
+    assert "Of several tensors in a layer the largest is drawn." in " ".join(
+        chart.title.subtitle
+    )
+
+
+def test_without_sizes_the_first_variable_of_a_layer_is_drawn():
+    log = own_log(sizes=(2, 4))
+
+    chart = charts.gradient_by_layer_and_step(
+        log.replace(layers=log.layers.drop(columns="size"))
+    )
+
+    assert heat_rows(chart)["log10"].tolist() == [-2.0, -1.0] * 2
+
+
+def test_the_heat_map_draws_a_shared_layer_once():
+    log = own_log(kinds=("activation",))
+    calls = pd.concat([log.layers, log.layers.assign(log10_norm=7.0)])
+
+    chart = charts.gradient_by_layer_and_step(
+        log.replace(layers=calls), kind="activation"
+    )
+
+    assert heat_rows(chart)["log10"].tolist() == [0.5] * 4
+    assert "the largest is drawn" in " ".join(chart.title.subtitle)
+
+
+def test_the_heat_map_draws_the_variables_that_are_asked_for():
+    chart = charts.gradient_by_layer_and_step(own_log(), variable="bias")
+
+    assert heat_rows(chart)["log10"].tolist() == [-5.0, -4.0] * 2
+    assert "weight gradient ∂L/∂W (bias)" in title(chart)
+    assert "largest" not in " ".join(chart.title.subtitle)
+
+
+def test_the_heat_map_refuses_a_variable_that_is_not_there():
+    with pytest.raises(
+        ValueError,
+        match=r"`variable` must be one of 'kernel' and 'bias'\. Received: variable='w'",
+    ):
+        charts.gradient_by_layer_and_step(own_log(), variable="w")
+
+
+def test_variables_are_listed_with_the_most_frequent_first():
+    more = own_log({1: (-1.0,), 2: (-1.0, -1.0), 3: (-1.0, -1.0)}).layers
+    assert charts.variables(own_log()) == ["kernel", "bias"]
+    assert charts.variables(own_log().replace(layers=more.iloc[::-1])) == [
+        "kernel",
+        "bias",
+    ]
+    assert charts.variables(own_log().replace(layers=more.iloc[:0])) == []
+
+
+def test_gradient_by_depth_takes_kernels_of_the_lowest_logged_layer():
+    log = own_log({3: (-2.0, -9.0), 4: (-1.0, -9.0)})
+
+    chart = charts.gradient_by_depth(log)
+
+    assert points(chart)["y"].tolist() == [-2.0]
+    told = " ".join(chart.title.subtitle)
+    assert "The lowest logged layer, step 0; layers differ by up to 1 decades." in told
+    assert "Norm of the weight gradient of the lowest logged layer" in (
+        charts.description(chart)
+    )
+
+
+def test_a_chart_of_one_step_takes_the_first_one_that_was_logged():
+    log = own_log(steps=(40, 50))
+
+    for draw in (charts.gradient_by_depth, charts.kinds_by_layer):
+        assert "step 40" in " ".join(draw(log).title.subtitle).lower()
+
+
+def test_gradient_by_step_draws_each_of_few_layers():
+    chart = charts.gradient_by_step(own_log())
+
+    drawn = points(chart)
+    assert drawn.groupby("series")["y"].first().to_dict() == {
+        "1 block_1": -2.0,
+        "2 block_2": -1.0,
+    }
+    assert drawn["step"].tolist() == [0, 0, 1, 1]
+    assert encoding(chart, "point")["color"]["legend"]["title"] == "layer"
+    assert "1 block_1 from 0.01 to 0.01" in charts.description(chart)
+
+
+def test_long_names_stand_below_each_other_in_the_legend():
+    short, long = own_log(), own_log()
+    long.layers["name"] = "a_functional_model/" + long.layers["name"]
+
+    legends = [
+        encoding(charts.gradient_by_step(log), "point")["color"]["legend"]
+        for log in (short, long)
+    ]
+
+    assert [legend["columns"] for legend in legends] == [3, 1]
+
+
+def test_a_depth_of_zero_stands_on_a_linear_axis():
+    log, zero = own_log(), own_log()
+    zero.runs["depth"] = 0
+
+    scales = [
+        encoding(charts.final_loss_by_depth(one), "point")["x"]["scale"]["type"]
+        for one in (log, zero)
+    ]
+
+    assert scales == ["log", "linear"]
+
+
+def test_layers_are_thinned_by_their_own_numbers_not_by_the_depth():
+    log = own_log({layer: (-1.0,) for layer in range(1, 201)})
+    log.runs["depth"] = 1
+
+    layers = sorted(points(charts.kinds_by_layer(log))["layer"].unique())
+
+    assert layers == [*range(1, 200, 4), 200]
+
+
+def test_a_run_that_did_not_log_the_step_has_no_panel():
+    log = own_log(runs=2)
+    late = log.layers["step"].where(log.layers["run"] == 0, log.layers["step"] + 5)
+
+    chart = charts.kinds_by_layer(log.replace(layers=log.layers.assign(step=late)))
+
+    assert "run 0" in title(chart)
+    assert "run 1" not in charts.description(chart)
+
+
+def test_many_steps_do_not_each_have_a_tick():
+    few, many = own_log(steps=range(50)), own_log(steps=range(51))
+
+    axes = [
+        encoding(charts.gradient_by_layer_and_step(log), "rect")["x"]["axis"]
+        for log in (few, many)
+    ]
+
+    assert axes[0]["values"] == [*range(50)]
+    assert "values" not in axes[1]
+
+
+def test_gradient_by_step_draws_smallest_middle_and_largest_of_many_layers():
+    norms = {layer: (-float(layer), 9.0) for layer in range(1, 12)}
+    norms[4] = (math.nan, 9.0)
+
+    drawn = points(charts.gradient_by_step(own_log(norms)))
+
+    found = drawn[drawn["step"] == 1].set_index("series")
+    assert found["y"].to_dict() == {"largest": -1.0, "middle": -7.0, "smallest": -11.0}
+    assert found.loc["middle", ["layer", "name"]].tolist() == [7, "block_7/kernel"]
+
+
+def test_gradient_by_step_is_thinned_and_keeps_the_last_step():
+    chart = charts.gradient_by_step(own_log(steps=range(5, 10_005)))
+
+    steps = sorted(points(chart)["step"].unique())
+    assert steps == [*range(5, 10_005, 200), 10_004]
+    assert "Every 200th logged step drawn." in " ".join(chart.title.subtitle)
+
+
+def test_gradient_by_step_draws_theory_at_its_own_steps():
+    log = make_log([[1.0]], [-1.0])
+    log.layers["step"] = 1
+    theory = make_log([[1.0]], [-1.5], origin="theory")
+    later = [theory.layers.assign(step=step) for step in range(120)]
+
+    chart = charts.gradient_by_step(
+        log.replace(theory=theory.replace(layers=pd.concat(later)))
+    )
+
+    assert points(chart)["y"].tolist() == [-1.0, -1.0]
+    assert lines(chart)["step"].unique().tolist() == [*range(0, 120, 3), 119]
+    assert set(points(chart)["series"]) == {"layer 1", "layer 2"}
+
+
+def test_gradient_by_step_refuses_more_than_one_run():
+    with pytest.raises(
+        ValueError, match=r"must hold exactly one run\. Received: 2 runs"
+    ):
+        charts.gradient_by_step(own_log(runs=2))
+
+
+def test_tooltips_name_the_layer_of_a_model_of_ones_own():
+    fields = {
+        draw: [tip["field"] for tip in encoding(draw(own_log()), mark)["tooltip"]]
+        for draw, mark in (
+            (charts.kinds_by_layer, "point"),
+            (charts.gradient_by_step, "point"),
+            (charts.gradient_by_layer_and_step, "rect"),
+        )
+    }
+
+    assert fields[charts.kinds_by_layer][1:3] == ["layer", "name"]
+    assert fields[charts.gradient_by_step][1:4] == ["step", "layer", "name"]
+    assert fields[charts.gradient_by_layer_and_step][:3] == ["step", "layer", "name"]
+    assert "block_1/kernel" in points(charts.kinds_by_layer(own_log()))["name"].tolist()
+
+
+def test_the_lessons_stacks_keep_their_short_tooltips():
+    found = encoding(charts.kinds_by_layer(make_log([[1.0]])), "point")["tooltip"]
+
+    assert [tip["field"] for tip in found] == ["series", "layer", "value", "origin"]
+
+
+def test_few_layers_are_named_on_the_axis_of_the_heat_map():
+    few, many = own_log(), own_log({layer: (-1.0,) for layer in range(1, 22)})
+
+    axes = [
+        encoding(charts.gradient_by_layer_and_step(log), "rect")["y"]["axis"]
+        for log in (few, many)
+    ]
+
+    assert axes[0]["values"] == [1, 2]
+    assert axes[0]["labelExpr"] == '{"1": "1 block_1", "2": "2 block_2"}[datum.value]'
+    assert "labelExpr" not in axes[1]
+    assert axes[1]["tickMinStep"] == 1
+
+
+def test_a_name_cannot_break_out_of_an_axis():
+    log = own_log({1: (-1.0,)})
+    bad = '\'"}]; alert(1) \\ {["/kernel'
+    log = log.replace(layers=log.layers.assign(name=bad))
+
+    axis = encoding(charts.gradient_by_layer_and_step(log), "rect")["y"]["axis"]
+
+    listed, rest = json.JSONDecoder().raw_decode(axis["labelExpr"])
+    assert list(listed) == ["1"]
+    assert axis["labelExpr"][rest:] == "[datum.value]"
+
+
+def test_a_negative_loss_is_flagged_and_told_as_it_is():
+    chart = charts.loss_by_step(own_log(losses=[1.0, -0.25]))
+
+    drawn = points(chart).set_index("step")
+    assert drawn.loc[1, ["flag", "value"]].tolist() == ["negative", "-0.25"]
+    assert drawn.loc[1, "y"] < drawn.loc[0, "y"]
+    assert "run 0 from 1 to -0.25" in charts.description(chart)
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+def test_charts_refuse_a_log_without_rows(draw):
+    log = own_log()
+    empty = log.replace(losses=log.losses.iloc[:0], layers=log.layers.iloc[:0])
+
+    with pytest.raises(
+        ValueError,
+        match=r"`log` must hold (losses|layers) of its runs\. Received: none",
+    ):
+        draw(empty)
+
+
+def test_a_long_log_is_drawn_with_no_more_than_a_few_thousand_marks():
+    one, steps = own_log({n: (-1.0, -2.0) for n in range(1, 21)}, steps=(0,)), 10_000
+    rows = one.layers.iloc[np.tile(np.arange(40), steps)]
+    losses = one.losses.iloc[np.zeros(steps, int)].assign(step=range(steps))
+    log = one.replace(
+        losses=losses, layers=rows.assign(step=np.repeat(np.arange(steps), 40))
+    )
+
+    sizes = [len(json.dumps(draw(log).to_dict())) for draw in DRAWN]
+
+    assert max(sizes) < 1_500_000
+
+
+def symbols(chart):
+    """Screen positions `{step: (x, y)}` of the point marks, as Vega draws them."""
+    vl_convert = pytest.importorskip("vl_convert")
+    svg = ElementTree.fromstring(vl_convert.vegalite_to_svg(chart.to_json()))
+    found = {}
+    for path in svg.iter("{http://www.w3.org/2000/svg}path"):
+        label = path.get("aria-label", "")
+        place = re.match(r"translate\(([-\d.]+),([-\d.]+)\)", path.get("transform", ""))
+        step = re.search(r"step: (\d+)", label)
+        if place and step:
+            found[int(step[1])] = (float(place[1]), float(place[2]))
+    return found
+
+
+@pytest.mark.slow
+def test_equal_factors_are_equal_distances_on_screen():
+    places = symbols(charts.loss_by_step(make_log([[1.0, 0.1, 0.01, 0.001]])))
+
+    x, y = zip(*(places[step] for step in range(4)), strict=True)
+    assert np.diff(x) == pytest.approx([np.diff(x)[0]] * 3)
+    assert np.diff(y) == pytest.approx([np.diff(y)[0]] * 3)
+    assert np.diff(y)[0] > 20
+
+
+@pytest.mark.slow
+def test_flagged_values_stand_above_and_below_all_others_on_screen():
+    places = symbols(charts.loss_by_step(make_log([[1.0, 0.1, 0.0, math.nan, 1e99]])))
+
+    assert set(places) == {0, 1, 2, 3, 4}
+    assert places[3][1] == places[4][1] < places[0][1] < places[1][1] < places[2][1]
+
+
+def test_failures_are_drawn_at_their_depth_and_told_format_by_format():
+    dtypes = ["float16", "float32"]
+    found = [floats.limits(0.5, dtype, deepest=500) for dtype in dtypes]
+
+    chart = charts.failure_by_depth_and_format(found, 20)
+
+    rows = chart.layer[1].data
+    assert set(rows["format"]) == set(dtypes)
+    # by hand: half the spacing of float32 below 0.5 exceeds 0.01 * 0.5**(L-1)
+    frozen = rows[(rows["format"] == "float32") & (rows["mode"] == "frozen")]
+    assert frozen["depth"].tolist() == [20]
+    assert "In float32 the update is frozen first, at depth 20." in chart.description
+    assert "float16 and float32" in " ".join(chart.title.text)
+    with pytest.raises(ValueError, match="`found` must not be empty"):
+        charts.failure_by_depth_and_format([], 20)
+
+
+def test_a_format_in_which_nothing_fails_is_told_so():
+    found = [floats.limits(1.0, "float64", deepest=50, target="scaled")]
+
+    chart = charts.failure_by_depth_and_format(found, 20)
+
+    assert chart.description == "In float64 nothing fails."
+    assert "no format has failed" in " ".join(chart.title.text).replace("\n", " ")
+
+
+def kinds_of_charts():
+    """Makers of charts whose channels differ, by name."""
+    log = make_log([[1.0, 0.1]] * 2, [-1.0, -3.0], depths=[2, 3])
+    one = log.select(depth=3)
+    return {
+        "loss": lambda: charts.loss_by_step(log),
+        "final loss": lambda: charts.final_loss_by_depth(log),
+        "gradient": lambda: charts.gradient_by_depth(log),
+        "kinds": lambda: charts.kinds_by_layer(one),
+        "steps": lambda: charts.gradient_by_step(one),
+        "heat": lambda: charts.gradient_by_layer_and_step(one),
+    }
+
+
+def test_charts_made_at_once_in_threads_equal_those_made_alone():
+    makers = kinds_of_charts()
+    alone = {name: make().to_dict() for name, make in makers.items()}
+    before = sys.getswitchinterval()
+
+    sys.setswitchinterval(1e-6)  # threads take turns within every call
+    try:
+        with concurrent.futures.ThreadPoolExecutor(len(makers)) as pool:
+            turns = [(name, pool.submit(makers[name])) for name in [*makers] * 2]
+            made = [(name, turn.result()) for name, turn in turns]
+    finally:
+        sys.setswitchinterval(before)
+
+    for name, chart in made:
+        assert chart.to_dict() == alone[name]
+
+
+def test_no_chart_calls_a_method_that_threads_share():
+    setter = type(vars(alt.X)["title"]).__call__.__code__  # of `alt.X(...).title(...)`
+    called = set()
+    measured = predict([0.5, 0.9], [2, 3], steps=3)
+    settings = {
+        "remedy": "none",
+        "normalization": "",
+        "residual": "",
+        "activation": "linear",
+    }
+    compared = measured.replace(runs=measured.runs.assign(**settings))
+    makers = [
+        *kinds_of_charts().values(),
+        lambda: charts.failure_by_depth_and_format(
+            [floats.limits(0.5, deepest=99)], 20
+        ),
+        lambda: charts.outcome_by_scale_and_depth(measured.replace(theory=measured)),
+        lambda: charts.outcome_by_remedy_and_depth(compared),
+        lambda: charts.remedy_gradient_by_depth(compared),
+        lambda: charts.activation_by_layer(compared, 3),
+    ]
+
+    sys.setprofile(lambda frame, *_: called.add(frame.f_code))
+    try:
+        for make in makers:
+            make()
+        ours = set(called)
+        alt.X("depth:Q").title("depth")
+    finally:
+        sys.setprofile(None)
+
+    assert setter in called  # the profile does see it
+    assert setter not in ours

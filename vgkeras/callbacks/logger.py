@@ -1,0 +1,304 @@
+"""GradientLogger: the gradients of `model.fit`, as the training step computed them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from vgkeras._checks import check_each, check_option, check_positive, check_positive_int
+from vgkeras.callbacks.epoch_norms import Scalars
+from vgkeras.callbacks.listener import OUTSIDE, Listener
+from vgkeras.callbacks.storage import Store
+from vgkeras.callbacks.train_function import Fitting
+from vgkeras.callbacks.writer import Writer
+from vgkeras.logs import KINDS, RUN_COLUMNS, GradientLog, versions
+from vgkeras.tape import measured_layers
+
+SCALARS = ("all", "global", "none")
+
+
+class GradientLogger(keras.callbacks.Callback):
+    """Logs the gradients that `model.fit` computes.
+
+    No gradient is computed a second time: each is measured inside the training step
+    that computed it, before it is clipped. The weights after a fit are the same to
+    the last bit with the logger and without it. With loss scaling, what is logged is
+    the gradient of the loss itself; under `tf.distribute`, that of the whole batch.
+
+    After each epoch Keras' `logs` hold the mean norms of the gradients over its
+    logged steps, `l2_norm/grad/global` and `l2_norm/grad/<variable>`, for callbacks
+    that come after this one in the list (`CSVLogger`, `TensorBoard`, `EarlyStopping`)
+    and for the `History` that `fit` returns. The progress bar shows the first only.
+
+    Args:
+        every: Log at steps 0, `every`, 2 `every`, ... A step is a batch; the count
+            goes on from one `fit` to the next.
+        kinds: What to log: `"weight_gradient"`, `"activation"` (what each layer puts
+            out), `"activation_gradient"` (the loss differentiated by it).
+        layers: Names of the layers to log, those inside them included, or a function
+            that tells from a layer whether to log it. By default all.
+        updates: Look closely at every so many updates among the logged steps: compare
+            the weights before and after (`frozen_fraction`, `update_ratio`), count
+            zeros (`zero_fraction`) and take mean magnitudes (`log10_mean`). At the
+            others these columns are NaN. But a gradient that is all zero has a
+            `zero_fraction` of 1 at every step, and zeros and means are taken wherever
+            magnitudes are extreme, and at every logged step if `kinds` names more
+            than weight gradients. `None` never compares weights, and looks at every
+            twentieth logged step. Such a step takes about a sixth longer, where
+            layers are wide.
+        memory: Megabytes (10^6 bytes) that the log may take, whatever the number of
+            steps. When it is full, the newest half stays whole and the older half is
+            thinned out. The frames of `log` take about three times as much while you
+            hold them.
+        path: New folder for a run that is longer than its memory. Nothing is thinned
+            out then: what does not fit is written to Parquet files in the folder,
+            gradient logs all; `pandas.read_parquet(path)` reads their layers. `log`
+            reads everything.
+        scalars: What goes into Keras' `logs`: `"all"` norms, the `"global"` one, or
+            `"none"`.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range.
+
+    Example:
+        >>> logger = vg.GradientLogger()  # doctest: +SKIP
+        >>> model.fit(x, y, epochs=5, callbacks=[logger])  # doctest: +SKIP
+        >>> logger.log.layers  # doctest: +SKIP
+        >>> logger.log.save("fit.parquet")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        every: int = 1,
+        kinds: Iterable[str] = KINDS[:1],
+        *,
+        layers: Collection[str] | Callable[[keras.layers.Layer], bool] | None = None,
+        updates: int | None = 20,
+        memory: float = 64,
+        path: str | os.PathLike[str] | None = None,
+        scalars: str = "all",
+    ) -> None:
+        super().__init__()
+        self._every = check_positive_int("every", every)
+        self._kinds = tuple(
+            check_each("kinds", kinds, lambda n, kind: check_option(n, kind, KINDS))
+        )
+        self._layers = _check_layers(layers)
+        self._updates = (
+            None if updates is None else check_positive_int("updates", updates)
+        )
+        self._store = Store(check_positive("memory", memory) * 1e6, self._every, path)
+        self._scalars = Scalars(check_option("scalars", scalars, SCALARS))
+        self._epochs: list[list[int]] = []
+        self._logged: Any = None  # the model, once there is one
+
+    def record(self, gradients: Any, variables: Any, loss: Any = None) -> None:
+        """Logs gradients from inside a `train_step` of your own.
+
+        Only for those that `fit` cannot see by itself: where no optimizer that is an
+        attribute of the model applies the gradients, or where `train_step` changes
+        them before. Call it before they are applied.
+
+        Args:
+            gradients: A gradient per variable; `None` where there is none.
+            variables: The variables.
+            loss: The loss of the batch, if it is not that of `compute_loss`.
+
+        Raises:
+            RuntimeError: If it is called outside of a `fit` with this logger.
+        """
+        if self._logged is None:
+            raise RuntimeError(OUTSIDE)
+        self._listener.record(gradients, variables, loss)
+
+    @property
+    def log(self) -> GradientLog:
+        """What was logged so far, also while `fit` runs or after it was interrupted.
+
+        Raises:
+            RuntimeError: If no step was logged yet.
+        """
+        if self._logged is None or not self._writer.steps:
+            raise RuntimeError(
+                "No training step was logged yet. Call "
+                "`model.fit(..., callbacks=[logger])` first."
+            )
+        self._collect()
+        return self._log_of(*self._store.frames())
+
+    # --- What Keras calls ------------------------------------------------------------
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if self._logged is None:
+            self._begin(self.model)
+        elif self._logged is not self.model:
+            raise RuntimeError(
+                "A `GradientLogger` logs one model. "
+                f"Received: model {self.model.name!r} after {self._logged.name!r}. "
+                "Make a new logger."
+            )
+        self._fitting.begin()
+        self._scalars.begin(self.model)
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._fitting.collect()
+        self._epochs.append([epoch, self._writer.steps])
+        self._scalars.reset()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._fitting.collect()
+        if logs is not None:
+            logs.update(self._scalars.means())
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._fitting.end()
+        self._fitting.collect()
+        self._store.flush(self._log_of)
+
+    def _begin(self, model: keras.Model) -> None:
+        _check_model(model, self._kinds)
+        wanted = _wanted(self._layers, model)
+        self._writer = Writer(
+            model,
+            every=self._every,
+            updates=self._updates,
+            always=self._kinds != KINDS[:1],
+        )
+        self._listener = Listener(model, self._writer, self._kinds, wanted)
+        self._fitting = Fitting(
+            model, self._listener.wrap, self._collect, lambda: self._writer.room
+        )
+        self._logged = model
+
+    def _collect(self) -> None:
+        """Fetches what the training steps have left for the host."""
+        if not self._writer.has_news:
+            return
+        fetched = self._writer.fetch()
+        self._scalars.add(fetched)
+        self._store.add(fetched)
+        if self._store.is_full:
+            self._store.flush(self._log_of)
+
+    def _log_of(self, losses: pd.DataFrame, layers: pd.DataFrame) -> GradientLog:
+        return GradientLog(self._run_row(losses, layers), losses, layers, self._told())
+
+    def _run_row(self, losses: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
+        """What is known of a fit as a run; a fit may use any data and any model."""
+        weights = layers.loc[layers["kind"] == KINDS[0], "layer"]
+        optimizers = list(self._listener.optimizers.values())
+        last = losses["loss"].to_numpy()[-1:]
+        row = {
+            "run": 0,
+            "depth": weights.nunique(),
+            "units": 0,
+            "output_units": 0,
+            "scale": np.nan,
+            "initializer": "",
+            "optimizer": "+".join(map(_name, optimizers)),
+            "learning_rate": _rate(optimizers),
+            "steps": self._writer.steps,
+            "dtype": _dtype(self._logged),
+            "target": "",
+            "samples": 0,
+            "seed": -1,
+            "loss_zero": np.nan,
+            "outcome": "" if np.isfinite(last).all() else "diverges",
+        }
+        return pd.DataFrame([row])[list(RUN_COLUMNS)]
+
+    def _told(self) -> dict[str, Any]:
+        """The metadata: what no table says."""
+        return {
+            "origin": "measured by vgkeras.GradientLogger in model.fit",
+            "versions": versions(),
+            "model": self._logged.name,
+            "every": self._every,
+            "epochs": self._epochs,
+            "frozen_layers": _frozen(self._logged),
+        }
+
+
+def _check_layers(layers: Any) -> Any:
+    """Returns names as a set, a function or `None` as it is, or raises."""
+    if layers is None or callable(layers):
+        return layers
+    return set(check_each("layers", layers, _check_text))
+
+
+def _check_text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(
+            f"`{name}` must be names of layers, or a function of a layer. "
+            f"Received: {name}={value!r}."
+        )
+    return value
+
+
+def _wanted(
+    layers: set[str] | Callable[[keras.layers.Layer], bool] | None,
+    model: keras.Model,
+) -> Callable[[keras.layers.Layer | None], bool]:
+    """Whether to log a layer; `None` owns the variables of no layer."""
+    if layers is None:
+        return lambda layer: True
+    if callable(layers):
+        return lambda layer: layer is not None and bool(layers(layer))
+    known = {
+        layer.name: [id(part) for part in layer._flatten_layers()]
+        for layer in model._flatten_layers(include_self=False)
+        if not isinstance(layer, keras.layers.InputLayer)
+    }
+    if unknown := sorted(layers - set(known)):
+        raise ValueError(
+            f"`layers` must name layers of {model.name!r}: {', '.join(known)}. "
+            f"Received: {', '.join(unknown)}."
+        )
+    chosen = {number for name in layers for number in known[name]}
+    return lambda layer: id(layer) in chosen
+
+
+def _check_model(model: keras.Model, kinds: tuple[str, ...]) -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            "`keras.backend.backend()` must be 'tensorflow'. "
+            f"Received: {keras.backend.backend()!r}."
+        )
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    if replicas > 1 and kinds != KINDS[:1]:
+        raise RuntimeError(
+            f"`kinds` must be ('{KINDS[0]}',) where replicas share a batch. "
+            f"Received: kinds={kinds!r} with {replicas} replicas."
+        )
+
+
+def _name(optimizer: keras.optimizers.Optimizer) -> str:
+    inner = getattr(optimizer, "inner_optimizer", None)
+    own = type(optimizer).__name__.lower()
+    return own if inner is None else f"{own}({_name(inner)})"
+
+
+def _rate(optimizers: list[keras.optimizers.Optimizer]) -> float:
+    if not optimizers:
+        return np.nan
+    return float(keras.ops.convert_to_numpy(optimizers[0].learning_rate))
+
+
+def _dtype(model: keras.Model) -> str:
+    """The number format, or mixed policy, of the first layer that has weights."""
+    for layer in measured_layers(model):
+        if layer.trainable_variables:
+            return layer.dtype_policy.name
+    return model.dtype_policy.name
+
+
+def _frozen(model: keras.Model) -> list[str]:
+    """Layers that are not trained, whose gradients therefore nobody computes."""
+    layers = measured_layers(model)
+    return [la.path for la in layers if la.weights and not la.trainable]

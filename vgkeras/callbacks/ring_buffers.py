@@ -1,0 +1,103 @@
+"""Small rings of variables in which a training step leaves what it has measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from vgkeras.callbacks.intercept import outside
+from vgkeras.callbacks.step_statistics import COLUMNS, MEASURES, SIZE, measures
+
+Label = tuple[int, str, str]  # layer, name, kind
+_SLOTS = 128
+_BYTES = 2**18
+_MOST_LOSSES = 4096
+
+
+class Site:
+    """A place in a training step where tensors are measured, and its ring.
+
+    Args:
+        labels: Names the rows.
+        sizes: Elements of each row's tensor; 0 where that differs by step.
+        present: The numbers of the rows that exist: a variable that the loss does
+            not depend on has no gradient.
+        least: Slots that are needed between two calls of `read`.
+    """
+
+    def __init__(
+        self, labels: list[Label], sizes: list[int], present: list[int], least: int
+    ) -> None:
+        self.labels = labels
+        self.slots = least
+        self._sizes, self._present = sizes, present
+        self._ring: Any = None
+
+    def write(self, index: tf.Tensor, table: tf.Tensor) -> None:
+        """Puts the rows that exist, `(COLUMNS, rows)`, into a slot, in the graph."""
+        if self._ring is None:
+            self._ring = self._make_ring(table.dtype)
+        slot = index % self.slots
+        rows = tf.expand_dims(tf.cast(table, self._ring.dtype), 0)
+        self._ring.scatter_update(tf.IndexedSlices(rows, tf.expand_dims(slot, 0)))
+
+    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Empties the ring.
+
+        Args:
+            indices: The numbers that slots were written under, or would have been.
+
+        Returns:
+            Which of `indices` were written, and their rows, `(written, rows, 8)` of
+            `MEASURES`; NaN for rows that do not exist.
+        """
+        written, raw = self._taken(indices)
+        shape = (len(written), len(self.labels), len(MEASURES))
+        rows = np.full(shape, np.nan, raw.dtype)
+        rows[:, :, -1] = self._sizes
+        rows[:, self._present] = measures(raw)
+        return written, rows
+
+    def _taken(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._ring is None:  # nothing to write, or nothing written yet
+            count = 0 if self._present else len(indices)
+            empty = np.zeros((count, COLUMNS, len(self._present)), np.float32)
+            return np.arange(count), empty
+        raw = self._ring.numpy()[indices % self.slots]
+        self._ring.assign(self._blank)
+        written = np.flatnonzero(~np.isnan(raw[:, SIZE]).all(axis=1))
+        return written, raw[written]
+
+    def _make_ring(self, dtype: tf.DType) -> tf.Variable:
+        fitting = _BYTES // (len(self._present) * COLUMNS * dtype.size)
+        self.slots = max(min(_SLOTS, fitting), self.slots)
+        shape = [self.slots, COLUMNS, len(self._present)]
+        self._blank = np.full(shape, np.nan, dtype.as_numpy_dtype)
+        return outside(lambda: tf.Variable(self._blank))
+
+
+class Losses:
+    """The losses of the latest steps.
+
+    Args:
+        every: Steps between logged ones.
+        least: Slots that are needed between two calls of `read`.
+    """
+
+    def __init__(self, every: int, least: int) -> None:
+        self.slots = max(min(_SLOTS * every, _MOST_LOSSES), least)
+        self._ring: Any = None
+
+    def write(self, step: tf.Tensor, loss: tf.Tensor) -> None:
+        """Puts the loss of a step into its slot, in the graph."""
+        if self._ring is None:
+            blank = np.full(self.slots, np.nan)
+            self._ring = outside(lambda: tf.Variable(blank))
+        losses = tf.IndexedSlices(loss[None], (step % self.slots)[None])
+        self._ring.scatter_update(losses)
+
+    def read(self, steps: np.ndarray) -> np.ndarray | None:
+        """The losses of some steps; `None` if none is ever known."""
+        return None if self._ring is None else self._ring.numpy()[steps % self.slots]

@@ -1,0 +1,224 @@
+"""What a long run has logged, in bounded memory or on disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vgkeras.callbacks.ring_buffers import Site
+from vgkeras.callbacks.step_statistics import MEASURES
+from vgkeras.callbacks.writer import Fetched
+from vgkeras.logs import LAYER_COLUMNS, LOSS_COLUMNS, GradientLog, load
+
+_BYTES_PER_STEP = 8  # the number of the step itself
+_PART = 2**24  # bytes in memory that make a file
+
+
+class Store:
+    """Losses and rows of a run.
+
+    Args:
+        most_bytes: Memory that all of it may take.
+        every: Steps between logged ones.
+        path: New folder for what does not fit, or `None` to thin it out.
+
+    Raises:
+        ValueError: If `path` is a folder that holds something.
+    """
+
+    def __init__(
+        self, most_bytes: float, every: int, path: str | os.PathLike[str] | None
+    ) -> None:
+        self._most = int(most_bytes / 2)  # thinning out takes as much again
+        self._every = every
+        self._folder = None if path is None else _check_folder(path)
+        self._losses = Series()
+        self._rows: dict[Any, Series] = {}
+
+    def add(self, fetched: Fetched) -> None:
+        """Takes what the host has read."""
+        if fetched.losses is not None:
+            self._losses.add(fetched.steps, fetched.losses)
+        for site, steps, rows in fetched.rows:
+            series = self._rows.setdefault(site, Series(self._every))
+            series.add(steps, rows)
+        if self._folder is None:
+            self._shrink()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory taken."""
+        return sum(series.nbytes for series in (self._losses, *self._rows.values()))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to write a file."""
+        return self._folder is not None and self.nbytes > min(self._most, _PART)
+
+    def flush(self, log: Callable[[pd.DataFrame, pd.DataFrame], GradientLog]) -> None:
+        """Writes what is in memory to a file of its own, and forgets it."""
+        if self._folder is None or not self.nbytes:
+            return
+        losses, layers = self._in_memory()
+        first = min(frame["step"].min() for frame in (losses, layers) if len(frame))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        log(losses, layers).save(self._folder / f"{first:012d}.parquet")
+        self._losses.clear()
+        for series in self._rows.values():
+            series.clear()
+
+    def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The tables `losses` and `layers` of a log."""
+        parts = [self._in_memory()]
+        if self._folder is not None:
+            files = sorted(self._folder.glob("*.parquet"))
+            logs = [load(file) for file in files]
+            parts = [*((log.losses, log.layers) for log in logs), *parts]
+        losses, layers = zip(*parts, strict=True)
+        return _stacked(losses, LOSS_COLUMNS), _stacked(layers, LAYER_COLUMNS)
+
+    def _in_memory(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        steps, losses = self._losses.arrays() or (np.zeros(0, int), np.zeros(0))
+        frame = pd.DataFrame({"run": 0, "step": steps, "loss": losses})
+        rows = [(site, series.arrays()) for site, series in self._rows.items()]
+        frames = [_frame(site, *arrays) for site, arrays in rows if arrays is not None]
+        return frame[list(LOSS_COLUMNS)], _stacked(frames, LAYER_COLUMNS)
+
+    def _shrink(self) -> None:
+        """Losses may take an eighth, the rows of all sites share the rest."""
+        self._losses.shrink(self._most // 8)
+        for series in self._rows.values():
+            series.shrink(self._most * 7 // 8 // len(self._rows))
+
+
+class Series:
+    """Arrays of one shape, one a step; thinned when they outgrow their memory.
+
+    The newest half of the memory holds every step that was added. The other half
+    holds the whole course before it: every second step, and when that is too much,
+    every fourth, and so on. The first step is always among them.
+
+    Args:
+        every: Steps between the arrays that are added.
+    """
+
+    def __init__(self, every: int = 1) -> None:
+        self._every = every
+        self._stride = 1
+        self._old: tuple[np.ndarray, np.ndarray] | None = None
+        self._new: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, steps: np.ndarray, values: np.ndarray) -> None:
+        """Takes the arrays `values`, shape `(len(steps), ...)`, of these steps."""
+        if len(steps):
+            self._new.append((steps, values))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory taken."""
+        return sum(steps.nbytes + values.nbytes for steps, values in self._parts())
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Steps, in order, and their values; `None` before the first."""
+        parts = list(self._parts())
+        return _joined(parts) if parts else None
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._old, self._new = None, []
+
+    def shrink(self, most_bytes: int) -> None:
+        """Thins out until `nbytes` is `most_bytes` or less; a few steps always stay."""
+        if self.nbytes <= most_bytes:
+            return
+        steps = np.concatenate([steps for steps, _ in self._parts()])
+        one = next(self._parts())[1][0]
+        keep = self._kept(steps, max(most_bytes // (one.nbytes + _BYTES_PER_STEP), 8))
+        kept = np.empty((keep.sum(), *one.shape), one.dtype)
+        start = done = 0
+        for part, values in self._parts():  # without a copy of everything
+            chosen = values[keep[start : start + len(part)]]
+            kept[done : done + len(chosen)] = chosen
+            start, done = start + len(part), done + len(chosen)
+        self._old, self._new = (steps[keep], kept), []
+
+    def _kept(self, steps: np.ndarray, most: int) -> np.ndarray:
+        """Which steps stay: the newest half, and of the others one in so many."""
+        newest = np.arange(len(steps)) >= len(steps) - most // 2
+        while True:
+            keep = newest | ((steps // self._every) % self._stride == 0)
+            if keep.sum() <= most * 3 // 4:
+                return keep
+            self._stride *= 2
+
+    def _parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        if self._old is not None:
+            yield self._old
+        yield from self._new
+
+
+def _check_folder(path: str | os.PathLike[str]) -> Path:
+    """Returns a new or empty folder, or raises if it holds something."""
+    folder = Path(path)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            "`path` must be a new or empty folder. "
+            f"Received: path={str(path)!r}. Give each run a folder of its own."
+        )
+    return folder
+
+
+def _joined(
+    parts: list[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    if len(parts) == 1:
+        return parts[0]
+    steps, values = zip(*parts, strict=True)
+    return np.concatenate(steps), np.concatenate(values)
+
+
+def _frame(site: Site, steps: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
+    """The rows of a site as those of a log."""
+    layers, names, kinds = zip(*site.labels, strict=True)
+    count = len(steps)
+    labels = {
+        "run": np.zeros(count * len(layers), np.int64),
+        "step": np.repeat(steps, len(layers)),
+        "layer": np.tile(layers, count),
+        "name": _repeated(names, count),
+        "kind": _repeated(kinds, count),
+    }
+    values = rows.reshape(-1, len(MEASURES)).T.astype(np.float64)
+    frame = pd.DataFrame({**labels, **dict(zip(MEASURES, values, strict=True))})
+    return frame.astype({"size": np.int64})[list(LAYER_COLUMNS)]
+
+
+def _repeated(texts: tuple[str, ...], count: int) -> pd.Categorical:
+    """`texts` over and over, without a copy of each."""
+    known = list(dict.fromkeys(texts))
+    codes = [known.index(text) for text in texts]
+    return pd.Categorical.from_codes(np.tile(codes, count), known)
+
+
+def _stacked(frames: Sequence[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
+    """One table of many, in the order of steps."""
+    full = [frame for frame in frames if len(frame)]
+    if not full:
+        return frames[0] if frames else pd.DataFrame(columns=list(columns))
+    texts = [name for name in ("name", "kind") if name in columns]
+    known = {t: _union([frame[t].astype("category") for frame in full]) for t in texts}
+    full = [
+        frame.assign(**{t: frame[t].astype(known[t]) for t in texts}) for frame in full
+    ]
+    table = pd.concat(full, ignore_index=True)
+    return table.sort_values("step", kind="stable", ignore_index=True)
+
+
+def _union(columns: list[pd.Series]) -> pd.CategoricalDtype:
+    texts = [text for column in columns for text in column.cat.categories]
+    return pd.CategoricalDtype(list(dict.fromkeys(texts)))

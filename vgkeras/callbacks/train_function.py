@@ -1,0 +1,94 @@
+"""Lets `model.fit` run another train step for a while, and surely no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from vgkeras.callbacks.intercept import replaced
+
+_HOOK = "make_train_function"
+
+
+class Fitting:
+    """Puts a train function in the place of a model's own, and back.
+
+    A fit that is interrupted never says so. Whatever happens, the model is put back
+    at the latest when Keras asks for a train function again, as each fit does first.
+
+    Args:
+        model: A compiled Keras model.
+        wrap: Makes the other train step of the model's own.
+        fetch: Called before the steps that were run outnumber `room()`.
+        room: The steps that may be run between two calls of `fetch`.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        wrap: Callable[[Callable[[Any], Any]], Callable[[Any], Any]],
+        fetch: Callable[[], None],
+        room: Callable[[], int],
+    ) -> None:
+        self._model, self._wrap = model, wrap
+        self._fetch, self._room = fetch, room
+        self._own: Any = None
+        self._other: Any = None
+        self._pending = 0
+
+    def begin(self) -> None:
+        """Puts the other train function in place; it is compiled only once.
+
+        Raises:
+            RuntimeError: If the model is fitted with another such logger.
+        """
+        model = self._model
+        if _HOOK in vars(model):
+            raise RuntimeError(
+                "`callbacks` must hold one `GradientLogger`. Received: a second one. "
+                "One can log every kind: `GradientLogger(kinds=vgkeras.logs.KINDS)`."
+            )
+        if self._other is None or self._own is not model.train_function:
+            self._own = model.train_function
+            self._other = self._make_other()
+        model.train_function = self._run
+        vars(model)[_HOOK] = self._interrupted
+
+    def end(self) -> None:
+        """Puts the model's own train function back."""
+        vars(self._model).pop(_HOOK, None)
+        if self._model.train_function == self._run:
+            self._model.train_function = self._own
+
+    def collect(self) -> None:
+        """Fetches what the steps so far have left, whether or not it is time to."""
+        self._fetch()
+        self._pending = 0
+
+    def _make_other(self) -> Callable[[Any], Any]:
+        model = self._model
+        with replaced(model, "train_step", lambda _, own: self._wrap(own)):
+            model.make_train_function(force=True)
+        return model.train_function
+
+    def _run(self, iterator: Iterator[Any]) -> Any:
+        steps = self._model.steps_per_execution
+        self._pending += steps
+        try:
+            logs = self._other(iterator)
+        except (StopIteration, tf.errors.OutOfRangeError):
+            raise  # the data has come to its end
+        except BaseException:
+            self.end()
+            raise
+        if self._pending + steps > self._room():
+            self.collect()
+        return logs
+
+    def _interrupted(self, force: bool = False) -> Any:
+        """Another fit begins, and the last one has not ended."""
+        self.end()
+        return self._model.make_train_function(force=force)

@@ -1,0 +1,234 @@
+"""Writes the statistics of a training step into rings, inside the step's own graph.
+
+The host fetches them now and then, so that no step waits for the host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vgkeras import tape
+from vgkeras.callbacks.comparison import Comparison
+from vgkeras.callbacks.intercept import is_first_replica, outside, summed
+from vgkeras.callbacks.ring_buffers import Label, Losses, Site
+from vgkeras.callbacks.step_statistics import as_one_node, quick_statistics
+from vgkeras.logs import KINDS
+
+Pairs = list[tuple[Any, Any]]  # gradients, `None` among them, and their variables
+_LOOKS = 20  # logged steps between close looks where no weights are compared
+
+
+class Fetched(NamedTuple):
+    """What the host reads: the losses of some steps, and the rows of some sites."""
+
+    steps: np.ndarray
+    losses: np.ndarray | None
+    rows: list[tuple[Site, np.ndarray, np.ndarray]]
+
+
+class Writer:
+    """Counts the steps of one model and measures what it is handed in each.
+
+    Args:
+        model: A compiled Keras model.
+        every: Measure every so many steps.
+        updates: At every so many of these steps, or never (`None`), compare the
+            weights before and after the update.
+        always: Whether to count zeros and take mean magnitudes at all these steps, or
+            only where weights are compared. Where they never are, it is now and then.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        every: int,
+        updates: int | None,
+        always: bool,
+    ) -> None:
+        self._model, self._every, self._updates = model, every, updates
+        self._always = always
+        self._counter = outside(lambda: tf.Variable(0, dtype=tf.int64))
+        self._execution = model.steps_per_execution
+        self._losses = Losses(every, self._execution)
+        self._sites: dict[Any, Site] = {}
+        self._first_updates: dict[int, int] = {}
+        self._compiled = tf.function(quick_statistics, reduce_retracing=True)
+        self._fetched = 0
+
+    # --- On the host -----------------------------------------------------------------
+
+    @property
+    def steps(self) -> int:
+        """Training steps done so far."""
+        return int(self._counter.numpy())
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a step was done since the last `fetch`."""
+        return self.steps > self._fetched
+
+    @property
+    def room(self) -> int:
+        """Steps that the rings can hold between two calls of `fetch`."""
+        slots = [(site.slots - 1) * self._every + 1 for site in self._sites.values()]
+        return min([self._losses.slots, *slots])
+
+    def fetch(self) -> Fetched:
+        """Reads what was written since the last call."""
+        steps = np.arange(self._fetched, self.steps)
+        self._fetched += len(steps)
+        logged = steps[steps % self._every == 0]
+        rows = []
+        for site in list(self._sites.values()):
+            found, table = site.read(logged // self._every)
+            rows.append((site, logged[found], table))
+        return Fetched(steps, self._losses.read(steps), rows)
+
+    # --- In the graph ----------------------------------------------------------------
+
+    def end_step(self, loss: tf.Tensor | None) -> None:
+        """Writes the loss, if it is known, and counts the step."""
+        if loss is not None:
+            loss = summed([tf.reduce_sum(tf.cast(loss, tf.float64))])[0]
+        if is_first_replica():
+            if loss is not None:
+                self._losses.write(self._counter, tf.stop_gradient(loss))
+            self._counter.assign_add(1)
+
+    @contextlib.contextmanager
+    def gradients(
+        self,
+        pairs: Pairs,
+        layers: list[keras.layers.Layer],
+        *,
+        scale: Any = 1.0,
+        optimizer: keras.optimizers.Optimizer | None = None,
+    ) -> Iterator[None]:
+        """Measures gradients, and what is done inside to their variables.
+
+        Args:
+            pairs: Gradients and variables.
+            layers: The layers of the model in the order of their numbers.
+            scale: What the loss was multiplied with.
+            optimizer: The optimizer that makes the update, if it can be watched.
+        """
+        present = [i for i, (gradient, _) in enumerate(pairs) if gradient is not None]
+        tensors = summed([_dense(*pairs[i]) for i in present])
+        variables = [variable for _, variable in pairs]
+        if not is_first_replica():
+            yield
+            return
+        comparison = self._comparison(optimizer, [variables[i] for i in present])
+        yield
+        labels = tape.weight_labels(self._model, layers, variables)
+        sizes = [math.prod(variable.shape) for variable in variables]
+        site = self._site(map(id, variables), labels, sizes, present)
+        scales = [scale] * len(tensors)
+        self._write(site, tensors, scales, comparison)
+
+    def tensors(
+        self, labels: list[Label], tensors: list[Any], scales: list[Any]
+    ) -> None:
+        """Measures tensors of any kind; `None` where there is none."""
+        present = [i for i, tensor in enumerate(tensors) if tensor is not None]
+        sizes = [0 if t is None else t.shape.num_elements() or 0 for t in tensors]
+        site = self._site(labels, labels, sizes, present)
+        dense = [tf.convert_to_tensor(tensors[i]) for i in present]
+        self._write(site, dense, [scales[i] for i in present], None)
+
+    def _comparison(self, optimizer: Any, weights: list[Any]) -> Comparison | None:
+        every = self._updates
+        if optimizer is None or every is None or not weights:
+            return None
+        first = self._first_updates
+        if id(optimizer) not in first:
+            first[id(optimizer)] = outside(lambda: _number(optimizer.iterations))
+
+        def is_due(updates: tf.Tensor) -> tf.Tensor:
+            since = updates - first[id(optimizer)]
+            return tf.equal(since % every, 0) & self._is_logged()
+
+        return Comparison(optimizer, weights, is_due, xla=self._model.jit_compile)
+
+    def _write(
+        self,
+        site: Site,
+        tensors: list[tf.Tensor],
+        scales: list[Any],
+        comparison: Comparison | None,
+    ) -> None:
+        """Writes a row for each tensor, if this step is to be logged."""
+        if not tensors:
+            return
+
+        def written() -> tf.Tensor:
+            index = self._counter // self._every
+            closely = comparison.due if comparison else self._is_look(index)
+            closely |= self._always
+            if tf.executing_eagerly():
+                table = self._compiled(tensors, closely)
+            else:
+                xla = self._model.jit_compile
+                table = quick_statistics(tensors, closely, xla=xla)
+            dtype = table.dtype
+            row = tf.expand_dims(tf.stack([tf.cast(one, dtype) for one in scales]), 0)
+            nothing = tf.fill([2, len(tensors)], tf.constant(np.nan, dtype))
+            change = tf.cast(comparison.made(), dtype) if comparison else nothing
+            site.write(index, tf.concat([table, row, change], axis=0))
+            return tf.constant(True)
+
+        if self._every == 1:  # a node of its own would wait for the last gradient
+            written()
+        else:
+            tf.cond(self._is_logged(), as_one_node(written), lambda: tf.constant(False))
+
+    def _is_logged(self) -> tf.Tensor:
+        return tf.equal(self._counter % self._every, 0)
+
+    def _is_look(self, index: tf.Tensor) -> tf.Tensor:
+        """Whether to look closely, from the number of the logged step."""
+        return tf.equal(index % (self._updates or _LOOKS), 0)
+
+    def _site(
+        self, key: Any, labels: list[Label], sizes: Sequence[int], present: list[int]
+    ) -> Site:
+        full_key = (*key, *present)
+        if full_key not in self._sites:
+            least = -(-self._execution // self._every) + 1
+            self._sites[full_key] = Site(labels, list(sizes), present, least)
+        return self._sites[full_key]
+
+
+def label_outputs(
+    model: keras.Model,
+    layers: list[keras.layers.Layer],
+    called: list[keras.layers.Layer],
+    kinds: tuple[str, ...],
+) -> list[Label]:
+    """Names what the calls of layers put out, kind by kind."""
+    return [
+        label
+        for kind in KINDS[1:]
+        if kind in kinds
+        for label in tape.layer_labels(model, layers, called, kind)
+    ]
+
+
+def _number(variable: Any) -> int:
+    return int(keras.ops.convert_to_numpy(variable))
+
+
+def _dense(gradient: Any, variable: Any) -> tf.Tensor:
+    """An embedding's sparse gradient as a tensor."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return tf.convert_to_tensor(gradient)
+    rows = variable.shape[0]
+    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)

@@ -1,0 +1,199 @@
+"""One run as a heat map: every layer at every logged step."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from vgkeras import logs
+from vgkeras._checks import check_option
+from vgkeras.charts.edge_bands import NO_GRADIENT, NORM_VIEW, value_texts, with_flags
+from vgkeras.charts.points import with_names
+from vgkeras.charts.rows import (
+    KIND_LABELS,
+    MOST_CELLS,
+    MOST_NAMED,
+    largest_variable,
+    layer_label,
+    only_run,
+    origin_of,
+    rows_named,
+    rows_of_kind,
+    rows_with_runs,
+)
+from vgkeras.charts.style import (
+    COUNTS,
+    HEIGHT,
+    NONFINITE,
+    ZERO,
+    Chart,
+    number,
+    sized,
+    tick_labels,
+    titled,
+)
+from vgkeras.charts.words import in_order, ordinal, power_of_ten, run_label
+
+
+def gradient_by_layer_and_step(
+    log: logs.GradientLog, kind: str = "weight_gradient", variable: str | None = None
+) -> Chart:
+    """Draws one run as a heat map: every layer at every logged step.
+
+    How to read it: columns of one colour mean that all layers agree; change from left
+    to right is training. How to misread it: the colours span many decades, so a small
+    change of colour is a large factor. Steps and layers are thinned to at most 4,000
+    cells; cells are picked, never averaged, and the subtitle says which.
+
+    Args:
+        log: Exactly one run: `log.select(scale=0.9, depth=20)`.
+        kind: One of `vgkeras.logs.KINDS`.
+        variable: Draw the variables whose path ends in this name, e.g. `"bias"`.
+            `None` draws the largest variable of each layer.
+
+    Returns:
+        A chart of log10 Frobenius norm (colour) by layer and step. Zeros, non-finite
+        values and missing gradients have colours of their own, outside the scale.
+
+    Raises:
+        ValueError: If `log` does not hold exactly one run, `kind` is unknown or was
+            not logged, or no `variable` has that name.
+    """
+    check_option("kind", kind, logs.KINDS)
+    run = only_run(log)
+    rows = rows_with_runs(log, "layers")
+    rows = rows_of_kind(rows[rows["origin"] == origin_of(log)], kind)
+    if variable is not None:
+        rows = rows_named(rows, variable)
+    rows, chosen = largest_variable(rows)
+    cells, thinned = _cells(rows)
+    what = KIND_LABELS[kind] + (f" ({variable})" if variable else "")
+    told = titled(
+        _heat_map(with_flags(cells, NORM_VIEW)),
+        f"{run_label(run)}: {what} by layer and step",
+        f"{thinned} {chosen}".strip(),
+        _heat_sentence(rows, what, run),
+    )
+    return sized(told, HEIGHT)
+
+
+def _cells(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """At most 4,000 cells with their edges, and words on what was left out."""
+    steps, layers = sorted(rows["step"].unique()), sorted(rows["layer"].unique())
+    excess = len(steps) * len(layers) / MOST_CELLS
+    every_step = min(math.ceil(excess), math.ceil(len(steps) / 50)) if excess > 1 else 1
+    every_layer = max(math.ceil(excess / every_step), 1)
+    steps, layers = steps[::every_step], layers[::every_layer]
+    ends = (
+        dict(zip(steps, [*steps[1:], 2 * steps[-1] - steps[-2]], strict=True))
+        if (len(steps) > 1)
+        else {steps[0]: steps[0] + 1}
+    )
+    kept = rows[rows["step"].isin(steps) & rows["layer"].isin(layers)]
+    cells = kept.assign(
+        step_end=kept["step"].map(ends),
+        bottom=kept["layer"] - 0.5,
+        # A little overlap: seams between cells would look like data.
+        top=kept["layer"] - 0.5 + 1.05 * every_layer,
+    )
+    told = [f"{len(steps)} steps", f"{len(layers)} layers"]
+    if every_step > 1:
+        told[0] = f"every {ordinal(every_step)} logged step"
+    if every_layer > 1:
+        told[1] = f"every {ordinal(every_layer)} layer"
+    return cells, f"Drawn: {' and '.join(told)}; nothing averaged."
+
+
+def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
+    """Cells on the colour scale, and flagged cells in colours outside of it."""
+    cells, names = with_names(cells, "layer")
+    fields = ["step", "step_end", "bottom", "top", "layer", "log10", "flag", "value"]
+    on, off = cells["flag"] == "", cells["flag"] != ""
+    bottom, top = cells["bottom"].min(), cells["top"].max()
+    drawn = sorted(cells["step"].unique().tolist())
+    steps = alt.Axis(values=drawn, labelOverlap=True) if len(drawn) <= 50 else COUNTS
+    numbers = cells[[*fields, *names]].assign(log10=cells["log10"].where(on))
+    base = alt.Chart(numbers).encode(
+        alt.X("step:Q", title="training step", scale=alt.Scale(nice=False), axis=steps),
+        alt.Y(
+            "bottom:Q",
+            title="layer (1 = next to the input)",
+            scale=alt.Scale(domain=[bottom, top], nice=False, zero=False),
+            axis=_layer_axis(cells),
+        ),
+        x2=alt.X2("step_end:Q"),
+        y2=alt.Y2("top:Q"),
+        tooltip=[alt.Tooltip(f) for f in ("step:Q", "layer:Q", *names, "value:N")],
+    )
+    layers = [_colored(base, cells[on])] if on.any() else []
+    layers += [_colored_apart(base, cells[off])] if off.any() else []
+    scales = alt.ScaleResolveMap(color="independent")
+    return alt.LayerChart(layer=layers, resolve=alt.Resolve(scale=scales))
+
+
+def _layer_axis(cells: pd.DataFrame) -> alt.Axis:
+    """Numbers; with names, where there are few layers of a model of one's own."""
+    rows = cells.drop_duplicates("layer")
+    if len(rows) > MOST_NAMED or not rows["own"].all():
+        return COUNTS
+    names = {row.layer: layer_label(row, most=14) for row in rows.itertuples()}
+    return alt.Axis(values=sorted(names), labelExpr=tick_labels(names), labelLimit=120)
+
+
+def _colored(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
+    """A legend of at least a decade: rounding noise must not look like change."""
+    low, high = float(cells["log10"].min()), float(cells["log10"].max())
+    slack = max(1.0 - (high - low), 0.0) / 2
+    low, high = math.floor(10 * (low - slack)) / 10, math.ceil(10 * (high + slack)) / 10
+    width = next((w for w in (1, 2, 5, 10, 20) if (high - low) / w <= 5), 50)
+    ticks: list[float] = [
+        *range(math.ceil(low / width) * width, math.floor(high) + 1, width)
+    ]
+    names = {tick: power_of_ten(tick) for tick in ticks}
+    if len(ticks) < 2:
+        names = {low: number(low), high: number(high)}
+    legend = alt.Legend(
+        orient="bottom",
+        title="norm (log scale)",
+        gradientLength=220,
+        values=list(names),
+        labelExpr=tick_labels(names),
+    )
+    scale = alt.Scale(scheme="viridis", domain=[low, high])
+    color = alt.Color("log10:Q", scale=scale, legend=legend)
+    return base.mark_rect().encode(color=color).transform_filter("datum.flag == ''")
+
+
+def _colored_apart(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
+    """Colours that viridis does not contain."""
+    known = {ZERO: "#9E9E9E", NONFINITE: "#D55E00", NO_GRADIENT: "#56B4E9"}
+    flags = in_order(cells["flag"])
+    scale = alt.Scale(domain=flags, range=[known.get(f, "#CC79A7") for f in flags])
+    legend = alt.Legend(orient="bottom", title="not on the scale")
+    color = alt.Color("flag:N", scale=scale, legend=legend)
+    return base.mark_rect().encode(color=color).transform_filter("datum.flag != ''")
+
+
+def _heat_sentence(rows: pd.DataFrame, label: str, run: Any) -> str:
+    steps = rows["step"]
+    parts = []
+    for step in dict.fromkeys([steps.min(), steps.max()]):
+        found = rows[rows["step"] == step].sort_values("log10", kind="stable")
+        parts.append(f"at step {step}: {_range_told(found)}")
+    return f"{run_label(run)}, norm of the {label}, {'; '.join(parts)}."
+
+
+def _range_told(rows: pd.DataFrame) -> str:
+    """Smallest and largest of sorted rows, and how many have no gradient."""
+    there = rows[rows["log10"].notna()]
+    missing = rows.loc[rows["log10"].isna(), "layer"].nunique()
+    if there.empty:
+        return f"{NO_GRADIENT} in any layer"
+    low, high = value_texts(there.iloc[[0, -1]])
+    told = f"{low} in every layer" if low == high else f"{low} to {high} over layers"
+    if missing:
+        told += f", {NO_GRADIENT} in {missing} {'layer' if missing == 1 else 'layers'}"
+    return told

@@ -1,0 +1,142 @@
+"""Measured points over dashed theory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from vgkeras.charts.edge_bands import DecadeAxis, flag_shape, with_flags
+from vgkeras.charts.rows import KIND_LABELS
+from vgkeras.charts.style import COLORS, GREY, by_series
+from vgkeras.charts.words import MOST_LETTERS, in_order, is_number, shortened
+
+
+def points_over_lines(
+    rows: pd.DataFrame,
+    x: alt.X,
+    *,
+    y: str,
+    view: tuple[float, float],
+    key: str = "",
+    reference: tuple[float, str] | None = None,
+) -> alt.LayerChart:
+    """Measured points over dashed theory, flagged marks in bands at the edges."""
+    rows = with_flags(rows, view)
+    decades = DecadeAxis(rows, reference[0] if reference else None)
+    drawn = (rows[name].tolist() for name in ("log10", "flag", "series"))
+    rows = rows.assign(y=[decades.place(*row) for row in zip(*drawn, strict=True)])
+    across = x.shorthand.split(":")[0]
+    key = key or ("scale" if any(map(is_number, rows["series"])) else "run")
+    rows, names = with_names(rows, across)
+    rows = rows[[across, "y", "series", "line", "origin", "flag", "value", *names]]
+    rows = rows.sort_values(across, kind="stable")
+    scale = alt.Scale(domain=decades.domain(), nice=False, zero=False)
+    encoding = {
+        "x": x,
+        "y": alt.Y("y:Q", title=f"{y} (log scale)", scale=scale, axis=decades.axis()),
+        "tooltip": [
+            alt.Tooltip("series:N", title=key),
+            alt.Tooltip(f"{across}:Q"),
+            *names,
+            alt.Tooltip("value:N"),
+            alt.Tooltip("origin:N"),
+        ],
+        **_appearance(rows, key),
+    }
+    chart = alt.LayerChart()
+    # As an attribute: the constructor would copy each layer twice, in search of data
+    # and parameters that all layers share.
+    chart.layer = [*_rules(decades, reference), *_marks(rows, encoding)]
+    return chart
+
+
+def with_names(rows: pd.DataFrame, across: str) -> tuple[pd.DataFrame, list[str]]:
+    """Layers and names for the tooltips, where they say more than the series."""
+    if "name" not in rows or not rows["own"].any():
+        return rows, []
+    names = [shortened(str(name), MOST_LETTERS * 2) for name in rows["name"]]
+    fields = [field for field in ("layer", "name") if field != across]
+    return rows.assign(name=names), fields
+
+
+def _marks(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
+    theory, on = rows["origin"] == "theory", rows["flag"] == ""
+    plain = {name: encoding[name] for name in ("x", "y", "color", "tooltip")}
+    # A null breaks the line where a value is off the axis, instead of bridging it.
+    lines = rows[theory].assign(y=rows.loc[theory, "y"].where(on[theory]))
+    line = alt.Chart(lines).mark_line(strokeDash=[6, 4], strokeWidth=1.8)
+    yield line.encode(**plain, detail=alt.Detail("line:N"))
+    alone = lines[_isolated(lines)]
+    if len(alone):
+        dash = alt.Chart(alone).mark_tick(orient="horizontal", size=16, thickness=1.8)
+        yield dash.encode(**plain)
+    # Open shapes of different outline stay visible where they coincide.
+    points = alt.Chart(rows[~theory & on]).mark_point(size=50, strokeWidth=1.8)
+    yield points.encode(**encoding)
+    for (flag, origin), flagged in rows[~on].groupby(["flag", "origin"]):
+        shape = flag_shape(flag)
+        measured = origin == "measured"
+        marks = alt.Chart(flagged).mark_point(
+            shape=shape, filled=measured, size=70 if measured else 110, opacity=0.8
+        )
+        yield marks.encode(**plain)
+
+
+def _isolated(lines: pd.DataFrame) -> pd.Series:
+    """Values without a neighbour on their line, which draws nothing of them."""
+    on = lines["y"].notna()
+    by_line = on.groupby(lines["line"])
+    before, after = (by_line.shift(n, fill_value=False) for n in (1, -1))
+    return on & ~before & ~after
+
+
+def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
+    """Colour and shape per series; the flags that occur join the same legend."""
+    if key == "kind":
+        places = _places_of_kinds(rows["series"])
+    else:
+        places = {name: i for i, name in enumerate(in_order(rows["series"]))}
+    flags = in_order(rows.loc[rows["flag"] != "", "flag"])
+    # Side by side, long names would be cut off on a phone.
+    columns = 1 if max(map(len, places), default=0) > 14 else 3
+    title = "scale c" if key == "scale" else key
+    legend = alt.Legend(orient="bottom", columns=columns, title=title, symbolOpacity=1)
+    legend.labelLimit = 320
+    shapes = {flag: flag_shape(flag) for flag in flags}
+    color, shape = by_series("series:N", places, shapes, legend)
+    return {"color": color, "shape": shape}
+
+
+def _places_of_kinds(series: pd.Series) -> dict[str, int]:
+    """The kinds that occur, in order, and the places of their colours and shapes.
+
+    A kind never has the colour of a scale; the further variables of weight gradients
+    have colours that no kind has.
+    """
+    places: dict[str, int] = {}
+    further = 2 * len(COLORS)
+    for place, label in enumerate(KIND_LABELS.values(), 3):
+        for name in dict.fromkeys(series):
+            if name == label or name.startswith(f"{label}, "):
+                first = not any(taken.startswith(label) for taken in places)
+                places[name] = place if first else further
+                further += not first
+    return places
+
+
+def _rules(
+    decades: DecadeAxis, reference: tuple[float, str] | None
+) -> Iterable[alt.Chart]:
+    """Thin lines: where a band begins, and a level to compare with."""
+    edges, y = decades.edges(), alt.Y("y:Q")
+    if len(edges):
+        yield alt.Chart(edges).mark_rule(color=GREY, opacity=0.6).encode(y=y)
+    if reference is not None:
+        level = alt.Chart(pd.DataFrame({"y": [reference[0]], "label": [reference[1]]}))
+        yield level.mark_rule(color=GREY, strokeWidth=1.5).encode(y=y)
+        yield level.mark_text(color=GREY, align="left", dx=4, dy=-6).encode(
+            x=alt.XValue(0), y=y, text=alt.Text("label:N")
+        )

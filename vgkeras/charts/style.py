@@ -1,0 +1,155 @@
+"""What all charts have in common: colours, shapes, titles and words.
+
+A series, an outcome and a number without a logarithm look the same wherever they are
+drawn. What only one module draws stays there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+from vgkeras import theory
+
+# Okabe & Ito's colour-blind-safe colours that show on white and on black; a shape for
+# each, not colour alone.
+COLORS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right")
+GREY = "#7A8088"
+COUNTS = alt.Axis(format="d", tickMinStep=1)
+OUTCOME_COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00"}
+OUTCOME_SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
+ZERO, NONFINITE = "exactly 0", "Inf or NaN"
+
+
+def by_series(
+    field: str, places: Mapping[str, int], flags: Mapping[str, str], legend: alt.Legend
+) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape of each series; the flags that occur join the same legend.
+
+    `places` numbers the series: the first 6 differ in colour and in shape, the next 30
+    in the pair of them. `flags` holds the shape of each flag.
+    """
+    at = places.values()
+    colors = [COLORS[i % 6] for i in at] + [GREY] * len(flags)
+    shapes = [SHAPES[(i + i // 6) % 6] for i in at] + list(flags.values())
+    return paired(field, [*places, *flags], colors, shapes, legend)
+
+
+def by_outcome(
+    legend: alt.Legend, title: alt.typing.Optional[str] = alt.Undefined
+) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape of each outcome; a `title` stands above their legend."""
+    words = theory.OUTCOMES
+    colors = [OUTCOME_COLORS[word] for word in words]
+    shapes = [OUTCOME_SHAPES[word] for word in words]
+    return paired("outcome:N", words, colors, shapes, legend, title)
+
+
+def counted(field: str, title: str, padding: int = 8) -> alt.X:
+    """A horizontal axis of whole numbers, with room for the marks at its ends."""
+    scale = alt.Scale(nice=False, padding=padding)
+    return alt.X(field, title=title, scale=scale, axis=COUNTS)
+
+
+def paired(
+    field: str,
+    domain: Sequence[str],
+    colors: Sequence[str],
+    shapes: Sequence[str],
+    legend: alt.Legend,
+    title: alt.typing.Optional[str] = alt.Undefined,
+) -> tuple[alt.Color, alt.Shape]:
+    """One legend: Vega-Lite merges two channels of the same domain."""
+    color = alt.Scale(domain=list(domain), range=list(colors))
+    shape = alt.Scale(domain=list(domain), range=list(shapes))
+    return (
+        alt.Color(field, scale=color, legend=legend, title=title),
+        alt.Shape(field, scale=shape, legend=legend, title=title),
+    )
+
+
+def titled(
+    chart: alt.LayerChart, title: str, subtitle: str, said: str
+) -> alt.LayerChart:
+    """Adds the title, wrapped for a phone, and the sentence that says what is seen."""
+    # Attributes, not `properties()`: that would copy the whole chart each time.
+    unbroken = title.replace(" = ", "\u00a0=\u00a0")
+    chart.title = alt.TitleParams(
+        textwrap.wrap(unbroken, 44),
+        subtitle=textwrap.wrap(subtitle, 62),
+        subtitleColor=GREY,
+        anchor="start",
+    )
+    chart.description = said
+    return chart
+
+
+def sized(chart: alt.LayerChart, height: int | alt.Step) -> alt.LayerChart:
+    """Fixes the outer size, so that a page can keep the room before it is drawn."""
+    chart.width, chart.height = 560, height
+    chart.autosize = alt.AutoSizeParams(type="fit", contains="padding")
+    return chart
+
+
+def number(log10: float) -> str:
+    """A number fit to read, from its base-10 logarithm: `3.2e-20`."""
+    if log10 == -np.inf:
+        return ZERO
+    if not math.isfinite(log10):
+        return NONFINITE
+    if -2 <= log10 < 2.9:
+        return f"{10**log10:.3g}"
+    exponent = math.floor(log10 + 0.02)  # 9.6 and more is written as 1.0 of the next
+    return f"{10 ** (log10 - exponent):.1f}e{exponent:+03d}"
+
+
+Chart = alt.LayerChart | alt.ConcatChart
+
+HEIGHT = 520  # pixels of a chart with its title, axes and legend
+
+
+def description(chart: Chart) -> str:
+    """Returns the sentence, with numbers, that says what a chart of ours shows.
+
+    Use it as the text alternative: `st.altair_chart(chart, alt=description(chart))`.
+
+    Args:
+        chart: A chart from this module.
+
+    Returns:
+        The chart's Vega-Lite `description`.
+
+    Raises:
+        ValueError: If the chart has none.
+    """
+    if not isinstance(chart.description, str):
+        raise ValueError(
+            "`chart` must carry a description. "
+            f"Received: {type(chart).__name__} without one. "
+            "Use a chart from `vgkeras.charts`."
+        )
+    return chart.description
+
+
+def panels(charts: list[alt.LayerChart]) -> Chart:
+    """One chart as it is; several side by side, told in one breath."""
+    if len(charts) == 1:
+        return sized(charts[0], HEIGHT)
+    told = " ".join(description(chart) for chart in charts)
+    small = [chart.properties(width=260, height=180) for chart in charts]
+    chart = alt.concat(*small, columns=3).properties(description=told)
+    return chart.resolve_scale(color="independent", shape="independent")
+
+
+def tick_labels(names: dict[Any, str]) -> str:
+    """A Vega expression that looks a tick's label up."""
+    # As JSON: a name out of somebody's file must stay a text in the expression.
+    listed = {f"{tick:g}": name for tick, name in names.items()}
+    return f"{json.dumps(listed, ensure_ascii=False)}[datum.value]"

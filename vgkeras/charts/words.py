@@ -1,0 +1,92 @@
+"""Words of titles, subtitles and text alternatives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+MOST_LETTERS = 40  # of a name
+
+
+def start_name(run: int, initializer: str) -> str:
+    """What a run without a scale is called."""
+    return shortened(str(initializer)) if initializer else f"run {run}"
+
+
+def legend_line(rows: pd.DataFrame, extra: str) -> str:
+    """What points and lines are, and more."""
+    origins = set(rows["origin"])
+    told = {
+        "measured": "Points: measured.",
+        "theory": "Dashed lines: theory.",
+    }
+    return " ".join([*(told[o] for o in told if o in origins), extra]).strip()
+
+
+def series_rows(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
+    """Each series by name: measured where there is measurement, else theory."""
+    rows = rows[rows["origin"] == rows["origin"].iloc[0]]
+    parts = dict(list(rows.groupby("series", sort=False)))
+    return [(name, parts[name]) for name in in_order(parts)]
+
+
+def run_label(run: Any) -> str:
+    """What a run is called."""
+    named = (
+        start_name(run.run, run.initializer)
+        if pd.isna(run.scale)
+        else f"c = {run.scale:g}"
+    )
+    return f"{named}, depth {run.depth}"
+
+
+def spoken(names: list[str]) -> str:
+    """`c = 0.5 and 0.9`: a bare number would be taken for a result."""
+    return f"c = {listed(names)}" if is_number(names[0]) else listed(names)
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Unique, numbers by size and before words; `run 2` before `run 10`."""
+    return sorted(set(names), key=_place_in_order)
+
+
+def _place_in_order(name: str) -> tuple[int, float, str]:
+    if is_number(name):
+        return 0, float(name), name
+    number = re.search(r"\d{1,15}", name)
+    return 1, float(number[0]) if number else 0.0, name
+
+
+def is_number(name: str) -> bool:
+    """Whether a name is that of a scale."""
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
+def shortened(text: str, most: int = MOST_LETTERS) -> str:
+    """The end of a name, if it is too long: paths differ in their ends."""
+    return text if len(text) <= most else f"…{text[1 - most :]}"
+
+
+def listed(values: Iterable[Any]) -> str:
+    """`a, b and c`."""
+    *most, last = [str(value) for value in values] or [""]
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def ordinal(number: int) -> str:
+    """`1st`, `2nd`, `11th`."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
+
+
+def power_of_ten(exponent: float) -> str:
+    """`10⁻²⁰`."""
+    digits = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return "10" + str(round(exponent)).translate(digits)

@@ -1,0 +1,203 @@
+"""Faults: each is there or not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from vgkeras.diagnosis.advice import CONNECT, REVIVE, non_finite_advice, zero_advice
+from vgkeras.diagnosis.finding import Finding, finding_of
+from vgkeras.diagnosis.run_arrays import Run, Tensors
+from vgkeras.rules import computed_in, vanishes_below
+
+DEAD = 0.95  # share of exact zeros
+
+
+def _non_finite(run: Run) -> Finding | None:
+    """The first Inf or NaN: forward before the loss, the loss before backward."""
+    bad = [
+        rows.where(rows.nonfinite_fraction > 0)
+        for rows in (run.activations, run.gradients, run.weights)
+    ]
+    lost = run.steps[~np.isfinite(run.losses)]
+    steps = [int(s) for s in [*lost[:1], *(r.step[0] for r in bad if len(r.step))]]
+    if not steps or (run.scaled and _recovered(run)):
+        return None
+    step = min(steps)
+    remedy = non_finite_advice(run, step)
+    forward, *backward = (rows.at(step) for rows in bad)
+    if len(forward.step):
+        return _share(run, forward.where([0]), "activation", remedy)
+    if step in lost:
+        value = float(run.losses[run.steps == step][0])
+        rule = f"loss is {'NaN' if math.isnan(value) else 'Inf'}"
+        return finding_of(
+            run, "non-finite", rule, measured=value, step=step, remedy=remedy
+        )
+    for rows, what in zip(
+        backward, ("activation gradient", "weight gradient"), strict=True
+    ):
+        if len(rows.step):
+            return _share(run, rows.where([-1]), what, remedy)
+    return None
+
+
+def _share(run: Run, at: Tensors, what: str, remedy: str) -> Finding:
+    return finding_of(
+        run,
+        "non-finite",
+        f"share of Inf or NaN in the {what} > 0",
+        threshold=0.0,
+        measured=at.nonfinite_fraction[0],
+        at=at,
+        remedy=remedy,
+    )
+
+
+def _recovered(run: Run) -> bool:
+    """Whether loss scaling only skipped a few steps, as it is made to."""
+    last = run.weights.at(run.weights.step.max(initial=0))
+    return bool(
+        np.isfinite(run.losses).all()
+        and not (last.nonfinite_fraction > 0).any()
+        and not (run.activations.nonfinite_fraction > 0).any()
+    )
+
+
+def _disconnected(run: Run) -> Finding | None:
+    rows = run.weights.where(np.isnan(run.weights.log10_norm))
+    if not len(rows.step):
+        return None
+    step = int(rows.step[0])
+    return finding_of(
+        run,
+        "disconnected",
+        "gradient is None: the loss does not depend on the variable",
+        at=rows,
+        remedy=CONNECT,
+        extent=f"{len(rows.at(step).step)} of {len(run.weights.at(step).step)} "
+        "variables",
+    )
+
+
+def _no_signal(run: Run) -> Finding | None:
+    """Dead units, or else gradients of exactly 0."""
+    return _dead(run) or _zero(run)
+
+
+def _dead(run: Run) -> Finding | None:
+    """A layer that lets nothing through, up to the last step that is not learned."""
+    outputs = run.unlearned(run.activations)
+    outputs = outputs.where(~(outputs.nonfinite_fraction > 0))
+    empty = _to_the_end(
+        outputs, (outputs.zero_fraction > DEAD) & _starved(run, outputs)
+    )
+    if not empty.any():
+        return None
+    at = outputs.where([np.argmax(empty)])
+    before = outputs.where((outputs.step == at.step) & (outputs.layer < at.layer))
+    if _slid(before.log10_max, run):
+        return None
+    return finding_of(
+        run,
+        "dead units",
+        f"share of exact zeros in the activation > {DEAD}",
+        threshold=DEAD,
+        measured=at.zero_fraction[0],
+        margin=math.log10(at.zero_fraction[0] / DEAD),
+        at=at,
+        remedy=REVIVE,
+        extent="and its gradient is as empty",
+    )
+
+
+def _starved(run: Run, outputs: Tensors) -> np.ndarray:
+    """Whether the kernel at or before each output has a gradient of zeros.
+
+    What comes out of a one-hot encoding is as empty, but has no such kernel.
+    """
+    kernels = run.weights.main()
+    if not len(kernels.step):
+        return np.zeros(len(outputs.step), bool)
+    highest = 1 + max(kernels.layer.max(), outputs.layer.max(initial=0))
+    own, asked = (
+        t.step.astype(np.int64) * highest + t.layer for t in (kernels, outputs)
+    )
+    place = np.searchsorted(own, asked, side="right") - 1
+    before = kernels.where(np.maximum(place, 0))
+    same = (place >= 0) & (before.step == outputs.step)
+    return same & (before.zero_fraction > DEAD)
+
+
+def _zero(run: Run) -> Finding | None:
+    rows = run.unlearned(run.weights.where(~np.isnan(run.weights.log10_norm))).main()
+    rows = rows.where(~(rows.nonfinite_fraction > 0))
+    zero = _to_the_end(rows, rows.log10_norm == -math.inf)
+    if not zero.any():
+        return None
+    at = rows.where(zero)
+    here = np.unique(rows.layer[zero])
+    cause = _cause(run, int(at.step[0]))
+    if cause == "branch" and len(np.unique(rows.step)) == 1:
+        return None  # such a branch wakes with the first update
+    return finding_of(
+        run,
+        "zero",
+        "weight gradient is exactly zero",
+        threshold=0.0,
+        measured=0.0,
+        at=at,
+        remedy=zero_advice(run, cause),
+        extent=f"{len(here)} of {len(np.unique(rows.layer))} layers",
+    )
+
+
+def _to_the_end(rows: Tensors, empty: np.ndarray) -> np.ndarray:
+    """The empty rows after which their layer is never anything else."""
+    _, code = np.unique(rows.layer, return_inverse=True)
+    last = np.full(code.max(initial=-1) + 1, -1)
+    np.maximum.at(last, code[~empty], rows.step[~empty])
+    return empty & (rows.step > last[code])
+
+
+def _cause(run: Run, step: int) -> str:
+    """Why the gradients of a step are 0, as far as activations are logged.
+
+    `"forward"` or `"backward"` underflow, no `"error"` at the output, a `"branch"`
+    that lets nothing back while a shortcut past it does, or `""`.
+    """
+    forward, backward = run.activations.at(step), run.gradients.at(step)
+    silent = np.flatnonzero(forward.log10_norm == -math.inf)
+    if len(silent) and _slid(forward.log10_max[: silent[0]], run):
+        return "forward"
+    upward = backward.where(slice(None, None, -1))
+    lost = np.flatnonzero(upward.log10_norm == -math.inf)
+    if not len(lost):
+        return ""
+    if lost[0] == 0:
+        return "error"
+    if np.isfinite(upward.log10_norm[lost[0] :]).any():
+        return "branch"
+    return "backward" if _slid(upward.log10_max[: lost[0]], run) else ""
+
+
+def _slid(log10_max: np.ndarray, run: Run) -> bool:
+    """Whether numbers came down to the floor of their format before they became 0.
+
+    Units that die give no warning: what goes into them is of ordinary size.
+    """
+    floor = math.log10(vanishes_below(computed_in(run.row["dtype"])))
+    before = log10_max[np.isfinite(log10_max)]
+    if not len(before):
+        return False
+    fall = min(before[-1] - before[-2], 0.0) if len(before) > 1 else 0.0
+    return bool(before[-1] < floor + 2.0 or before[-1] + fall < floor)
+
+
+FAULTS: tuple[Callable[[Run], Finding | None], ...] = (
+    _non_finite,
+    _disconnected,
+    _no_signal,
+)

@@ -1,0 +1,140 @@
+"""diagnose(): what is wrong with the gradients of a run, by which rule, and what helps.
+
+A number beyond a threshold is no fault by itself. Gradients become small at the end of
+every good training, and one huge update may do no harm; so a finding also asks whether
+the loss had been learned. `vgkeras.rules` holds the published rules, which look at the
+number alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from vgkeras._checks import check_positive
+from vgkeras.diagnosis.advice import LOG_MORE
+from vgkeras.diagnosis.faults import FAULTS
+from vgkeras.diagnosis.finding import REGIMES, Finding, Findings, finding_of
+from vgkeras.diagnosis.limits import LIMITS
+from vgkeras.diagnosis.model_log import check_model, measured_log
+from vgkeras.diagnosis.run_arrays import Run, runs
+from vgkeras.logs import GradientLog
+
+
+def diagnose(
+    log_or_model: Any,
+    x: Any = None,
+    y: Any = None,
+    *,
+    loss: Any = "mse",
+    learning_rate: float | None = None,
+) -> Findings:
+    """Says in words what is wrong with the gradients of a log or of a model.
+
+    The regimes, gravest first, and when each is found:
+
+    - non-finite: a loss or a tensor holds Inf or NaN.
+    - disconnected: a gradient is `None`.
+    - dead units: more than 95% exact zeros leave a layer and its gradient is as
+      empty, though nothing was near the smallest number before it. ("Dying ReLU" for
+      any gradient of zeros, as some tools have it, is wrong of a linear network that
+      underflows.)
+    - zero: a gradient is exactly 0 up to the end, and the loss is not learned.
+    - subnormal: its largest element is below the smallest normal number (IEEE 754).
+    - frozen: the update is below half the spacing of numbers at the weights, and part
+      of it does round away (IEEE 754).
+    - vanishing: root mean square below 1e-7 (the number of SageMaker and
+      DeepDiagnosis, and the `epsilon` of Keras' Adam), or 2 decades lost from end to
+      end by activations or their gradients (craft-bits).
+    - exploding: 2 decades gained from end to end, by a factor of more than 1.05 a
+      layer (craft-bits), an update of more than 10 times the weights (SageMaker),
+      outputs whose square overflows, or a loss of more than 1000 times its start
+      (`theory.outcomes_by_loss`).
+    - stalled: the loss lost less than 1% in 10 or more updates.
+    - slow: it lost more, but not half, and the run `"stalls"` (the same).
+
+    The first and the last layer are never compared by their *weight* gradients: those
+    are equal in a deep stack of scaled identities, and vanish all the same. The four
+    regimes of size ask for steps with a loss about as high as the first, and those
+    that compare layers or updates for a run that does not learn. A small gradient
+    counts for a layer if most of these steps have it.
+
+    A model is measured in one tape pass and left as it was; without a later loss to
+    tell whether it learns, the numbers alone decide.
+
+    Args:
+        log_or_model: A `GradientLog`, of which every run is diagnosed, or a Keras
+            model, which needs `x` and `y`.
+        x: Inputs of the model, batch first: an array, or a list or dict of them.
+        y: Targets, in the structure of the model's outputs.
+        loss: Loss of the model: a Keras loss, its name, a callable, or one for each
+            output.
+        learning_rate: Learning rate of a step of plain SGD from the model as it is.
+            The step is not made, but judged: would it round away, or be larger than
+            the weights? Default: no step is judged.
+
+    Returns:
+        `Findings`: one or more for each run, never none. A run without a fault gets
+        the finding `"healthy"` with the threshold that it is nearest to.
+
+    Raises:
+        TypeError: If `log_or_model` is neither a log nor a Keras model.
+        ValueError: If a model comes without `x` and `y`, a log with them, or a log
+            without runs.
+
+    Example:
+        >>> from vgkeras import predict
+        >>> print(diagnose(predict(scales=[0.9], depths=[152]))[0].regime)
+        vanishing
+    """
+    if isinstance(log_or_model, GradientLog):
+        if x is not None or y is not None:
+            raise ValueError(
+                "`x` and `y` must be left out when a log is diagnosed. "
+                "Received: a GradientLog with data."
+            )
+        log = log_or_model
+    else:
+        if learning_rate is not None:
+            check_positive("learning_rate", learning_rate)
+        log = measured_log(check_model(log_or_model), x, y, loss, learning_rate)
+    if not len(log.runs):
+        raise ValueError("`log` must hold at least one run. Received: 0 runs.")
+    return Findings(finding for run in runs(log) for finding in _findings(run))
+
+
+def _findings(run: Run) -> list[Finding]:
+    """The findings of one run, gravest first."""
+    faults = [finding for find in FAULTS if (finding := find(run)) is not None]
+    limits = [finding for measure in LIMITS for finding in measure(run)]
+    beyond = [v for v in limits if v.margin > 0 and not _excused(v, run)]
+    found = [*faults, *_one_of_each(beyond)]
+    found.sort(key=lambda finding: REGIMES.index(finding.regime))
+    return found or [_healthy(run, [v for v in limits if v.margin <= 0])]
+
+
+def _excused(finding: Finding, run: Run) -> bool:
+    """Whether the loss has shown that the number did no harm."""
+    if finding.regime in ("stalled", "slow"):
+        return False
+    relative = finding.regime == "exploding" or finding.rule.startswith("log10")
+    return run.improved if relative else run.learned
+
+
+def _one_of_each(findings: list[Finding]) -> list[Finding]:
+    """The earliest finding of each regime; of one step, the first: they are ranked."""
+    first: dict[str, Finding] = {}
+    for finding in sorted(
+        findings, key=lambda v: math.inf if v.step is None else v.step
+    ):
+        first.setdefault(finding.regime, finding)
+    return list(first.values())
+
+
+def _healthy(run: Run, limits: list[Finding]) -> Finding:
+    if not limits:
+        rule = "log holds no number by which this run could be judged"
+        return finding_of(run, "unknown", rule, remedy=LOG_MORE)
+    nearest = max(limits, key=lambda finding: finding.margin)
+    return replace(nearest, regime="healthy", remedy="", extent="")

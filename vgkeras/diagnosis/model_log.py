@@ -1,0 +1,95 @@
+"""A model, measured once, as a log of one run."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vgkeras.logs import KINDS, LAYER_COLUMNS, RUN_COLUMNS, GradientLog
+
+
+def check_model(model: Any) -> Any:
+    """Returns `model`, or raises if it is not a Keras model."""
+    keras = sys.modules.get("keras")
+    if keras is None or not isinstance(model, keras.Model):
+        raise TypeError(
+            "`log_or_model` must be a GradientLog or a Keras model. "
+            f"Received: log_or_model={model!r}."
+        )
+    return model
+
+
+def measured_log(
+    model: Any, x: Any, y: Any, loss: Any, rate: float | None
+) -> GradientLog:
+    """One tape pass over the model as a log of one run without an update."""
+    missing = [name for name, value in (("x", x), ("y", y)) if value is None]
+    if missing:
+        raise ValueError(
+            "`x` and `y` must be given with a model: its gradients depend on them. "
+            f"Received: a model without {' and '.join(missing)}."
+        )
+    from vgkeras import tape
+
+    total = tape.total_loss(loss)
+    tape.build(model, x)
+    with tape.unchanged(model):
+        taped = tape.tape_pass(model, x, y, total)
+        zero_map = _zero_loss(model(x), y, total)
+    layers = pd.DataFrame(taped.labels, columns=["layer", "name", "kind"])
+    layers[list(tape.STATISTICS)] = tape.statistics(taped.tensors).numpy()
+    rate = math.nan if rate is None else rate
+    step = _plain_step(model.trainable_variables, taped.gradients, rate)
+    layers = layers.assign(run=0, step=0, size=taped.sizes).join(step)
+    return GradientLog(
+        runs=_run_row(layers, tape.dtype(model), rate, zero_map),
+        losses=pd.DataFrame({"run": [0], "step": [0], "loss": [float(taped.loss)]}),
+        layers=layers[list(LAYER_COLUMNS)],
+    )
+
+
+def _plain_step(variables: Any, gradients: Any, rate: float) -> pd.DataFrame:
+    """What a step of plain SGD would do to each variable; NaN without a rate."""
+    from vgkeras import tape
+
+    values = [variable.value for variable in variables]
+    weights, steps = (tape.statistics(t).numpy()[:, 0] for t in (values, gradients))
+    with np.errstate(all="ignore"):
+        ratio = rate * 10.0 ** (steps - weights)
+    frozen = [
+        math.nan if g is None else float(np.mean((value - rate * g == value).numpy()))
+        for value, g in zip(values, gradients, strict=True)
+    ]
+    if math.isnan(rate):
+        frozen = [math.nan] * len(values)
+    return pd.DataFrame({"frozen_fraction": frozen, "update_ratio": ratio})
+
+
+def _zero_loss(outputs: Any, y: Any, total: Callable) -> float:
+    """The loss of answering 0 to everything; NaN if it has none."""
+    import keras
+
+    value = float(total(y, keras.tree.map_structure(keras.ops.zeros_like, outputs)))
+    return value if value >= 0 else math.nan
+
+
+def _run_row(
+    layers: pd.DataFrame, dtype: str, rate: float, zero_map: float
+) -> pd.DataFrame:
+    unknown = dict.fromkeys(("run", "units", "output_units", "steps", "samples"), 0)
+    row: dict[str, Any] = {**dict.fromkeys(RUN_COLUMNS, ""), **unknown}
+    row |= {
+        "depth": int(layers.loc[layers["kind"] == KINDS[0], "layer"].nunique()),
+        "scale": math.nan,
+        "optimizer": "sgd",
+        "learning_rate": rate,
+        "dtype": dtype,
+        "seed": -1,
+        "loss_zero": zero_map,
+    }
+    return pd.DataFrame([row])

@@ -1,0 +1,14 @@
+"""GradientLog: the one contract between measuring, judging and drawing."""
+
+from vgkeras.logs.log import GradientLog, concat
+from vgkeras.logs.reading import load
+from vgkeras.logs.schema import (
+    KINDS,
+    LAYER_COLUMNS,
+    LOSS_COLUMNS,
+    OPTIONAL_COLUMNS,
+    REMEDY_COLUMNS,
+    RUN_COLUMNS,
+    logged_steps,
+    versions,
+)

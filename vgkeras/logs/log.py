@@ -1,0 +1,242 @@
+"""GradientLog: the tables that measuring, judging and drawing share."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vgkeras.logs.html import (
+    HEADINGS,
+    MOST_SHOWN,
+    html_cells,
+    html_row,
+    records,
+    words_below,
+)
+from vgkeras.logs.schema import REQUIRED_COLUMNS
+from vgkeras.logs.writing import write_log
+
+
+class GradientLog:
+    """Holds what was measured (or predicted) in one or more short training runs.
+
+    Three tidy tables, joined by the column `run`. Logarithms are to base 10.
+
+    Args:
+        runs: A row per run: its arguments, `loss_zero` (the loss of the zero map,
+            `mean(y**2)`) and its `outcome`. `scale` is NaN for a run whose kernels
+            are not a scaled identity; `initializer` then names the initializer.
+        losses: `run, step, loss`. Step 0 is before the first update, step `steps`
+            after the last one. NaN and Inf are results and are kept.
+        layers: `run, step, layer, name, kind` and the statistics of that tensor.
+            Layer 1 is next to the input. `log10_norm` is the Frobenius norm over
+            the whole tensor, batch included: `-inf` where every element is 0,
+            `+inf` where any element is Inf or NaN. `log10_max` is the same for the
+            largest magnitude, `log10_mean` for the mean magnitude; `size` is the
+            number of elements (these two may be absent). `frozen_fraction` is the
+            share of weights with `w - update == w` in the model's dtype,
+            `update_ratio` is `||update|| / ||w||`; both are NaN for activations.
+            These two, `log10_mean` and `zero_fraction` are NaN where they were not
+            taken.
+        metadata: Arguments, package versions and where the numbers come from.
+        theory: The same tables as theory predicts them, where theory exists, or a
+            function without arguments that returns them when they are first used.
+
+    Raises:
+        ValueError: If a table lacks a column.
+    """
+
+    def __init__(
+        self,
+        runs: pd.DataFrame,
+        losses: pd.DataFrame,
+        layers: pd.DataFrame,
+        metadata: dict[str, Any] | None = None,
+        theory: GradientLog | Callable[[], GradientLog] | None = None,
+    ) -> None:
+        self.runs = runs
+        self.losses = losses
+        self.layers = layers
+        self.metadata = {} if metadata is None else metadata
+        self._theory = theory
+        for name, columns in REQUIRED_COLUMNS.items():
+            missing = [c for c in columns if c not in getattr(self, name).columns]
+            if missing:
+                raise ValueError(
+                    f"`{name}` must have the columns {', '.join(columns)}. "
+                    f"Received: {name} without {', '.join(missing)}."
+                )
+
+    @property
+    def theory(self) -> GradientLog | None:
+        """The same tables as theory predicts them, or `None`."""
+        if self._theory is not None and not isinstance(self._theory, GradientLog):
+            self._theory = self._theory()
+        return self._theory
+
+    def replace(self, **changes: Any) -> GradientLog:
+        """Returns a log with other tables, metadata or theory.
+
+        Args:
+            **changes: Arguments of `GradientLog`; the others stay.
+
+        Returns:
+            A new `GradientLog`; this one is unchanged.
+        """
+        kept = {**_tables(self), "metadata": self.metadata, "theory": self._theory}
+        return GradientLog(**{**kept, **changes})
+
+    def __repr__(self) -> str:
+        outcomes = self.runs["outcome"].value_counts().to_dict()
+        told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+        noun = "run" if len(self.runs) == 1 else "runs"
+        return f"<GradientLog: {len(self.runs)} {noun} ({told})>"
+
+    def _repr_html_(self) -> str:
+        """The runs and their outcomes, for a notebook; no more than ten."""
+        shown = self.runs.head(MOST_SHOWN)
+        rows = [html_row(HEADINGS, "th")]
+        rows += [html_row(html_cells(self, run), "td") for run in records(shown)]
+        more = len(self.runs) - len(shown)
+        under = words_below(self) + (f" Not shown: {more:,} more runs." if more else "")
+        # No colours of its own: it takes those of the notebook, light or dark.
+        return (
+            f"<div><table>{''.join(rows)}</table>"
+            f'<p style="max-width: 60em">{escape(under)}</p></div>'
+        )
+
+    def select(self, **conditions: Any) -> GradientLog:
+        """Returns the log of the runs that meet every condition.
+
+        Args:
+            **conditions: A column of `runs` and the value, or the list of values,
+                that it must have, e.g. `scale=0.5, depth=[10, 20]`.
+
+        Returns:
+            A `GradientLog` with the same columns; it may hold no run.
+
+        Raises:
+            ValueError: If `runs` has no such column.
+        """
+        keep = pd.Series(True, index=self.runs.index)
+        for column, wanted in conditions.items():
+            if column not in self.runs.columns:
+                raise ValueError(
+                    "`conditions` must name columns of `runs`. "
+                    f"Received: {column}={wanted!r}."
+                )
+            wanted = wanted if isinstance(wanted, list | tuple | set) else [wanted]
+            keep &= self.runs[column].isin(wanted)
+        return self._of_runs(self.runs.loc[keep, "run"])
+
+    def _of_runs(self, kept: pd.Series) -> GradientLog:
+        tables = {
+            name: table[table["run"].isin(kept)].reset_index(drop=True)
+            for name, table in _tables(self).items()
+        }
+        theory = None if self.theory is None else self.theory._of_runs(kept)
+        return GradientLog(**tables, metadata=self.metadata, theory=theory)
+
+    def to_bytes(self) -> bytes:
+        """Returns what `save` writes, for instance to be downloaded.
+
+        Raises:
+            ValueError: If the theory of the log holds a theory of its own.
+        """
+        buffer = io.BytesIO()
+        write_log(self, buffer)
+        return buffer.getvalue()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the whole log as one Parquet file, atomically.
+
+        `pandas.read_parquet` opens the file as the `layers` table; `load` restores
+        everything. The file appears under its name only once it is complete, so an
+        interrupted save leaves an older file of that name whole.
+
+        Args:
+            path: File to write, conventionally `*.parquet`.
+
+        Raises:
+            ValueError: If the theory of the log holds a theory of its own.
+        """
+        target = Path(path)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write_log(self, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def concat(logs: Iterable[GradientLog]) -> GradientLog:
+    """Joins logs into one, numbering the runs anew in the order given.
+
+    Args:
+        logs: Logs to join. The metadata of the first one is kept. Theory is kept
+            for the runs that have it.
+
+    Returns:
+        One `GradientLog` whose column `run` counts from 0.
+
+    Raises:
+        ValueError: If `logs` is empty.
+    """
+    listed = list(logs)
+    if not listed:
+        raise ValueError("`logs` must not be empty. Received: logs=[].")
+    parts, theories, first = [], [], 0
+    for log in listed:
+        numbers = {old: first + new for new, old in enumerate(log.runs["run"])}
+        parts.append(_renumbered(log, numbers))
+        if log.theory is not None:
+            theories.append(_renumbered(log.theory, numbers))
+        first += len(numbers)
+    theory = _stacked(theories) if theories else None
+    return _stacked(parts).replace(metadata=listed[0].metadata, theory=theory)
+
+
+def _tables(log: GradientLog) -> dict[str, pd.DataFrame]:
+    return {name: getattr(log, name) for name in REQUIRED_COLUMNS}
+
+
+def _renumbered(log: GradientLog, numbers: dict[int, int]) -> GradientLog:
+    tables = {
+        name: table.assign(run=table["run"].map(numbers))
+        for name, table in _tables(log).items()
+    }
+    return GradientLog(**tables)
+
+
+def _stacked(logs: list[GradientLog]) -> GradientLog:
+    tables = {
+        name: pd.concat([_plain(getattr(log, name)) for log in logs], ignore_index=True)
+        for name in REQUIRED_COLUMNS
+    }
+    tables["layers"] = tables["layers"].astype({"name": "category", "kind": "category"})
+    return GradientLog(**tables)
+
+
+def _plain(table: pd.DataFrame) -> pd.DataFrame:
+    """Categories as strings, so that tables with other categories can be stacked."""
+    names = table.select_dtypes("category").columns
+    return table.astype(dict.fromkeys(names, "str"))
+
+
+def _umask() -> int:
+    """The process's file mode mask; reading it needs setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

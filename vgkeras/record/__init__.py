@@ -1,0 +1,1 @@
+"""Everything in assets/ that is measured, recorded anew."""

@@ -1,0 +1,111 @@
+"""What is swept: starts, learning rates, seeds, and the stack of each run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vgkeras._checks import check_each, check_finite, check_positive, check_positive_int
+from vgkeras.stacks import initial_kernels
+from vgkeras.sweeps.lanes import Stack
+from vgkeras.sweeps.layers import Recipe
+from vgkeras.sweeps.lsuv import unit_variance
+
+
+class _Start(NamedTuple):
+    """What the runs of all depths begin with; `initializer` is `None` for `scale * I`.
+
+    `rates` are the learning rates, one for each depth.
+    """
+
+    rates: list[float]
+    seed: int
+    scale: float
+    initializer: Any
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is swept, and what all runs share."""
+
+    scales: list[float]
+    depths: list[int]
+    rates: list[list[float]]  # each of them by depth
+    seeds: list[int]
+    initializers: list[Any]
+    recipe: Recipe
+    common: dict[str, Any]
+
+    def starts(self) -> list[_Start]:
+        """Scaled identities first, as in `predict`; depths count fastest."""
+        orders = ((scale, None) for scale in self.scales)
+        identities = itertools.product(self.rates, self.seeds, orders)
+        orders = ((np.nan, initializer) for initializer in self.initializers)
+        others = itertools.product(self.rates, self.seeds, orders)
+        return [_Start(r, s, *order) for r, s, order in (*identities, *others)]
+
+
+def check_scales(scales: Any, initializers: Any) -> list[float]:
+    """Returns the scales; none may be given beside `initializers`."""
+    if initializers is not None and not isinstance(scales, str) and not list(scales):
+        return []
+    return check_each("scales", scales, check_finite)
+
+
+def check_rates(learning_rate: Any, depths: list[int]) -> list[list[float]]:
+    """Lists of learning rates by depth: of a function one, else one for each rate."""
+    if callable(learning_rate):
+        found = map(learning_rate, depths)
+        return [[check_positive("learning_rate(depth)", rate) for rate in found]]
+    several = isinstance(learning_rate, Sequence | np.ndarray)
+    listed = learning_rate if several else [learning_rate]
+    rates = check_each("learning_rate", listed, check_positive)
+    return [[rate] * len(depths) for rate in rates]
+
+
+def check_outputs(output_units: Any, units: int) -> int:
+    """Returns the width of the last layer."""
+    if output_units is None:
+        return units
+    return check_positive_int("output_units", output_units)
+
+
+def initial_stacks(
+    grid: Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]
+) -> list[Stack]:
+    """The stack of each run, in the order of `_runs`."""
+    drawn: dict[Any, list[list[np.ndarray]]] = {}
+    stacks = []
+    for start in grid.starts():
+        key = (start.seed, start.scale, id(start.initializer))
+        if key not in drawn:
+            drawn[key] = _kernels(grid, start, data[start.seed][0])
+        stacks += [
+            Stack(kernels, *data[start.seed], rate)
+            for kernels, rate in zip(drawn[key], start.rates, strict=True)
+        ]
+    return stacks
+
+
+def _kernels(grid: Grid, start: _Start, x: np.ndarray) -> list[list[np.ndarray]]:
+    """The initial kernels for every depth."""
+    shapes = {key: grid.common[key] for key in ("units", "output_units", "dtype")}
+    begin: dict[str, Any] = {"scale": start.scale}
+    if start.initializer is not None:
+        begin = {"kernel_initializer": start.initializer}
+    rescale = start.initializer == "lsuv"
+    if rescale:
+        begin = {"kernel_initializer": "orthogonal"}
+
+    def draw(depth: int) -> list[np.ndarray]:
+        kernels = initial_kernels(depth, **begin, **shapes, seed=start.seed)
+        return unit_variance(kernels, x, grid.recipe) if rescale else kernels
+
+    if shapes["output_units"] != shapes["units"]:
+        return [draw(depth) for depth in grid.depths]
+    deepest = draw(max(grid.depths))  # layers are seeded one by one
+    return [deepest[:depth] for depth in grid.depths]

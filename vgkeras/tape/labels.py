@@ -1,0 +1,72 @@
+"""Which layers of a model are measured, and what their tensors are called."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+from vgkeras.logs import KINDS
+
+
+def measured_layers(
+    model: keras.Model, *, whole: tuple[type, ...] = ()
+) -> list[keras.layers.Layer]:
+    """The layers that do the work: those without layers of their own.
+
+    Layers of the classes `whole` count as one, whatever they are made of.
+    """
+    found: dict[int, keras.layers.Layer] = {}
+    rest = deque(model._flatten_layers(include_self=False, recursive=False))
+    while rest:
+        layer = rest.popleft()
+        parts = list(layer._flatten_layers(include_self=False, recursive=False))
+        if parts and not isinstance(layer, whole):
+            rest.extendleft(parts)
+        elif not isinstance(layer, keras.layers.InputLayer):
+            found.setdefault(id(layer), layer)
+    return list(found.values())
+
+
+def tensor_labels(
+    model: keras.Model, called: list[keras.layers.Layer]
+) -> list[tuple[int, str, str]]:
+    """Names the rows; layers count from 1 in the order of their first call."""
+    order = list(dict.fromkeys([*called, *measured_layers(model)]))
+    return [
+        *weight_labels(model, order, model.trainable_variables),
+        *(
+            label
+            for kind in KINDS[1:]
+            for label in layer_labels(model, order, called, kind)
+        ),
+    ]
+
+
+def weight_labels(
+    model: keras.Model, order: list[keras.layers.Layer], variables: Iterable[Any]
+) -> list[tuple[int, str, str]]:
+    """Names the gradients of variables; layer 0 is that of a variable of no layer."""
+    owners = {id(v): n for n, la in enumerate(order, start=1) for v in la.variables}
+    return [
+        (owners.get(id(v), 0), _short(getattr(v, "path", v.name), model), KINDS[0])
+        for v in variables
+    ]
+
+
+def layer_labels(
+    model: keras.Model,
+    order: list[keras.layers.Layer],
+    called: list[keras.layers.Layer],
+    kind: str,
+) -> list[tuple[int, str, str]]:
+    """Names what the calls of layers have put out; `order` gives the numbers."""
+    numbers = {id(layer): number for number, layer in enumerate(order, start=1)}
+    return [(numbers[id(la)], _short(la.path or la.name, model), kind) for la in called]
+
+
+def _short(path: str, model: keras.Model) -> str:
+    """A Keras path without the model's own name in front."""
+    return path.removeprefix(f"{model.name}/")

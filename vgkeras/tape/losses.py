@@ -1,0 +1,69 @@
+"""One loss of models with any outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from vgkeras.tape.model_pass import check_loss
+
+
+def total_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
+    """A function `(y, y_pred) -> scalar` that adds up the losses of the outputs."""
+    single = not isinstance(loss, list | tuple | dict)
+    functions = check_loss(loss) if single else _each(check_loss, loss)
+
+    def total(y: Any, y_pred: Any) -> tf.Tensor:
+        outputs = _matched("y", y_pred, y_pred)
+        targets = _matched("y", y, y_pred)
+        if single:
+            losses = [functions] * len(outputs)
+        else:
+            losses = _matched("loss", functions, y_pred)
+        parts = [f(t, p) for f, t, p in zip(losses, targets, outputs, strict=True)]
+        return tf.add_n([tf.cast(part, parts[0].dtype) for part in parts])
+
+    return total
+
+
+def _each(function: Callable[[Any], Any], values: Any) -> Any:
+    if isinstance(values, dict):
+        return {key: _each(function, value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_each(function, value) for value in values]
+    return function(values)
+
+
+def _matched(name: str, value: Any, outputs: Any) -> list[Any]:
+    """The parts of `value` in the order of the outputs that they belong to."""
+    if isinstance(outputs, dict):
+        if not isinstance(value, dict) or set(value) != set(outputs):
+            raise ValueError(_structure_message(name, value, outputs))
+        pairs = [(value[key], output) for key, output in outputs.items()]
+    elif isinstance(outputs, list | tuple):
+        if not isinstance(value, list | tuple) or len(value) != len(outputs):
+            raise ValueError(_structure_message(name, value, outputs))
+        pairs = list(zip(value, outputs, strict=True))
+    elif isinstance(value, dict):
+        raise ValueError(_structure_message(name, value, outputs))
+    else:
+        return [value]
+    return [part for v, output in pairs for part in _matched(name, v, output)]
+
+
+def _structure_message(name: str, value: Any, outputs: Any) -> str:
+    return (
+        f"`{name}` must have the structure of the model's outputs, "
+        f"{_structure(outputs)}. Received: {name}={_structure(value)}."
+    )
+
+
+def _structure(value: Any) -> str:
+    """`{'a': ., 'b': [., .]}`: the containers of a value, without what they hold."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{k!r}: {_structure(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_structure(part) for part in value)}]"
+    return "."

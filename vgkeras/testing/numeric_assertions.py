@@ -1,0 +1,177 @@
+"""An assertion that holds the tape to central differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vgkeras import _checks
+from vgkeras.testing.messages import Failure, beyond, of_assertions
+from vgkeras.testing.rows import (
+    WEIGHT_GRADIENT,
+    check_bool,
+    check_data,
+    check_exclude,
+    check_model,
+    named,
+    selected,
+)
+
+
+def assert_gradients_match_numeric(
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    loss: Any = "mse",
+    tolerance: float = 1e-4,
+    directions: int | Mapping[str, Any] = 2,
+    seed: int = 0,
+    training: bool = True,
+    exclude: Iterable[str | int] = (),
+) -> pd.DataFrame:
+    """Asserts that the gradients of the tape are those of finite differences.
+
+    Compared is, for each trainable variable, the derivative along a direction: the
+    tape's gradient times a unit vector `v`, and the central difference of the model
+    at `w + t v` and `w - t v`. Every entry of a gradient counts in it. The chain rule
+    is checked in two parts, the loss by the outputs, and the outputs by each variable
+    with the weights that the loss gives them: a gradient of 1e-40 can be checked that
+    way although the loss is of size 1.
+
+    Both sides are computed in float64, whatever the format of the model, from the
+    values that it holds: what is tested is the formula, not its rounding. Variables
+    and policies are put in place for this and back afterwards; the model need not be
+    cloned and does not change. Seeds are fixed: a `Dropout` drops the same units in
+    every call, a `BatchNormalization` normalizes by the batch if `training`.
+
+    At a kink, such as `relu` of exactly 0, there is no derivative; a point a little
+    beside it is compared. Where rounding hides a derivative from differences, as for a
+    bias in front of a batch normalization (it is 0) or behind forty sigmoids, the two
+    need only agree within the error of the differences; the row is not `resolved`.
+
+    It takes two or three calls of the model for each direction. A layer that means to
+    have another gradient, with `stop_gradient` or a straight-through estimator, fails:
+    exclude what is in front of it.
+
+    Args:
+        model: A Keras model of any kind.
+        x: Inputs: an array or tensor, or a list or dict of them.
+        y: Targets, in the structure of the model's outputs.
+        loss: A Keras loss, its name, a callable `(y, y_pred)`, or one for each output.
+        tolerance: Largest difference, relative to the derivatives and to the root mean
+            square of the tape's gradient. With 1e-4 a single entry of the wrong sign
+            is found among some 10**7.
+        directions: Random directions for each variable, or by name of the variable
+            (`"dense_1/kernel"`) a direction or a list of directions in its shape; then
+            only these variables are compared. Lengths do not matter.
+        seed: Seed of the random directions.
+        training: Whether the model is called as in training.
+        exclude: Layers or variables to leave out.
+
+    Returns:
+        A frame with a row per direction: `layer, name, tape, numeric, error, scale,
+        beside_kink, agrees, resolved`; the derivatives along unit vectors, layer 0 is
+        the loss.
+
+    Raises:
+        AssertionError: If they differ, or nothing can be compared.
+        TypeError: If an argument has the wrong type.
+        ValueError: If the model cannot compute in float64 or gives other outputs at
+            each call, or an argument is out of range.
+
+    Example:
+        >>> testing.assert_gradients_match_numeric(model, x, y)  # doctest: +SKIP
+
+    Reference:
+        [Griewank & Walther, 2008](https://doi.org/10.1137/1.9780898717761), on
+        derivatives and their differences.
+    """
+    __tracebackhide__ = of_assertions
+    from vgkeras.testing import numeric  # loads TensorFlow
+
+    check_model("model", "a Keras model", model)
+    check_data(x, y)
+    labels = selected(model, x, y, loss=loss, kinds=WEIGHT_GRADIENT).layers
+    shapes = [tuple(variable.shape) for variable in model.trainable_variables]
+    excluded = named(labels, check_exclude(exclude))
+    settings = numeric.Settings(
+        tolerance=_checks.check_positive("tolerance", tolerance),
+        directions=numeric.check_directions(directions, labels["name"], shapes),
+        seed=_checks.check_non_negative_int("seed", seed),
+        training=check_bool("training", training),
+    )
+    rows = numeric.compared(
+        model, x, y, loss, labels["name"][~excluded].to_dict(), settings
+    )
+    rows["layer"] = rows["index"].map(labels["layer"]).fillna(0).astype(int)
+    columns = ["layer", *rows.columns.difference(["layer", "index"], sort=False)]
+    if not rows["agrees"].all():
+        raise AssertionError(str(_mismatch(rows, settings.tolerance)))
+    if not (rows["resolved"] & rows["scale"].gt(0) & rows["index"].ge(0)).any():
+        raise AssertionError(_NOTHING_RESOLVED)
+    return rows[columns]
+
+
+_NOTHING_RESOLVED = (
+    "No gradient can be compared with finite differences: each is 0, or too small for "
+    "differences in float64 to resolve. Use other data, targets that the outputs do "
+    "not meet exactly, or a model that is less deep."
+)
+
+
+def _mismatch(rows: pd.DataFrame, tolerance: float) -> Failure:
+    """The text about the first direction in which tape and differences disagree."""
+    bad = rows["agrees"].eq(False)
+    first = rows[bad].iloc[0]
+    off = abs(first["tape"] - first["numeric"]) / first["scale"]
+    margin = beyond(math.log10(off / tolerance) if off > 0 else math.nan)
+    place = f"layer {first['layer']} ({first['name']})"
+    if first["index"] < 0:
+        place = "the loss by the outputs"
+    columns = _numeric_columns(rows)
+    return Failure(
+        problem=f"The gradient of {place} does not match finite differences: the tape "
+        f"says {first['tape']:+.3e}, differences say {first['numeric']:+.3e}.",
+        details=[
+            f"Rule: |tape - numeric| <= {tolerance:g} of the larger, or of the root "
+            "mean square of the gradient; derivatives along a unit vector, in float64.",
+            f"Measured: {off:.1e}{margin}; {bad.sum()} of {len(rows)} rows are bad (>)."
+            f"{_culprit(rows[bad])}",
+        ],
+        header=list(columns),
+        rows=list(zip(*columns.values(), strict=True)),
+        bad=bad.tolist(),
+        focus=int(bad.to_numpy().argmax()),
+        way_out="Way out: correct the formula, of a `tf.custom_gradient` or a loss; "
+        "exclude what is meant to have another gradient than its derivative.",
+    )
+
+
+def _numeric_columns(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """The table of a mismatch, by column title."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = rows["tape"] / rows["numeric"]
+    return {
+        "layer": rows["layer"].astype("str").mask(rows["index"] < 0, "-").tolist(),
+        "name": rows["name"].tolist(),
+        "tape": rows["tape"].map("{:+.6e}".format).tolist(),
+        "numeric": rows["numeric"].map("{:+.6e}".format).tolist(),
+        "error": rows["error"].map("{:.0e}".format).tolist(),
+        "tape / numeric": ratios.map("{:.6g}".format).tolist(),
+    }
+
+
+def _culprit(bad: pd.DataFrame) -> str:
+    """Where a wrong formula is: it spoils all gradients in front of it."""
+    if (bad["index"] < 0).any():
+        return ""
+    last = bad.iloc[bad["layer"].to_numpy().argmax()]
+    return (
+        f" The last bad layer is {last['layer']} ({last['name']}): the wrong formula "
+        "is in it, or between it and the next one."
+    )

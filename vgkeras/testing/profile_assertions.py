@@ -1,0 +1,170 @@
+"""Assertions that hold gradients to a recorded profile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from vgkeras import _checks
+from vgkeras.logs import GradientLog
+from vgkeras.testing.messages import (
+    Rule,
+    check,
+    decades,
+    decades_apart,
+    number,
+    of_assertions,
+)
+from vgkeras.testing.profiles import joined, read, write
+from vgkeras.testing.rows import (
+    WEIGHT_GRADIENT,
+    check_exclude,
+    check_path,
+    named,
+    selected,
+)
+
+RECORD_VARIABLE = "VGKERAS_RECORD_PROFILES"
+
+
+def record_profile(
+    log_or_model: Any,
+    x: Any = None,
+    y: Any = None,
+    *,
+    path: str | os.PathLike[str],
+    loss: Any = "mse",
+    kinds: Sequence[str] = WEIGHT_GRADIENT,
+    steps: int | Iterable[int] | None = None,
+    exclude: Iterable[str | int] = (),
+) -> None:
+    """Records the norms of a log or a model for `assert_matches_profile`.
+
+    The file is JSON for people to read and to review: a line per variable and step
+    with its name, kind and base-10 logarithm of its norm, or `"none"` (there is no
+    gradient), `"zero"` (exactly 0) or `"non-finite"`. An existing file is replaced.
+
+    Args:
+        log_or_model: See `assert_gradients_finite`, as for every other argument.
+        x: Inputs of the model.
+        y: Targets.
+        path: The file to write, conventionally `*.json`.
+        loss: A Keras loss, its name, a callable, or one for each output.
+        kinds: Kinds of rows that are recorded.
+        steps: The step or steps of a log to record. Default: all that it holds;
+            `steps=0` makes a small file that hardly depends on rounding.
+        exclude: Layers or variables to leave out.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range or selects nothing.
+
+    Example:
+        >>> testing.record_profile(model, x, y, path="golden.json")  # doctest: +SKIP
+    """
+    path = check_path(path)
+    log = selected(
+        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+    )
+    write(log, path)
+
+
+def assert_matches_profile(
+    log_or_model: Any,
+    x: Any = None,
+    y: Any = None,
+    *,
+    path: str | os.PathLike[str],
+    tolerance_in_decades: float = 0.1,
+    loss: Any = "mse",
+    kinds: Sequence[str] = WEIGHT_GRADIENT,
+    steps: int | Iterable[int] | None = None,
+    exclude: Iterable[str | int] = (),
+) -> None:
+    """Asserts that norms are those of a profile that `record_profile` wrote.
+
+    Nothing is recorded unasked: a missing file is a failure. To record all profiles
+    of a test run anew, set the environment variable `VGKERAS_RECORD_PROFILES=1`; each
+    assertion then writes its file and fails, so that such a run is never green.
+
+    A variable that is missing, new or renamed fails too, and is told apart from a
+    norm that changed. Names that Keras counts on within a process (`dense`,
+    `dense_1`, ...) match whatever number they start from.
+
+    Args:
+        log_or_model: See `assert_gradients_finite`, as for every other argument.
+        x: Inputs of the model.
+        y: Targets.
+        path: The file.
+        tolerance_in_decades: Largest difference of base-10 logarithms of norms.
+            Default 0.1, a factor of 1.26. None, exactly 0, and Inf or NaN each match
+            nothing but themselves.
+        loss: A Keras loss, its name, a callable, or one for each output.
+        kinds: Kinds of rows that are compared, as they were recorded.
+        steps: The step or steps to compare.
+        exclude: Layers or variables to leave out.
+
+    Raises:
+        AssertionError: If something differs, the file does not exist, or it was just
+            recorded.
+        TypeError: If an argument has the wrong type.
+        ValueError: If the file is no profile, or an argument is out of range.
+
+    Example:
+        >>> testing.assert_matches_profile(
+        ...     model, x, y, path="golden.json"
+        ... )  # doctest: +SKIP
+    """
+    __tracebackhide__ = of_assertions
+    tolerance = _checks.check_positive("tolerance_in_decades", tolerance_in_decades)
+    path = check_path(path)
+    log = selected(
+        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+    )
+    recorded, head = _recorded(log, path)
+    recorded = recorded[recorded["kind"].isin(kinds)]
+    if steps is not None:
+        recorded = recorded[recorded["step"].isin(log.layers["step"])]
+    recorded = recorded[~named(recorded, check_exclude(exclude), strict=False)]
+    rows = joined(recorded, log.layers)
+    rule = Rule(
+        told=_told_by_profile,
+        rule=f"norms within {decades(tolerance)} of {path} (recorded with "
+        f"keras {head['versions'].get('keras')} in {', '.join(head['dtypes'])})",
+        way_out="If this is intended, record it anew: `record_profile`, or "
+        f"{RECORD_VARIABLE}=1 in the environment.",
+        expected="recorded",
+    )
+    rows = rows.rename(columns={"recorded": "expected"})
+    check(log, rule, decades_apart(rows, tolerance))
+
+
+def _recorded(log: GradientLog, path: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Reads a profile, or says how to record it, or records it because asked to."""
+    __tracebackhide__ = of_assertions
+    if os.environ.get(RECORD_VARIABLE, "0") not in ("", "0"):
+        write(log, path)
+        raise AssertionError(
+            f"Recorded {path} anew, because {RECORD_VARIABLE} is set. Look at what "
+            "changed, and run the test again without it."
+        )
+    try:
+        return read(path)
+    except FileNotFoundError as error:
+        raise AssertionError(
+            f"There is no profile {path} yet. Record it with the same arguments, "
+            f"`vgkeras.testing.record_profile(..., path={path!r})`, or by running the "
+            f"test once with {RECORD_VARIABLE}=1 in the environment."
+        ) from error
+
+
+def _told_by_profile(row: pd.Series) -> str:
+    if row["note"]:
+        return f"is not as recorded: {row['note']}"
+    return (
+        f"has changed: norm {number(row['log10_norm'])}, recorded "
+        f"{number(row['expected'])}"
+    )

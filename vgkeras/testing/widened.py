@@ -1,0 +1,142 @@
+"""A Keras model computing in float64 for a while, whatever format it is of."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from vgkeras.tape import garbage
+
+WIDE = "float64"
+
+
+@contextlib.contextmanager
+def widened(model: keras.Model, loss: Any = None) -> Iterator[None]:
+    """Lets a model, and a Keras loss, compute in float64 as long as this lasts.
+
+    Every variable holds a copy of its value, every layer has the policy `float64`.
+    Afterwards the model has its own variables and policies again: whatever was done
+    to the copies, it is unchanged to the last bit. Models need not be cloned for
+    this, so subclassed ones do not need a `get_config`.
+
+    Args:
+        model: A built Keras model.
+        loss: Keras losses in any nesting; objects of another kind stay as they are.
+    """
+    floatx = keras.config.floatx()
+    kept: list[tuple[Any, str, Any]] = []
+    try:
+        keras.config.set_floatx(WIDE)
+        for owner, name, value in _replacements(model, loss):
+            kept.append((owner, name, getattr(owner, name)))
+            setattr(owner, name, value)
+        yield
+    finally:
+        keras.config.set_floatx(floatx)
+        for owner, name, value in reversed(kept):
+            setattr(owner, name, value)
+
+
+def _replacements(model: keras.Model, loss: Any) -> Iterator[tuple[Any, str, Any]]:
+    """The attributes that hold a number format or a value, and what replaces them."""
+    for layer in model._flatten_layers():
+        yield from _of_layer(layer)
+    for variable in model.variables:
+        yield variable, "_value", _copy(variable)
+        if _is_float(variable.dtype):
+            yield variable, "_dtype", WIDE
+    for part in keras.tree.flatten(loss):
+        if isinstance(part, keras.losses.Loss):
+            yield part, "_dtype", WIDE
+
+
+def _of_layer(layer: keras.layers.Layer) -> Iterator[tuple[Any, str, Any]]:
+    """Its policy, and the format that a model's inputs are converted to."""
+    yield layer, "_dtype_policy", keras.DTypePolicy(WIDE)
+    if isinstance(layer, keras.layers.InputLayer) and _is_float(layer.dtype):
+        yield layer, "_dtype", WIDE
+    graph = getattr(layer, "_functional", layer)  # a Sequential keeps its own
+    for tensor in getattr(graph, "_inputs", None) or ():
+        if isinstance(tensor, keras.KerasTensor) and _is_float(tensor.dtype):
+            yield tensor, "_dtype", WIDE
+
+
+class WideCall:
+    """The outputs of a widened model, as a function of its variables alone.
+
+    Before each call the variables that are not trained, moving averages and random
+    seeds, are put back: a `Dropout` drops the same units every time.
+
+    Args:
+        model: A widened model.
+        x: Its inputs.
+        training: Whether it is called as in training.
+
+    Attributes:
+        outputs: Its outputs at first, in their structure.
+        variables: Its trainable variables, `tf.Variable` in float64.
+    """
+
+    def __init__(self, model: keras.Model, x: Any, training: bool) -> None:
+        self._model = model
+        self._x = wide(x)
+        self._training = training
+        self._state = [
+            (variable.value, tf.identity(variable.value))
+            for variable in model.non_trainable_variables
+        ]
+        self.variables = [variable.value for variable in model.trainable_variables]
+        self.outputs = self._called()  # eagerly: errors then name the layer
+        self._call = self._called
+        if not getattr(model, "run_eagerly", False):
+            self._call = tf.function(self._called, autograph=False)
+
+    def arrays(self) -> list[np.ndarray]:
+        """The outputs for the values that the variables have now, float64."""
+        with garbage.paused():  # the first call builds the graph
+            outputs = self._call()
+        return [part.numpy() for part in keras.tree.flatten(outputs)]
+
+    def gradients(self, cotangents: list[np.ndarray]) -> list[np.ndarray]:
+        """Gradient of `sum(cotangents * outputs)` by each variable, by the tape."""
+        with tf.GradientTape() as tape:
+            outputs = keras.tree.flatten(self._called())
+        weights = [tf.constant(part) for part in cotangents]
+        gradients = tape.gradient(outputs, self.variables, output_gradients=weights)
+        return [
+            np.zeros(variable.shape)
+            if gradient is None
+            else tf.convert_to_tensor(gradient).numpy()
+            for variable, gradient in zip(self.variables, gradients, strict=True)
+        ]
+
+    def _called(self) -> Any:
+        for variable, value in self._state:
+            variable.assign(value)
+        outputs = self._model(self._x, training=self._training)
+        return keras.tree.map_structure(lambda part: tf.cast(part, WIDE), outputs)
+
+
+def wide(values: Any) -> Any:
+    """Arrays in any nesting as tensors, floating ones in float64."""
+    return keras.tree.map_structure(_wide, values)
+
+
+def _wide(value: Any) -> tf.Tensor:
+    tensor = tf.convert_to_tensor(value)
+    return tf.cast(tensor, WIDE) if tensor.dtype.is_floating else tensor
+
+
+def _copy(variable: keras.Variable) -> tf.Variable:
+    value = tf.convert_to_tensor(variable._value)
+    dtype = WIDE if _is_float(variable.dtype) else value.dtype
+    return tf.Variable(tf.cast(value, dtype), trainable=variable.trainable)
+
+
+def _is_float(dtype: str) -> bool:
+    return "float" in dtype
