@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from vgkeras import logs
+from vgkeras._text import listed
 from vgkeras.charts.edge_bands import LOSS_VIEW, NORM_VIEW, value_texts
 from vgkeras.charts.points import points_over_lines
 from vgkeras.charts.rows import (
@@ -20,7 +21,7 @@ from vgkeras.charts.rows import (
     series_names,
 )
 from vgkeras.charts.style import HEIGHT, Chart, counted, sized, titled
-from vgkeras.charts.words import in_order, legend_line, listed, series_rows, spoken
+from vgkeras.charts.words import in_order, legend_line, series_rows, spoken
 
 
 def final_loss_by_depth(log: logs.GradientLog) -> Chart:

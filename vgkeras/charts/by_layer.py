@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from vgkeras import logs
+from vgkeras._text import ordinal, run_label, shortened
 from vgkeras.charts.edge_bands import NORM_VIEW, value_texts
 from vgkeras.charts.points import points_over_lines
 from vgkeras.charts.rows import (
@@ -21,7 +22,7 @@ from vgkeras.charts.rows import (
     variable_roles,
 )
 from vgkeras.charts.style import Chart, counted, panels, titled
-from vgkeras.charts.words import legend_line, ordinal, run_label, series_rows, shortened
+from vgkeras.charts.words import legend_line, series_rows
 
 
 def kinds_by_layer(log: logs.GradientLog, step: int | None = None) -> Chart:
@@ -89,12 +90,14 @@ def _kinds_title(run: Any, rows: pd.DataFrame) -> str:
     weights = rows[rows["kind"] == "weight_gradient"]
     others = rows[rows["kind"] != "weight_gradient"]
     if _slope(weights) < 1e-3 and _slope(others) > 0.1:
-        return f"{run_label(run)}: weight gradients are flat, the others slope"
+        return (
+            f"{run_label(run._asdict())}: weight gradients are flat, the others slope"
+        )
     kinds = list(dict.fromkeys(rows["kind"].astype("str")))
     if len(kinds) > 1:
         number = "three" if len(kinds) == 3 else "two"
-        return f"{run_label(run)}: {number} kinds of norm, layer by layer"
-    return f"{run_label(run)}: {KIND_LABELS[kinds[0]]}, layer by layer"
+        return f"{run_label(run._asdict())}: {number} kinds of norm, layer by layer"
+    return f"{run_label(run._asdict())}: {KIND_LABELS[kinds[0]]}, layer by layer"
 
 
 def _slope(rows: pd.DataFrame) -> float:
@@ -112,4 +115,4 @@ def _kinds_sentence(run: Any, rows: pd.DataFrame, step: int) -> str:
         )
         told.append(f"{name} from {first} to {last}")
     ends = f"from layer {rows['layer'].min()} to layer {rows['layer'].max()}"
-    return f"{run_label(run)}, step {step}, {ends}: {'; '.join(told)}."
+    return f"{run_label(run._asdict())}, step {step}, {ends}: {'; '.join(told)}."

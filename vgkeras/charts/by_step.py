@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from vgkeras import logs
+from vgkeras._text import ordinal, run_label
 from vgkeras.charts.edge_bands import LOSS_VIEW, NORM_VIEW, value_texts
 from vgkeras.charts.points import points_over_lines
 from vgkeras.charts.rows import (
@@ -25,14 +26,7 @@ from vgkeras.charts.rows import (
     series_names,
 )
 from vgkeras.charts.style import HEIGHT, Chart, counted, panels, sized, titled
-from vgkeras.charts.words import (
-    in_order,
-    legend_line,
-    ordinal,
-    run_label,
-    series_rows,
-    spoken,
-)
+from vgkeras.charts.words import in_order, legend_line, series_rows, spoken
 
 
 def loss_by_step(log: logs.GradientLog) -> Chart:
@@ -90,7 +84,7 @@ def gradient_by_step(log: logs.GradientLog) -> Chart:
     x = counted("step:Q", "training step")
     told = titled(
         points_over_lines(drawn, x, y="norm of ∂L/∂W", view=NORM_VIEW, key="layer"),
-        f"{run_label(run)}: weight gradient by step",
+        f"{run_label(run._asdict())}: weight gradient by step",
         legend_line(drawn, f"{thinned} {chosen}".strip()),
         _steps_sentence(drawn, run),
     )
@@ -186,6 +180,6 @@ def _steps_sentence(rows: pd.DataFrame, run: Any) -> str:
         told.append(f"{name} from {first} to {last}")
     steps = rows["step"]
     return (
-        f"{run_label(run)}, norm of the weight gradient from step {steps.min()} to "
-        f"step {steps.max()}: {'; '.join(told)}."
+        f"{run_label(run._asdict())}, norm of the weight gradient from step "
+        f"{steps.min()} to step {steps.max()}: {'; '.join(told)}."
     )

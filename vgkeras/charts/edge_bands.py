@@ -7,8 +7,8 @@ import math
 import altair as alt
 import pandas as pd
 
-from vgkeras.charts.style import NONFINITE, ZERO, number, tick_labels
-from vgkeras.charts.words import power_of_ten
+from vgkeras._text import NONFINITE, ZERO, number_of, power_of_ten
+from vgkeras.charts.style import tick_labels
 
 NO_GRADIENT, NEGATIVE = "no gradient", "negative"
 _FLAG_SHAPES = {
@@ -63,7 +63,7 @@ def _value(log10: float, loss: float | None) -> str:
     """The size in words: what it is, or why it has no place on the axis."""
     if loss is not None and loss < 0:
         return f"{loss:.3g}"
-    return NO_GRADIENT if loss is None and math.isnan(log10) else number(log10)
+    return NO_GRADIENT if loss is None and math.isnan(log10) else number_of(log10)
 
 
 def value_texts(rows: pd.DataFrame) -> list[str]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from vgkeras import logs
 from vgkeras._checks import check_option
+from vgkeras._text import NONFINITE, ZERO, number_of, ordinal, power_of_ten, run_label
 from vgkeras.charts.edge_bands import NO_GRADIENT, NORM_VIEW, value_texts, with_flags
 from vgkeras.charts.points import with_names
 from vgkeras.charts.rows import (
@@ -27,15 +28,12 @@ from vgkeras.charts.rows import (
 from vgkeras.charts.style import (
     COUNTS,
     HEIGHT,
-    NONFINITE,
-    ZERO,
     Chart,
-    number,
     sized,
     tick_labels,
     titled,
 )
-from vgkeras.charts.words import in_order, ordinal, power_of_ten, run_label
+from vgkeras.charts.words import in_order
 
 
 def gradient_by_layer_and_step(
@@ -73,7 +71,7 @@ def gradient_by_layer_and_step(
     what = KIND_LABELS[kind] + (f" ({variable})" if variable else "")
     told = titled(
         _heat_map(with_flags(cells, NORM_VIEW)),
-        f"{run_label(run)}: {what} by layer and step",
+        f"{run_label(run._asdict())}: {what} by layer and step",
         f"{thinned} {chosen}".strip(),
         _heat_sentence(rows, what, run),
     )
@@ -154,7 +152,7 @@ def _colored(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
     ]
     names = {tick: power_of_ten(tick) for tick in ticks}
     if len(ticks) < 2:
-        names = {low: number(low), high: number(high)}
+        names = {low: number_of(low), high: number_of(high)}
     legend = alt.Legend(
         orient="bottom",
         title="norm (log scale)",
@@ -183,7 +181,7 @@ def _heat_sentence(rows: pd.DataFrame, label: str, run: Any) -> str:
     for step in dict.fromkeys([steps.min(), steps.max()]):
         found = rows[rows["step"] == step].sort_values("log10", kind="stable")
         parts.append(f"at step {step}: {_range_told(found)}")
-    return f"{run_label(run)}, norm of the {label}, {'; '.join(parts)}."
+    return f"{run_label(run._asdict())}, norm of the {label}, {'; '.join(parts)}."
 
 
 def _range_told(rows: pd.DataFrame) -> str:

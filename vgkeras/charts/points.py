@@ -8,10 +8,11 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
+from vgkeras._text import shortened
 from vgkeras.charts.edge_bands import DecadeAxis, flag_shape, with_flags
 from vgkeras.charts.rows import KIND_LABELS
 from vgkeras.charts.style import COLORS, GREY, by_series
-from vgkeras.charts.words import MOST_LETTERS, in_order, is_number, shortened
+from vgkeras.charts.words import in_order, is_number
 
 
 def points_over_lines(
@@ -57,7 +58,7 @@ def with_names(rows: pd.DataFrame, across: str) -> tuple[pd.DataFrame, list[str]
     """Layers and names for the tooltips, where they say more than the series."""
     if "name" not in rows or not rows["own"].any():
         return rows, []
-    names = [shortened(str(name), MOST_LETTERS * 2) for name in rows["name"]]
+    names = [shortened(str(name), 80) for name in rows["name"]]
     fields = [field for field in ("layer", "name") if field != across]
     return rows.assign(name=names), fields
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from vgkeras import theory
+from vgkeras._text import NONFINITE, ZERO, number_of
 from vgkeras.charts.remedy_theory import (
     expected_activations,
     expected_gradients,
@@ -17,12 +18,9 @@ from vgkeras.charts.remedy_theory import (
 )
 from vgkeras.charts.style import (
     GREY,
-    NONFINITE,
-    ZERO,
     by_outcome,
     by_series,
     counted,
-    number,
     sized,
     titled,
 )
@@ -296,7 +294,7 @@ def _placed(rows: pd.DataFrame, low: float, high: float) -> pd.DataFrame:
     return rows.assign(
         flag=flag,
         y=median.where(inside, at_edge),
-        value=[number(value) for value in median],
+        value=[number_of(value) for value in median],
         bottom=rows["low"].clip(low, high),
         top=rows["high"].clip(low, high),
     )[[*rows.columns[:2], "flag", "y", "value", "bottom", "top"]]
@@ -344,7 +342,7 @@ def _ends_title(rows: pd.DataFrame) -> str:
     told = []
     for remedy, own in rows.groupby("remedy", sort=False):
         last = own.sort_values("layer")["median"].iloc[-1]
-        told.append((last, f"{number(last)} with {remedy}"))
+        told.append((last, f"{number_of(last)} with {remedy}"))
     told.sort(key=lambda pair: pair[0])
     words = list(dict.fromkeys([told[0][1], told[-1][1]]))
     return f"the last activation is {' and '.join(words)}"
@@ -355,7 +353,7 @@ def _ends_sentence(what: str, rows: pd.DataFrame, across: str) -> str:
     for remedy, own in rows.groupby("remedy", sort=False):
         own = own.sort_values(across).iloc[[0, -1]].drop_duplicates(across)
         ends = [
-            f"{number(value)} at {across} {at}"
+            f"{number_of(value)} at {across} {at}"
             for at, value in zip(own[across], own["median"], strict=True)
         ]
         told.append(f"{remedy}: {', '.join(ends)}")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from vgkeras import logs
-from vgkeras.charts.words import MOST_LETTERS, listed, shortened, start_name
+from vgkeras._text import listed, shortened, start_label
 
 KIND_LABELS = {
     "weight_gradient": "weight gradient ∂L/∂W",
@@ -81,11 +81,8 @@ def _with_runs(
 
 def series_names(runs: pd.DataFrame) -> pd.Series:
     """What a colour stands for: the scale, else the initializer, else the run."""
-    columns = (runs[name].tolist() for name in ("run", "scale", "initializer"))
-    names = [
-        start_name(run, initializer) if pd.isna(scale) else f"{scale:g}"
-        for run, scale, initializer in zip(*columns, strict=True)
-    ]
+    starts = runs[["run", "scale", "initializer"]].to_dict("records")
+    names = [start_label(run).removeprefix("c = ") for run in starts]
     return pd.Series(names, index=runs.index, dtype="str")
 
 
@@ -163,7 +160,7 @@ def largest_variable(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return kept, "Of several tensors in a layer the largest is drawn."
 
 
-def layer_label(row: Any, most: int = MOST_LETTERS) -> str:
+def layer_label(row: Any, most: int = 40) -> str:
     """`2 dense_1`: the number of a layer and, of a model of one's own, its name."""
     owner = str(row.name).rpartition("/")[0] or str(row.name)
     return f"{row.layer} {shortened(owner, most)}" if row.own else f"layer {row.layer}"

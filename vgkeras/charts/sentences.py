@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from vgkeras._text import number, number_of, run_label
 from vgkeras.logs import GradientLog
 from vgkeras.theory import run_ends
 
@@ -24,14 +25,14 @@ def run_sentences(log: GradientLog) -> list[str]:
         >>> from vgkeras import predict
         >>> log = predict(scales=[0.5], depths=[50], units=2, steps=200)
         >>> print(run_sentences(log)[0])  # doctest: +NORMALIZE_WHITESPACE
-        c = 0.5, L = 50: stalls. The loss stayed at 1.0e+00 for 200 steps, to the last
+        c = 0.5, L = 50: stalls. The loss stayed at 1 for 200 steps, to the last
         digit; the weight gradient at the start was 2.5e-15.
     """
     ends = run_ends(log.losses)
     gradients = _first_gradients(log.layers)
     seeded = log.runs["seed"].nunique() > 1
     return [
-        f"{_label(run, seeded)}: {run['outcome'] or 'no outcome'}. "
+        f"{run_label(run, seed=seeded)}: {run['outcome'] or 'no outcome'}. "
         + _told(run, ends, gradients.get(run["run"]))
         for run in log.runs.to_dict("records")
     ]
@@ -58,16 +59,16 @@ def _loss_told(ends: pd.Series, steps: int) -> str:
         return "The loss overflowed before the first step"
     if not math.isfinite(ends["last"]):
         return (
-            f"The loss was {_number(ends['first'])} at first and overflowed at step "
+            f"The loss was {number(ends['first'])} at first and overflowed at step "
             f"{int(ends['overflow'])}"
         )
-    first, last = _number(ends["first"]), _number(ends["last"])
+    first, last = number(ends["first"]), number(ends["last"])
     span = f"{steps} {'step' if steps == 1 else 'steps'}"
     if first != last:
         return f"The loss went from {first} to {last} in {span}"
     if ends["first"] == ends["last"]:
         return f"The loss stayed at {first} for {span}, to the last digit"
-    change = _number(abs(ends["last"] / ends["first"] - 1))
+    change = number(abs(ends["last"] / ends["first"] - 1))
     return f"The loss stayed at {first} for {span}: it changed by {change} of itself"
 
 
@@ -76,33 +77,12 @@ def _gradient_told(gradients: pd.DataFrame) -> str:
     if high == math.inf:
         return "overflowed"
     if high == -math.inf:
-        return "was exactly zero"
+        return "was exactly 0"
     if low == -math.inf:
-        return f"was exactly zero in some layers, at most {_power_of_ten(high)}"
+        return f"was exactly 0 in some layers, at most {number_of(high)}"
     if high - low < 0.01:
-        return f"was {_power_of_ten(high)}"
-    return f"was {_power_of_ten(low)} to {_power_of_ten(high)}, by layer"
-
-
-def _label(run: dict, seeded: bool) -> str:
-    start = run["initializer"] or f"run {run['run']}"
-    if not math.isnan(run["scale"]):
-        start = f"c = {run['scale']:g}"
-    seed = f", seed {run['seed']}" if seeded else ""
-    return f"{start}, L = {run['depth']}{seed}"
-
-
-def _number(value: float) -> str:
-    return "exactly zero" if value == 0 else f"{value:.1e}"
-
-
-def _power_of_ten(logarithm: float) -> str:
-    """`10**logarithm` in scientific notation, also where that is no float64."""
-    exponent = math.floor(logarithm)
-    mantissa = f"{10 ** (logarithm - exponent):.1f}"
-    if mantissa == "10.0":
-        mantissa, exponent = "1.0", exponent + 1
-    return f"{mantissa}e{exponent:+03d}"
+        return f"was {number_of(high)}"
+    return f"was {number_of(low)} to {number_of(high)}, by layer"
 
 
 def _first_gradients(layers: pd.DataFrame) -> dict[int, pd.DataFrame]:

@@ -7,13 +7,11 @@ drawn. What only one module draws stays there.
 from __future__ import annotations
 
 import json
-import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
-import numpy as np
 
 from vgkeras import theory
 
@@ -25,7 +23,6 @@ GREY = "#7A8088"
 COUNTS = alt.Axis(format="d", tickMinStep=1)
 OUTCOME_COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00"}
 OUTCOME_SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
-ZERO, NONFINITE = "exactly 0", "Inf or NaN"
 
 
 def by_series(
@@ -96,18 +93,6 @@ def sized(chart: alt.LayerChart, height: int | alt.Step) -> alt.LayerChart:
     chart.width, chart.height = 560, height
     chart.autosize = alt.AutoSizeParams(type="fit", contains="padding")
     return chart
-
-
-def number(log10: float) -> str:
-    """A number fit to read, from its base-10 logarithm: `3.2e-20`."""
-    if log10 == -np.inf:
-        return ZERO
-    if not math.isfinite(log10):
-        return NONFINITE
-    if -2 <= log10 < 2.9:
-        return f"{10**log10:.3g}"
-    exponent = math.floor(log10 + 0.02)  # 9.6 and more is written as 1.0 of the next
-    return f"{10 ** (log10 - exponent):.1f}e{exponent:+03d}"
 
 
 Chart = alt.LayerChart | alt.ConcatChart

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
 
 import pandas as pd
 
-MOST_LETTERS = 40  # of a name
-
-
-def start_name(run: int, initializer: str) -> str:
-    """What a run without a scale is called."""
-    return shortened(str(initializer)) if initializer else f"run {run}"
+from vgkeras._text import listed
 
 
 def legend_line(rows: pd.DataFrame, extra: str) -> str:
@@ -31,16 +25,6 @@ def series_rows(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
     rows = rows[rows["origin"] == rows["origin"].iloc[0]]
     parts = dict(list(rows.groupby("series", sort=False)))
     return [(name, parts[name]) for name in in_order(parts)]
-
-
-def run_label(run: Any) -> str:
-    """What a run is called."""
-    named = (
-        start_name(run.run, run.initializer)
-        if pd.isna(run.scale)
-        else f"c = {run.scale:g}"
-    )
-    return f"{named}, depth {run.depth}"
 
 
 def spoken(names: list[str]) -> str:
@@ -67,26 +51,3 @@ def is_number(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def shortened(text: str, most: int = MOST_LETTERS) -> str:
-    """The end of a name, if it is too long: paths differ in their ends."""
-    return text if len(text) <= most else f"…{text[1 - most :]}"
-
-
-def listed(values: Iterable[Any]) -> str:
-    """`a, b and c`."""
-    *most, last = [str(value) for value in values] or [""]
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def ordinal(number: int) -> str:
-    """`1st`, `2nd`, `11th`."""
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
-
-
-def power_of_ten(exponent: float) -> str:
-    """`10⁻²⁰`."""
-    digits = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return "10" + str(round(exponent)).translate(digits)

@@ -6,6 +6,7 @@ import html
 import math
 from dataclasses import dataclass
 
+from vgkeras import _text as text
 from vgkeras.diagnosis.run_arrays import Run, Tensors
 
 REGIMES = (
@@ -93,13 +94,13 @@ class Finding:
         *quantity, sign, number = self.rule.split(" ")
         if sign not in _SIDES:
             return f"the {self.rule}"
-        told = f"the {' '.join(quantity)} is {_number(self.measured)}"
+        told = f"the {' '.join(quantity)} is {text.number(self.measured)}"
         if self.margin == -math.inf:  # beyond it, but not in a way that counts
             return told
         if not math.isfinite(self.margin):
             return f"{told}, {_SIDES[sign][0]} {number}"
         side = _SIDES[sign][0 if self.margin > 0 else 1]
-        return f"{told}, {_decades(abs(self.margin))} {side} {number}"
+        return f"{told}, {text.decades(abs(self.margin))} {side} {number}"
 
 
 class Findings(list[Finding]):
@@ -149,15 +150,6 @@ def finding_of(
     )
 
 
-def _number(value: float) -> str:
-    plain = value == 0 or 1e-2 <= abs(value) < 1e4
-    return f"{value:.3g}" if plain else f"{value:.1e}"
-
-
-def _decades(value: float) -> str:
-    return f"{value:.1f} decades" if value >= 0.1 else f"{value:.1g} decades"
-
-
 _COLUMNS = ("run", "regime", "where", "rule", "measured", "decades beyond", "remedy")
 
 
@@ -175,7 +167,7 @@ def _cells(finding: Finding) -> str:
         finding.regime,
         ", ".join(part for part in parts if part),
         finding.rule,
-        _number(finding.measured),
+        text.number(finding.measured),
         f"{finding.margin:+.1f}",
         finding.remedy,
     )

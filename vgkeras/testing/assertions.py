@@ -14,15 +14,14 @@ import numpy as np
 import pandas as pd
 
 from vgkeras import _checks, theory
+from vgkeras._text import decades, number_of
 from vgkeras.diagnosis import diagnose
 from vgkeras.logs import KINDS, GradientLog
 from vgkeras.testing.messages import (
     Rule,
     check,
     check_finding,
-    decades,
     decades_apart,
-    number,
     of_assertions,
     root_mean_square,
 )
@@ -200,8 +199,8 @@ def assert_not_vanishing(
         log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
     )
     rule = Rule(
-        told=lambda row: f"vanishes: root mean square {number(row['value'])}",
-        rule=f"root mean square < {number(line)}",
+        told=lambda row: f"vanishes: root mean square {number_of(row['value'])}",
+        rule=f"root mean square < {number_of(line)}",
         quantity="rms",
         way_out="Start closer to an isometry (orthogonal, He or Glorot kernels), add "
         "shortcuts or normalization, or take fewer layers.",
@@ -276,8 +275,8 @@ def assert_not_exploding(
         log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
     )
     rule = Rule(
-        told=lambda row: f"explodes: norm {number(row['value'])}",
-        rule=f"norm > {number(line)}",
+        told=lambda row: f"explodes: norm {number_of(row['value'])}",
+        rule=f"norm > {number_of(line)}",
         way_out="Scale the targets, lower the scale of the kernels, normalize, or "
         "clip by norm.",
     )
@@ -351,8 +350,8 @@ def assert_matches_theory(
         raise AssertionError(_nothing_compared(log))
     rule = Rule(
         told=lambda row: (
-            f"does not match theory: norm {number(row['log10_norm'])}, theory "
-            f"{number(row['expected'])}"
+            f"does not match theory: norm {number_of(row['log10_norm'])}, theory "
+            f"{number_of(row['expected'])}"
         ),
         rule=f"norms within {decades(tolerance)} of theory, where the number format "
         f"can follow it ({len(rows)} of {len(log.layers)} rows)",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vgkeras._text import decades, number_of
 from vgkeras.diagnosis import Finding, tensors
 from vgkeras.logs import KINDS, GradientLog
 from vgkeras.testing.profiles import NEW, RENAMED
@@ -85,39 +86,6 @@ def table_lines(
             lines.append(_left_out(bad[before + 1 : index]))
         lines.append(_line(">" if bad[index] else " ", rows[index], widths))
     return lines
-
-
-def number(log10: float) -> str:
-    """`10**log10` in scientific notation or in words.
-
-    Args:
-        log10: A base-10 logarithm of any size; NaN means that there is no gradient.
-
-    Example:
-        >>> [number(value) for value in (-400.3, -math.inf, math.inf, math.nan)]
-        ['5.0e-401', 'exactly 0', 'Inf or NaN', 'none']
-    """
-    if math.isnan(log10):
-        return "none"
-    if math.isinf(log10):
-        return "Inf or NaN" if log10 > 0 else "exactly 0"
-    exponent = math.floor(log10)
-    mantissa = f"{10 ** (log10 - exponent):.1f}"
-    if mantissa == "10.0":
-        mantissa, exponent = "1.0", exponent + 1
-    return f"{mantissa}e{exponent:+03d}"
-
-
-def decades(value: float) -> str:
-    """A difference of base-10 logarithms in words.
-
-    Example:
-        >>> decades(1.0), decades(0.004), decades(math.inf)
-        ('1.00 decades', '0.004 decades', 'infinitely many decades')
-    """
-    if math.isinf(value):
-        return "infinitely many decades"
-    return f"{value:.2f} decades" if abs(value) >= 0.1 else f"{value:.2g} decades"
 
 
 @dataclass(frozen=True)
@@ -204,21 +172,21 @@ def _margin(rule: Rule, first: pd.Series) -> str:
     value, margin = first["value"], first["beyond"]
     if rule.expected and not margin > 0:
         return ""
-    measured = decades(value) if rule.expected else number(value)
+    measured = decades(value) if rule.expected else number_of(value)
     far = f", {decades(margin)} beyond" if margin > 0 else ""
     return f" Measured: {measured}{far}."
 
 
-def _run_told(log: GradientLog, number_of_run: int) -> str:
+def _run_told(log: GradientLog, run_number: int) -> str:
     """Which of several runs it is, and its number format."""
     runs = log.runs.set_index("run")
-    if number_of_run not in runs.index:
-        return f"run {number_of_run} (only recorded), "
-    run = runs.loc[number_of_run]
+    if run_number not in runs.index:
+        return f"run {run_number} (only recorded), "
+    run = runs.loc[run_number]
     if len(log.runs) == 1:
         return f"{run['dtype']}, "
     scale = "" if math.isnan(run["scale"]) else f", scale {run['scale']:g}"
-    return f"run {number_of_run} (depth {run['depth']}{scale}, {run['dtype']}), "
+    return f"run {run_number} (depth {run['depth']}{scale}, {run['dtype']}), "
 
 
 def check_finding(log: GradientLog, finding: Finding) -> None:
@@ -233,8 +201,8 @@ def check_finding(log: GradientLog, finding: Finding) -> None:
     columns = {
         "layer": rows["layer"].astype("str").tolist(),
         "name": rows["name"].tolist(),
-        "norm": rows["log10_norm"].map(number).tolist(),
-        "rms": root_mean_square(rows).map(number).tolist(),
+        "norm": rows["log10_norm"].map(number_of).tolist(),
+        "rms": root_mean_square(rows).map(number_of).tolist(),
     }
     if finding.rule.startswith("update"):
         columns["update / weights"] = rows["update_ratio"].map("{:.1e}".format).tolist()
@@ -303,9 +271,9 @@ def _columns(rule: Rule, rows: pd.DataFrame) -> dict[str, list[str]]:
         del columns["kind"]
     if rule.expected:
         return {**columns, **_comparison(rule, rows)}
-    columns["norm"] = rows["log10_norm"].map(number).tolist()
+    columns["norm"] = rows["log10_norm"].map(number_of).tolist()
     if rule.quantity != "norm":
-        columns[rule.quantity] = rows["value"].map(number).tolist()
+        columns[rule.quantity] = rows["value"].map(number_of).tolist()
     if rows["beyond"].notna().any():
         columns["decades beyond"] = _signed(rows["beyond"])
     return columns
@@ -315,8 +283,8 @@ def _comparison(rule: Rule, rows: pd.DataFrame) -> dict[str, list[str]]:
     gone = rows["note"].str.endswith("missing")
     new = rows["note"].isin([NEW, "step is new"])
     columns = {
-        rule.expected: rows["expected"].map(number).mask(new, "-").tolist(),
-        "measured": rows["log10_norm"].map(number).mask(gone, "-").tolist(),
+        rule.expected: rows["expected"].map(number_of).mask(new, "-").tolist(),
+        "measured": rows["log10_norm"].map(number_of).mask(gone, "-").tolist(),
         "decades apart": [
             "" if math.isnan(value) else f"{value:.4f}" for value in rows["value"]
         ],

@@ -9,13 +9,12 @@ from typing import Any
 import pandas as pd
 
 from vgkeras import _checks
+from vgkeras._text import decades, number_of
 from vgkeras.logs import GradientLog
 from vgkeras.testing.messages import (
     Rule,
     check,
-    decades,
     decades_apart,
-    number,
     of_assertions,
 )
 from vgkeras.testing.profiles import joined, read, write
@@ -165,6 +164,6 @@ def _told_by_profile(row: pd.Series) -> str:
     if row["note"]:
         return f"is not as recorded: {row['note']}"
     return (
-        f"has changed: norm {number(row['log10_norm'])}, recorded "
-        f"{number(row['expected'])}"
+        f"has changed: norm {number_of(row['log10_norm'])}, recorded "
+        f"{number_of(row['expected'])}"
     )
