@@ -1,5 +1,5 @@
-import inspect
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -61,22 +61,22 @@ def fires(key, log):
 def stack_tensors(scale, depth, x, flushed):
     """One pass through a stack of scaled identities in float32, target x."""
 
-    def kept(array):
+    def rounded(array):
         array = array.astype(np.float32)
         return np.where(np.abs(array) < TINY, 0, array) if flushed else array
 
     kernel = np.float32(scale) * np.eye(2, dtype=np.float32)
     activations = [x]
     for _ in range(depth):
-        activations.append(kept(activations[-1] @ kernel))
-    residual = kept(activations[-1] - x)
+        activations.append(rounded(activations[-1] @ kernel))
+    residual = rounded(activations[-1] - x)
     # as Keras averages: the outputs of a sample first, which matters to overflow
-    loss = kept(np.mean(kept(np.mean(kept(residual**2), axis=1))))
-    upstream = kept(residual * np.float32(2 / residual.size))
+    loss = rounded(np.mean(rounded(np.mean(rounded(residual**2), axis=1))))
+    upstream = rounded(residual * np.float32(2 / residual.size))
     gradients = []
     for entering in activations[-2::-1]:
-        gradients.append(kept(entering.T @ upstream))
-        upstream = kept(upstream @ kernel.T)
+        gradients.append(rounded(entering.T @ upstream))
+        upstream = rounded(upstream @ kernel.T)
     return kernel, activations[1:], gradients[::-1], loss
 
 
@@ -124,7 +124,7 @@ def stays(kernel, gradient):
     return bool((moved == diagonal).all() and gradient.any())
 
 
-def asked(x, *, flushed, depths):
+def oracle_answers(x, *, flushed, depths):
     """What the oracle says of every stack, as a frame by scale and depth."""
     with np.errstate(all="ignore"):
         answers = {
@@ -136,14 +136,14 @@ def asked(x, *, flushed, depths):
 
 
 def first_depth(answers, key, scale):
-    fired = answers.loc[scale][key]
-    return fired.idxmax() if fired.any() else NEVER
+    fires = answers.loc[scale][key]
+    return fires.idxmax() if fires.any() else NEVER
 
 
 @pytest.fixture(scope="module")
 def numpy_answers():
     x = np.random.default_rng(0).normal(size=(32, 2)).astype(np.float32)
-    return asked(x, flushed=False, depths=DEPTHS)
+    return oracle_answers(x, flushed=False, depths=DEPTHS)
 
 
 @pytest.mark.parametrize(
@@ -164,9 +164,9 @@ def numpy_answers():
 def test_the_oracle_finds_the_published_first_depths_within_a_few_layers(
     key, expected, numpy_answers
 ):
-    found = [first_depth(numpy_answers, key, scale) for scale in SCALES]
+    depths = [first_depth(numpy_answers, key, scale) for scale in SCALES]
 
-    for depth, published in zip(found, expected, strict=True):
+    for depth, published in zip(depths, expected, strict=True):
         assert depth == published or abs(depth - published) <= 6
 
 
@@ -177,13 +177,13 @@ def many_depths():
 
 def test_first_depths_of_a_sweep_are_those_of_raw_arrays(many_depths):
     x = vg.make_data(units=2, samples=32, seed=0)[0].astype(np.float32)
-    answers = asked(x, flushed=True, depths=DEPTHS)
+    answers = oracle_answers(x, flushed=True, depths=DEPTHS)
 
-    found = rules.first_depths(many_depths)
+    depths = rules.first_depths(many_depths)
 
     for key in answers:
         expected = [first_depth(answers, key, scale) for scale in SCALES]
-        assert found.loc[key, list(SCALES)].fillna(10**9).tolist() == [
+        assert depths.loc[key, list(SCALES)].fillna(10**9).tolist() == [
             10**9 if depth is NEVER else depth for depth in expected
         ], key
 
@@ -194,22 +194,22 @@ def test_zeros_that_were_counted_must_be_enough(zeros, fires):
     counted = log.layers["zero_fraction"].where(log.layers["layer"] == 1)
     partly = log.replace(layers=log.layers.assign(zero_fraction=counted))
 
-    found = rules.RULES["autotrainer_dying_relu"](partly).iloc[0]
+    result = rules.RULES["autotrainer_dying_relu"](partly).iloc[0]
 
-    assert found["fires"] == fires
-    assert found["measured"] == pytest.approx(zeros / 10)
+    assert result["fires"] == fires
+    assert result["measured"] == pytest.approx(zeros / 10)
     assert rules.RULES["autotrainer_dying_relu"](log)["fires"].all()
 
 
 def test_autotrainer_explodes_by_inf_alone_and_calls_underflow_a_dying_relu(
     many_depths,
 ):
-    found = rules.first_depths(many_depths)
+    depths = rules.first_depths(many_depths)
 
-    exploding = found.loc["autotrainer_exploding_gradient"]
+    exploding = depths.loc["autotrainer_exploding_gradient"]
     assert exploding[[0.5, 0.9]].isna().all()
-    assert exploding[1.5] == found.loc["sagemaker_exploding_gradient", 1.5]
-    dying = found.loc["autotrainer_dying_relu"]
+    assert exploding[1.5] == depths.loc["sagemaker_exploding_gradient", 1.5]
+    dying = depths.loc["autotrainer_dying_relu"]
     assert 124 <= dying[0.5] <= 128  # 0.5**126 is the last number TensorFlow keeps
     assert dying[[0.9, 1.5]].isna().all()
 
@@ -476,19 +476,20 @@ def test_losses_ten_steps_apart_are_compared_though_not_all_are_logged():
 def test_a_gradient_that_is_none_fires_no_rule_on_gradients():
     log = hand_made([ONE, ONE], changes=dict.fromkeys(LAYER_COLUMNS[5:], np.nan))
 
-    said = {key: fires(key, log) for key in rules.RULES}
+    answers = {key: fires(key, log) for key in rules.RULES}
 
-    assert not any(said.values()), said
+    assert not any(answers.values()), answers
 
 
 def test_what_others_say_is_a_row_per_rule_and_a_column_per_run(many_depths):
     log = many_depths.select(scale=0.5, depth=[2, 24, 152])
-    said = rules.what_others_say(log)
+    answers = rules.what_others_say(log)
 
-    assert list(said.index) == list(rules.RULES)
-    assert list(said.columns[:3]) == ["source", "says", "condition"]
-    assert list(said.columns[3:]) == [f"c = 0.5, L = {depth}" for depth in (2, 24, 152)]
-    row = said.loc["sagemaker_vanishing_gradient"].tolist()
+    assert list(answers.index) == list(rules.RULES)
+    assert list(answers.columns[:3]) == ["source", "says", "condition"]
+    titles = [f"c = 0.5, L = {depth}" for depth in (2, 24, 152)]
+    assert list(answers.columns[3:]) == titles
+    row = answers.loc["sagemaker_vanishing_gradient"].tolist()
     assert row[:4] == [
         "SageMaker Debugger",
         "VanishingGradient",
@@ -496,7 +497,8 @@ def test_what_others_say_is_a_row_per_rule_and_a_column_per_run(many_depths):
         "silent",
     ]
     assert row[4] == "fires: 6.0e-08 (layer 1, step 0)"
-    assert said.loc["autotrainer_vanishing_gradient"].iloc[-1] == "cannot tell"  # 0 / 0
+    zero_by_zero = answers.loc["autotrainer_vanishing_gradient"].iloc[-1]
+    assert zero_by_zero == "cannot tell"
 
 
 def test_titles_of_runs_differ():
@@ -521,21 +523,21 @@ def test_first_depths_have_a_column_per_start_and_the_smallest_depth_of_any_seed
         )
     )
 
-    found = rules.first_depths(started)
+    depths = rules.first_depths(started)
 
-    assert list(found.columns) == [0.5, "he_normal"]
-    assert found.loc["craft_bits_vanishing"].tolist() == [8, 45]
-    assert found.loc["craft_bits_exploding"].isna().all()
+    assert list(depths.columns) == [0.5, "he_normal"]
+    assert depths.loc["craft_bits_vanishing"].tolist() == [8, 45]
+    assert depths.loc["craft_bits_exploding"].isna().all()
 
 
 def test_a_log_of_an_older_version_is_told_apart():
     old = hand_made([ONE])
     old = old.replace(layers=old.layers.drop(columns=["log10_mean", "size"]))
 
-    said = rules.what_others_say(old).iloc[:, 3]
-    assert said["sagemaker_vanishing_gradient"] == "not logged"
-    assert said["neuroscope_small_gradient"] == "not logged"
-    assert said["neuroscope_exploding_layer"] == "silent"
+    answers = rules.what_others_say(old).iloc[:, 3]
+    assert answers["sagemaker_vanishing_gradient"] == "not logged"
+    assert answers["neuroscope_small_gradient"] == "not logged"
+    assert answers["neuroscope_exploding_layer"] == "silent"
     assert rules.first_depths(old).loc["neuroscope_small_gradient"].isna().all()
     with pytest.raises(
         ValueError,
@@ -545,14 +547,35 @@ def test_a_log_of_an_older_version_is_told_apart():
         rules.RULES["sagemaker_vanishing_gradient"](old)
 
 
-def test_every_rule_is_cited_and_told_in_a_phrase():
+def test_every_rule_is_cited_and_says_when_it_fires_and_what_it_does():
     for key, rule in rules.RULES.items():
-        assert rule.function.__name__ == key
-        assert inspect.getdoc(rule.function)
+        assert rule.key == key
+        assert rule.note.endswith(".")
         assert rule.reference.startswith("https://")
         assert rule.source
         assert rule.says
         assert rule.condition
+
+
+def test_the_module_begins_with_the_names_of_all_rules():
+    _, contents, *_ = re.split(r"source:\n\n|\n\nLeft out", rules.__doc__)
+    names, prefix = [], ""
+    for line in re.sub(r"\(.*?\)", "", contents).splitlines():
+        prefix = line[4:20].strip() or prefix
+        start = prefix if prefix.endswith("_") else ""
+        names += [start + name for name in re.findall(r"\w+", line[20:])]
+
+    assert sorted(names) == sorted(rules.RULES)
+
+
+def test_thresholds_of_logarithms_are_whole_decades():
+    decades = [
+        math.log10(rule.threshold)
+        for rule in rules.RULES.values()
+        if rule.quantity.startswith("log10_") and rule.fires is None
+    ]
+
+    assert sorted(decades) == [-7, -7, -2]  # to the last bit: no power comes between
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,22 @@
-"""The published detection rules, one small cited function each, over a gradient log.
+"""The published detection rules, a row of a table each, over a gradient log.
 
 Each rule looks at one number and does not ask whether the model learns. Side by side
 they show that "vanishing" and "exploding" are conventions: on the same stacks they
 first fire at depths from 12 to never. `what_others_say` asks all of them about the runs
-of a log, `first_depths` for the first depth at which each fires.
+of a log, `first_depths` for the first depth at which each fires, and
+`RULES["keras_terminate_on_nan"](log)` asks a single one. A row says in `condition` when
+its rule fires, and in `note` what it does differently from its source:
+
+    sagemaker_      vanishing_gradient, exploding_gradient, exploding_output, all_zero,
+                    large_update, small_update, loss_not_decreasing
+    autotrainer_    vanishing_gradient, exploding_gradient, dying_relu, nan_loss
+    deepdiagnosis_  vanishing_gradient
+    neuroscope_     small_gradient, vanishing_gradient, exploding_gradient,
+                    exploding_layer (of the package neuroscope, version 0.2.2)
+    craft_bits_     vanishing, exploding
+    one each        karpathy_small_update, keras_terminate_on_nan, umlaut_learning_rate
+    number formats  norm_prints_as_zero, norm_prints_as_inf, below_smallest_normal,
+                    update_rounds_away
 
 Left out is what the columns of a log cannot state exactly: rules on single units
 (SageMaker DeadRelu, NeuroScope dead neurons, DeepDiagnosis dead nodes: the log holds
@@ -18,7 +31,10 @@ here the numbers decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+import math
+import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,14 +46,14 @@ from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog
 
 _NUMBERS = set(LAYER_COLUMNS[LAYER_COLUMNS.index("log10_norm") :])
 _PLACE = ["run", "step", "layer"]
-_RESULT = ("fires", "measured", "threshold", "step", "layer")
-_SAGEMAKER = (
-    "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-rules.html"
-)
-_AUTOTRAINER = "https://github.com/shiningrain/AUTOTRAINER"
-_DEEPDIAGNOSIS = "https://github.com/DeepDiagnosis/ICSE2022"
-_NEUROSCOPE = "https://pypi.org/project/neuroscope/"
-_CRAFT_BITS = "https://craft-bits.unlocalhosted.com/docs/ml-viz/gradient-decay-explorer"
+_STEP = ["run", "step"]
+_RESULT = ["fires", "measured", "threshold", "step", "layer"]
+_SIGNS: dict[str, Callable[..., pd.Series]] = {
+    "<": operator.lt,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "not <": lambda values, limit: ~(values < limit),  # NaN is not below either
+}
 
 
 def computed_in(dtype: str) -> floats.Format:
@@ -85,24 +101,36 @@ def vanishes_below(number_format: floats.Format) -> float:
 
 @dataclass(frozen=True)
 class Rule:
-    """A published rule.
+    """A published rule: a quantity of some rows of a log, and where it fires.
 
     Args:
+        key: Its key in `RULES`.
         source: Who published it.
+        reference: Where it is published.
         says: Its name there.
         condition: When it fires, in one phrase.
-        threshold: The number in that phrase.
-        reference: Where it is published.
-        function: Maps a log to a frame with a row per run.
+        rows: Takes from a log the rows that are looked at, with their `run` and,
+            where they have one, `step` and `layer`.
+        quantity: Column of these rows that is measured; of `log10_...`, the power.
+        sign: Side of the threshold on which it fires, `"<"`, `">"`, `">="` or
+            `"not <"`. Of `"<"` the smallest value is nearest to it, else the largest.
+        threshold: The number in `condition`.
+        note: What it does, and what it does differently from its source.
+        fires: Maps the rows to those that fire, where one comparison does not say it.
         needs: Columns of `layers` that older logs may lack.
     """
 
+    key: str
     source: str
+    reference: str
     says: str
     condition: str
+    rows: Callable[[GradientLog], pd.DataFrame]
+    quantity: str
+    sign: str
     threshold: float
-    reference: str
-    function: Callable[[GradientLog], pd.DataFrame]
+    note: str
+    fires: Callable[[pd.DataFrame], pd.Series] | None = None
     needs: tuple[str, ...] = ()
 
     def __call__(self, log: GradientLog) -> pd.DataFrame:
@@ -119,16 +147,293 @@ class Rule:
         Raises:
             ValueError: If the log lacks a column that the rule needs.
         """
-        missing = [c for c in self.needs if c not in log.layers.columns]
-        if missing:
+        absent = [c for c in self.needs if c not in log.layers.columns]
+        if absent:
             raise ValueError(
-                f"`layers` must have the column {missing[0]} for this rule. Received: "
-                f"layers without {', '.join(missing)}. Measure the log again."
+                f"`layers` must have the column {absent[0]} for this rule. Received: "
+                f"layers without {', '.join(absent)}. Measure the log again."
             )
-        return self.function(log).assign(threshold=self.threshold)[list(_RESULT)]
+        rows = self.rows(log)
+        table = pd.DataFrame({"run": rows["run"], "measured": self._measured(rows)})
+        table["fires"] = (self.fires or self._crosses)(rows)
+        for place in ("step", "layer"):
+            table[place] = rows[place].astype(float) if place in rows else np.nan
+        nearest = "min" if self.sign == "<" else "max"
+        result = _by_run(table, pd.Index(log.runs["run"], name="run"), nearest)
+        return result.assign(threshold=self.threshold)[_RESULT]
+
+    def _measured(self, rows: pd.DataFrame) -> pd.Series:
+        values = rows[self.quantity]
+        return _power(values) if self.quantity.startswith("log10_") else values
+
+    def _crosses(self, rows: pd.DataFrame) -> pd.Series:
+        """Logarithms are compared as such: a power of them may be 0."""
+        logarithm = self.quantity.startswith("log10_")
+        limit = math.log10(self.threshold) if logarithm else self.threshold
+        return _SIGNS[self.sign](rows[self.quantity], limit)
 
 
-RULES: dict[str, Rule] = {}
+def _by_run(table: pd.DataFrame, runs: pd.Index, nearest: str) -> pd.DataFrame:
+    """A row per run: where the rule first fires, or else what comes nearest to it."""
+    result = table[table["fires"]].drop_duplicates("run").set_index("run").reindex(runs)
+    result["fires"] = result["fires"].eq(True)
+    closest = table.groupby("run")["measured"].agg(nearest).reindex(runs)
+    result["measured"] = result["measured"].where(result["fires"], closest)
+    return result
+
+
+def _power(logarithm: pd.Series) -> pd.Series:
+    with np.errstate(over="ignore"):
+        return 10.0**logarithm
+
+
+# --- Which rows are looked at, and their quantities ----------------------------------
+
+
+def _tensors(log: GradientLog, kind: str) -> pd.DataFrame:
+    """The rows of one kind, by run, step and layer."""
+    rows = log.layers[log.layers["kind"] == kind]
+    order = np.lexsort([rows[place].to_numpy() for place in reversed(_PLACE)])
+    if (np.diff(order) < 0).any():
+        rows = rows.iloc[order]
+    if not len(rows):  # a log without layers has no formats either
+        rows = rows.astype(dict.fromkeys(_NUMBERS & set(rows.columns), float))
+    return rows.reset_index(drop=True)
+
+
+_gradients, _outputs, _signals = (functools.partial(_tensors, kind=k) for k in KINDS)
+_losses = operator.attrgetter("losses")
+
+
+def _zero_shares(log: GradientLog) -> pd.DataFrame:
+    """The gradients, with the `share` of zeros in those that are finite."""
+    rows = _gradients(log)
+    share = rows["zero_fraction"].where(rows["nonfinite_fraction"] == 0)
+    return rows.assign(share=share)
+
+
+def _kernels(log: GradientLog) -> pd.DataFrame:
+    """The gradient of each layer's largest variable; of all without element counts."""
+    rows = _gradients(log)
+    if "size" in rows and rows.duplicated(_PLACE).any():
+        ordered = rows.sort_values([*_PLACE, "size", "log10_norm"], kind="stable")
+        rows = ordered.drop_duplicates(_PLACE, keep="last").reset_index(drop=True)
+    return rows.assign(norm=_power(rows["log10_norm"]))
+
+
+def _kernel_rms(log: GradientLog) -> pd.DataFrame:
+    """The same with their root mean squares, and of how many `layers` a step has."""
+    rows = _kernels(log)
+    return rows.assign(
+        log10_rms=rows["log10_norm"] - 0.5 * np.log10(rows["size"]),
+        layers=rows.groupby(_STEP)["layer"].transform("size"),
+    )
+
+
+def _ends(rows: pd.DataFrame) -> pd.DataFrame:
+    """Per run and step, the norm in the first layer, first / last, growth per layer."""
+    steps = rows.groupby(_STEP)
+    layers = steps["layer"].max() - steps["layer"].min()
+    first, last = (steps["log10_norm"].nth(end).to_numpy() for end in (0, -1))
+    with np.errstate(invalid="ignore"):  # Inf - Inf is no ratio
+        ratio = first - last
+    ends = pd.DataFrame({"log10_first": first, "log10_ratio": ratio}, layers.index)
+    return ends.assign(factor=_power(ratio / layers)).reset_index()
+
+
+def _kernel_ends(log: GradientLog) -> pd.DataFrame:
+    """The ends of the kernels' gradients; `ratio` is Inf at a step with Inf or NaN."""
+    ends = _ends(_kernels(log))
+    worst = _gradients(log).groupby(_STEP)["nonfinite_fraction"].max().to_numpy()
+    return ends.assign(ratio=_power(ends["log10_ratio"]).mask(worst > 0, np.inf))
+
+
+def _signal_ends(log: GradientLog) -> pd.DataFrame:
+    """The ends of the gradients of the outputs."""
+    return _ends(_signals(log))
+
+
+def _step_zeros(log: GradientLog) -> pd.DataFrame:
+    """Per run and step, the `share` of exact zeros in all gradients together."""
+    rows = _gradients(log)
+    rows = rows[rows["nonfinite_fraction"] == 0]
+    counts = rows.assign(zeros=rows["zero_fraction"] * rows["size"])
+    sums = counts.groupby(_STEP)[["zeros", "size"]].sum().reset_index()
+    return sums.assign(share=sums["zeros"] / sums["size"])
+
+
+def _step_norms(log: GradientLog) -> pd.DataFrame:
+    """Per run and step, the norm of all gradients together; no square overflows."""
+    rows = _gradients(log).dropna(subset=["log10_norm"])
+    largest = rows.groupby(_STEP)["log10_norm"].transform("max")
+    with np.errstate(invalid="ignore"):  # -Inf - -Inf: all of them are 0
+        squares = 10.0 ** (2 * (rows["log10_norm"] - largest).fillna(0.0))
+    steps = rows.assign(largest=largest, squares=squares).groupby(_STEP)
+    joint = steps["largest"].max() + 0.5 * np.log10(steps["squares"].sum())
+    return _power(joint).rename("norm").reset_index()
+
+
+def _loss_ratios(log: GradientLog) -> pd.DataFrame:
+    """Ratios of losses 10 steps apart, or as little more as the log allows."""
+    rows = []
+    for run, losses in log.losses.groupby("run"):
+        steps, values = losses.sort_values("step")[["step", "loss"]].to_numpy(float).T
+        start = 0
+        while (stop := int(np.searchsorted(steps, steps[start] + 10))) < len(steps):
+            with np.errstate(all="ignore"):
+                rows.append((run, steps[stop], values[stop] / values[start]))
+            start = stop
+    return pd.DataFrame(rows, columns=["run", "step", "ratio"]).astype({"ratio": float})
+
+
+def _gradients_in_format(log: GradientLog) -> pd.DataFrame:
+    """The gradients, each with the limits of the number formats of its run."""
+    rows, dtypes = _gradients(log), log.runs.set_index("run")["dtype"]
+    limits = {name: rows["run"].map(dtypes.map(of)) for name, of in _LIMITS.items()}
+    return rows.assign(**limits)
+
+
+def _moving(log: GradientLog) -> pd.DataFrame:
+    """Those of them that are finite and not 0."""
+    rows = _gradients_in_format(log)
+    return rows[np.isfinite(rows["log10_norm"])]
+
+
+_LIMITS: dict[str, Callable[[str], float]] = {
+    "underflow": lambda dtype: vanishes_below(computed_in(dtype)),
+    "overflow": lambda dtype: computed_in(dtype).largest,
+    "smallest_normal": lambda dtype: computed_in(dtype).smallest_normal,
+    "spacing": lambda dtype: stored_in(dtype).epsilon,
+}
+
+_SAGEMAKER = (
+    "SageMaker Debugger",
+    "https://docs.aws.amazon.com/sagemaker/latest/dg/debugger-built-in-rules.html",
+)
+_AUTOTRAINER = ("AUTOTRAINER", "https://github.com/shiningrain/AUTOTRAINER")
+_DEEPDIAGNOSIS = ("DeepDiagnosis", "https://github.com/DeepDiagnosis/ICSE2022")
+_NEUROSCOPE = ("NeuroScope", "https://github.com/ahmadrazacdx/neuro-scope")  # 0.2.2
+_KARPATHY = ("Karpathy", "https://github.com/karpathy/nn-zero-to-hero")
+_CRAFT_BITS = (
+    "craft-bits",
+    "https://craft-bits.unlocalhosted.com/docs/ml-viz/gradient-decay-explorer",
+)
+_KERAS = ("Keras", "https://keras.io/api/callbacks/terminate_on_nan/")
+_PLAIN = ("plain check", "https://www.tensorflow.org/api_docs/python/tf/norm")
+_IEEE_754 = "https://doi.org/10.1109/IEEESTD.2019.8766229"
+_UMLAUT = ("UMLAUT", "https://doi.org/10.1145/3411764.3445538")
+
+# fmt: off
+# The table. A row: key, source and reference, name there; condition; rows, quantity,
+# sign, threshold; note; a comparison of its own where sign and threshold do not say it.
+_TABLE = (
+    Rule("sagemaker_vanishing_gradient", *_SAGEMAKER, "VanishingGradient",
+         "mean |g| of a gradient < 1e-7", _gradients, "log10_mean", "<", 1e-7,
+         "Any gradient, of biases too.", needs=("log10_mean",)),
+    Rule("sagemaker_exploding_gradient", *_SAGEMAKER, "ExplodingTensor",
+         "a gradient holds Inf or NaN", _gradients, "nonfinite_fraction", ">", 0.0,
+         "Any Inf or NaN: `only_nan=False`."),
+    Rule("sagemaker_exploding_output", *_SAGEMAKER, "ExplodingTensor",
+         "an output holds Inf or NaN", _outputs, "nonfinite_fraction", ">", 0.0,
+         "The same rule on the outputs of the layers."),
+    Rule("sagemaker_all_zero", *_SAGEMAKER, "AllZero",
+         "100% of a gradient is 0", _zero_shares, "share", ">=", 1.0,
+         "All values are exactly 0: `threshold`, 100%.",
+         fires=lambda rows: rows["log10_norm"] == -np.inf),
+    Rule("sagemaker_large_update", *_SAGEMAKER, "WeightUpdateRatio, large",
+         "update / weight > 10", _gradients, "update_ratio", ">", 10.0,
+         "`large_threshold`. The ratio is one of Frobenius norms here; SageMaker adds "
+         "1e-9 to the weights."),
+    Rule("sagemaker_small_update", *_SAGEMAKER, "WeightUpdateRatio, small",
+         "update / weight < 1e-8", _gradients, "update_ratio", "<", 1e-8,
+         "`small_threshold`. The update here is the one that was to be made; SageMaker "
+         "compares saved weights, and sees 0 already where it rounds away."),
+    Rule("sagemaker_loss_not_decreasing", *_SAGEMAKER, "LossNotDecreasing",
+         "loss not below that of 10 steps before", _loss_ratios, "ratio", "not <", 10,
+         "At least `num_steps`, 10, steps before, and asked that often. What is "
+         "measured is the ratio of the two losses.",
+         fires=lambda rows: ~(rows["ratio"] < 1)),
+    Rule("autotrainer_vanishing_gradient", *_AUTOTRAINER, "vanish_gradient",
+         "|dW_1| / |dW_last| < 1e-3 and |dW_1| < 1e-4",
+         _kernel_ends, "log10_ratio", "<", 1e-3,
+         "Beta 1 and 2, of kernels. What is measured is the ratio. 0 / 0 is not a "
+         "number and does not fire.",
+         fires=lambda rows: (rows["log10_ratio"] < -3) & (rows["log10_first"] < -4)),
+    Rule("autotrainer_exploding_gradient", *_AUTOTRAINER, "explode_gradient",
+         "|dW_1| / |dW_last| > 70, or Inf or NaN", _kernel_ends, "ratio", ">", 70.0,
+         "Beta 3, of kernels, or any Inf or NaN."),
+    Rule("autotrainer_dying_relu", *_AUTOTRAINER, "died_relu",
+         "70% or more of all gradient entries are 0", _step_zeros, "share", ">=", 0.7,
+         "Gamma. It says ReLU of any network, and so of a linear one whose gradients "
+         "underflow. At a step at which not all zeros were counted, those that were "
+         "must be enough.", needs=("size",)),
+    Rule("autotrainer_nan_loss", *_AUTOTRAINER, "nan_loss",
+         "loss >= 1e3, Inf or NaN", _losses, "loss", "not <", 1e3,
+         "`check_large_loss`."),
+    Rule("deepdiagnosis_vanishing_gradient", *_DEEPDIAGNOSIS,
+         "Vanishing Gradient Problem", "mean |g| of a kernel's gradient < 1e-7",
+         _kernels, "log10_mean", "<", 1e-7, "`threshold_VG`.", needs=("log10_mean",)),
+    Rule("neuroscope_small_gradient", *_NEUROSCOPE, "vanishing, moderate",
+         "rms of a layer's gradient < 1e-5", _kernel_rms, "log10_rms", "<", 1e-5,
+         "Of two layers or more. The first half of the rule, a ratio of variances, "
+         "cannot be read off a log.", needs=("size",),
+         fires=lambda rows: (rows["layers"] > 1) & (rows["log10_rms"] < -5)),
+    Rule("neuroscope_vanishing_gradient", *_NEUROSCOPE, "vanishing, severe",
+         "rms of a layer's gradient < 1e-7", _kernel_rms, "log10_rms", "<", 1e-7,
+         "The same, two decades lower.", needs=("size",),
+         fires=lambda rows: (rows["layers"] > 1) & (rows["log10_rms"] < -7)),
+    Rule("neuroscope_exploding_gradient", *_NEUROSCOPE, "exploding",
+         "norm of all gradients together > 10", _step_norms, "norm", ">", 10.0,
+         "Global L2 norm; NeuroScope cites Pascanu, Mikolov & Bengio (2013)."),
+    Rule("neuroscope_exploding_layer", *_NEUROSCOPE, "exploding, one layer",
+         "norm of a gradient > 5", _kernels, "norm", ">", 5.0,
+         "L2 norm of one layer's gradient, here its kernel's."),
+    Rule("karpathy_small_update", *_KARPATHY, "update : data",
+         "update / kernel < 1e-5", _kernels, "update_ratio", "<", 1e-5,
+         'Two decades below the line at 1e-3. "Makemore part 3" draws the line, for '
+         "arrays of two dimensions, and calls what is far below it too slow. The ratio "
+         "is one of Frobenius norms here, not of standard deviations about the mean."),
+    Rule("craft_bits_vanishing", *_CRAFT_BITS, "vanishing",
+         "|dL/da_1| / |dL/da_L| < 0.01", _signal_ends, "log10_ratio", "<", 0.01,
+         "Gradient at the first layer beside that at the last."),
+    Rule("craft_bits_exploding", *_CRAFT_BITS, "exploding",
+         "factor of |dL/da| per layer > 1.05", _signal_ends, "factor", ">", 1.05,
+         "Growth of the gradient per layer, on the way back."),
+    Rule("keras_terminate_on_nan", *_KERAS, "TerminateOnNaN",
+         "loss is Inf or NaN", _losses, "loss", "not <", np.inf,
+         "Loss of a batch.", fires=lambda rows: ~np.isfinite(rows["loss"])),
+    Rule("norm_prints_as_zero", *_PLAIN, "norm prints as 0",
+         "tf.norm of a gradient is 0", _gradients_in_format, "log10_norm", "<", 0.0,
+         "As a framework computes it: every square underflows. Squares come first, so "
+         "this is so at half the depth at which the gradient is 0.",
+         fires=lambda rows: rows["log10_max"] < 0.5 * np.log10(rows["underflow"])),
+    Rule("norm_prints_as_inf", *_PLAIN, "norm prints as inf",
+         "tf.norm of a gradient is not finite",
+         _gradients_in_format, "log10_norm", ">", np.inf,
+         "As a framework computes it: the sum of squares overflows.",
+         fires=lambda rows: rows["log10_norm"] > 0.5 * np.log10(rows["overflow"])),
+    Rule("below_smallest_normal", "number format", _IEEE_754, "subnormal",
+         "largest |g| < smallest normal number",
+         _gradients_in_format, "log10_max", "<", 0.0,
+         "Every element of a gradient is subnormal, or 0; TensorFlow makes it 0.",
+         fires=lambda rows: rows["log10_max"] < np.log10(rows["smallest_normal"])),
+    Rule("update_rounds_away", "vgkeras", _IEEE_754, "update rounds away",
+         "update / weight < half the spacing of weights, and some stay as they were",
+         _moving, "update_ratio", "<", np.nan,
+         "`w - update == w`: the update is lost in rounding, though it is not 0. A "
+         "weight of exactly 0 can always move, if by a rounding error of its gradient; "
+         "so not all weights need stay, but the update as a whole must be below the "
+         "rounding of weights: 2**-24 of them in float32.",
+         fires=lambda rows: (rows["update_ratio"] < rows["spacing"] / 2)
+         & (rows["frozen_fraction"] > rows["zero_fraction"] + 1e-9)),
+    Rule("umlaut_learning_rate", *_UMLAUT, "learning rate",
+         "learning rate > 0.01 or < 1e-7",
+         lambda log: log.runs[["run", "learning_rate"]], "learning_rate", "<", 0.01,
+         "Whatever the optimizer.", fires=lambda rows:
+         (rows["learning_rate"] > 0.01) | (rows["learning_rate"] < 1e-7)),
+)
+# fmt: on
+RULES: dict[str, Rule] = {rule.key: rule for rule in _TABLE}
 
 
 def what_others_say(log: GradientLog) -> pd.DataFrame:
@@ -146,8 +451,8 @@ def what_others_say(log: GradientLog) -> pd.DataFrame:
 
     Example:
         >>> from vgkeras import predict
-        >>> said = what_others_say(predict(scales=[0.5], depths=[50], steps=1))
-        >>> print(said.loc["craft_bits_vanishing", "c = 0.5, L = 50"])
+        >>> answers = what_others_say(predict(scales=[0.5], depths=[50], steps=1))
+        >>> print(answers.loc["craft_bits_vanishing", "c = 0.5, L = 50"])
         fires: 1.8e-15 (step 0)
     """
     answers = {}
@@ -180,13 +485,13 @@ def first_depths(log: GradientLog) -> pd.DataFrame:
         layers=log.layers[log.layers["step"] == 0],
     )
     runs = log.runs.set_index("run")
-    begun = runs["scale"].where(runs["scale"].notna(), runs["initializer"])
-    found = {}
+    starts = runs["scale"].where(runs["scale"].notna(), runs["initializer"])
+    rows = {}
     for key, rule in RULES.items():
         fires = _fires(rule, start)
         depths = runs["depth"].where(fires.reindex(runs.index))
-        found[key] = depths.groupby(begun, sort=False).min().astype("Int64")
-    return pd.DataFrame(found).T.rename_axis(index="rule", columns=None)
+        rows[key] = depths.groupby(starts, sort=False).min().astype("Int64")
+    return pd.DataFrame(rows).T.rename_axis(index="rule", columns=None)
 
 
 def _fires(rule: Rule, log: GradientLog) -> pd.Series:
@@ -221,507 +526,3 @@ def _start(run: dict) -> str:
     if not np.isnan(run["scale"]):
         return f"c = {run['scale']:g}"
     return run["initializer"] or f"run {run['run']}"
-
-
-def _published(
-    source: str,
-    says: str,
-    condition: str,
-    threshold: float,
-    reference: str,
-    needs: Sequence[str] = (),
-) -> Callable:
-    """Enters a function into `RULES` under its own name."""
-
-    def enter(function: Callable[[GradientLog], pd.DataFrame]) -> Callable:
-        RULES[function.__name__] = Rule(
-            source, says, condition, threshold, reference, function, tuple(needs)
-        )
-        return function
-
-    return enter
-
-
-@_published(
-    "SageMaker Debugger",
-    "VanishingGradient",
-    "mean |g| of a gradient < 1e-7",
-    1e-7,
-    _SAGEMAKER,
-    needs=["log10_mean"],
-)
-def sagemaker_vanishing_gradient(log: GradientLog) -> pd.DataFrame:
-    """Mean of the absolute values of any gradient below `threshold`, 1e-7."""
-    rows = _rows(log)
-    return _result(log, rows, _power(rows["log10_mean"]), rows["log10_mean"] < -7)
-
-
-@_published(
-    "SageMaker Debugger",
-    "ExplodingTensor",
-    "a gradient holds Inf or NaN",
-    0.0,
-    _SAGEMAKER,
-)
-def sagemaker_exploding_gradient(log: GradientLog) -> pd.DataFrame:
-    """Any Inf or NaN (`only_nan=False`) in the gradients."""
-    return _non_finite(log, _rows(log))
-
-
-@_published(
-    "SageMaker Debugger",
-    "ExplodingTensor",
-    "an output holds Inf or NaN",
-    0.0,
-    _SAGEMAKER,
-)
-def sagemaker_exploding_output(log: GradientLog) -> pd.DataFrame:
-    """The same rule on the outputs of the layers."""
-    return _non_finite(log, _rows(log, "activation"))
-
-
-@_published("SageMaker Debugger", "AllZero", "100% of a gradient is 0", 1.0, _SAGEMAKER)
-def sagemaker_all_zero(log: GradientLog) -> pd.DataFrame:
-    """All values of a gradient are exactly 0 (`threshold`, 100%)."""
-    rows = _rows(log)
-    zero = rows["log10_norm"] == -np.inf
-    share = rows["zero_fraction"].where(rows["nonfinite_fraction"] == 0)
-    return _result(log, rows, share, zero, largest=True)
-
-
-@_published(
-    "SageMaker Debugger",
-    "WeightUpdateRatio, large",
-    "update / weight > 10",
-    10.0,
-    _SAGEMAKER,
-)
-def sagemaker_large_update(log: GradientLog) -> pd.DataFrame:
-    """Ratio of updates to weights above `large_threshold`, 10.
-
-    The ratio is one of Frobenius norms here; SageMaker adds 1e-9 to the weights.
-    """
-    rows = _rows(log)
-    ratio = rows["update_ratio"]
-    return _result(log, rows, ratio, ratio > 10, largest=True)
-
-
-@_published(
-    "SageMaker Debugger",
-    "WeightUpdateRatio, small",
-    "update / weight < 1e-8",
-    1e-8,
-    _SAGEMAKER,
-)
-def sagemaker_small_update(log: GradientLog) -> pd.DataFrame:
-    """Ratio of updates to weights below `small_threshold`, 1e-8.
-
-    The update here is the one that was to be made; SageMaker compares saved weights,
-    and sees 0 already where it rounds away.
-    """
-    rows = _rows(log)
-    ratio = rows["update_ratio"]
-    return _result(log, rows, ratio, ratio < 1e-8)
-
-
-@_published(
-    "SageMaker Debugger",
-    "LossNotDecreasing",
-    "loss not below that of 10 steps before",
-    10,
-    _SAGEMAKER,
-)
-def sagemaker_loss_not_decreasing(log: GradientLog) -> pd.DataFrame:
-    """Loss not lower than at least `num_steps`, 10, steps before; asked that often.
-
-    What is measured is the ratio of the two losses.
-    """
-    rows = [
-        {"run": run, **row}
-        for run, losses in log.losses.groupby("run")
-        for row in _spans(losses.sort_values("step"), 10)
-    ]
-    table = pd.DataFrame(rows, columns=["run", "step", "ratio"])
-    ratio = table["ratio"].astype(float)
-    return _result(log, table, ratio, ~(ratio < 1), largest=True)
-
-
-@_published(
-    "AUTOTRAINER",
-    "vanish_gradient",
-    "|dW_1| / |dW_last| < 1e-3 and |dW_1| < 1e-4",
-    1e-3,
-    _AUTOTRAINER,
-)
-def autotrainer_vanishing_gradient(log: GradientLog) -> pd.DataFrame:
-    """Norm of the first kernel's gradient small, and small beside the last (beta 1, 2).
-
-    What is measured is the ratio. 0 / 0 is not a number and does not fire.
-    """
-    ends = _ends(_kernels(_rows(log)))
-    fires = (ends["ratio"] < -3) & (ends["first"] < -4)
-    return _result(log, ends, _power(ends["ratio"]), fires)
-
-
-@_published(
-    "AUTOTRAINER",
-    "explode_gradient",
-    "|dW_1| / |dW_last| > 70, or Inf or NaN",
-    70.0,
-    _AUTOTRAINER,
-)
-def autotrainer_exploding_gradient(log: GradientLog) -> pd.DataFrame:
-    """First kernel's gradient large beside the last (beta 3), or any Inf or NaN."""
-    rows = _rows(log)
-    bad = rows[rows["nonfinite_fraction"] > 0].groupby(["run", "step"]).size()
-    ends = _ends(_kernels(rows))
-    places = pd.MultiIndex.from_frame(ends[["run", "step"]])
-    lost = places.isin(bad.index)
-    measured = _power(ends["ratio"]).where(~lost, np.inf)
-    return _result(log, ends, measured, measured > 70, largest=True)
-
-
-@_published(
-    "AUTOTRAINER",
-    "died_relu",
-    "70% or more of all gradient entries are 0",
-    0.7,
-    _AUTOTRAINER,
-    needs=["size"],
-)
-def autotrainer_dying_relu(log: GradientLog) -> pd.DataFrame:
-    """Share of exact zeros among the entries of all gradients at least 70% (gamma).
-
-    It says ReLU of any network, and so of a linear one whose gradients underflow. At a
-    step at which not all zeros were counted, those that were must be enough.
-    """
-    rows = _rows(log)
-    usable = rows[rows["nonfinite_fraction"] == 0]
-    counts = usable.assign(zeros=usable["zero_fraction"] * usable["size"])
-    sums = counts.groupby(["run", "step"])[["zeros", "size"]].sum().reset_index()
-    share = sums["zeros"] / sums["size"]
-    return _result(log, sums, share, share >= 0.7, largest=True)
-
-
-@_published("AUTOTRAINER", "nan_loss", "loss >= 1e3, Inf or NaN", 1e3, _AUTOTRAINER)
-def autotrainer_nan_loss(log: GradientLog) -> pd.DataFrame:
-    """Loss not finite, or at least 1000 (`check_large_loss`)."""
-    loss = log.losses["loss"]
-    return _result(log, log.losses, loss, ~(loss < 1e3), largest=True)
-
-
-@_published(
-    "DeepDiagnosis",
-    "Vanishing Gradient Problem",
-    "mean |g| of a kernel's gradient < 1e-7",
-    1e-7,
-    _DEEPDIAGNOSIS,
-    needs=["log10_mean"],
-)
-def deepdiagnosis_vanishing_gradient(log: GradientLog) -> pd.DataFrame:
-    """Mean of the absolute values of a kernel's gradient below `threshold_VG`, 1e-7."""
-    rows = _kernels(_rows(log))
-    return _result(log, rows, _power(rows["log10_mean"]), rows["log10_mean"] < -7)
-
-
-@_published(
-    "NeuroScope",
-    "vanishing, moderate",
-    "rms of a layer's gradient < 1e-5",
-    1e-5,
-    _NEUROSCOPE,
-    needs=["size"],
-)
-def neuroscope_small_gradient(log: GradientLog) -> pd.DataFrame:
-    """Root mean square of a layer's weight gradient below 1e-5, of two layers or more.
-
-    The first half of the rule, a ratio of variances, cannot be read off a log.
-    """
-    return _small_rms(log, -5)
-
-
-@_published(
-    "NeuroScope",
-    "vanishing, severe",
-    "rms of a layer's gradient < 1e-7",
-    1e-7,
-    _NEUROSCOPE,
-    needs=["size"],
-)
-def neuroscope_vanishing_gradient(log: GradientLog) -> pd.DataFrame:
-    """Root mean square of a layer's weight gradient below 1e-7."""
-    return _small_rms(log, -7)
-
-
-@_published(
-    "NeuroScope",
-    "exploding",
-    "norm of all gradients together > 10",
-    10.0,
-    _NEUROSCOPE,
-)
-def neuroscope_exploding_gradient(log: GradientLog) -> pd.DataFrame:
-    """Global L2 norm above 10; NeuroScope cites Pascanu, Mikolov & Bengio (2013)."""
-    whole = _joined(_rows(log))
-    norm = _power(whole["log10_norm"])
-    return _result(log, whole, norm, norm > 10, largest=True)
-
-
-@_published(
-    "NeuroScope", "exploding, one layer", "norm of a gradient > 5", 5.0, _NEUROSCOPE
-)
-def neuroscope_exploding_layer(log: GradientLog) -> pd.DataFrame:
-    """L2 norm of one layer's gradient above 5."""
-    rows = _kernels(_rows(log))
-    norm = _power(rows["log10_norm"])
-    return _result(log, rows, norm, norm > 5, largest=True)
-
-
-@_published(
-    "Karpathy",
-    "update : data",
-    "update / kernel < 1e-5",
-    1e-5,
-    "https://github.com/karpathy/nn-zero-to-hero",
-)
-def karpathy_small_update(log: GradientLog) -> pd.DataFrame:
-    """Update of a kernel two decades below the line at 1e-3 of its size.
-
-    "Makemore part 3" draws the line, for arrays of two dimensions, and calls what is
-    far below it too slow. The ratio is one of Frobenius norms here, not of standard
-    deviations about the mean.
-    """
-    rows = _kernels(_rows(log))
-    ratio = rows["update_ratio"]
-    return _result(log, rows, ratio, ratio < 1e-5)
-
-
-@_published(
-    "craft-bits",
-    "vanishing",
-    "|dL/da_1| / |dL/da_L| < 0.01",
-    0.01,
-    _CRAFT_BITS,
-)
-def craft_bits_vanishing(log: GradientLog) -> pd.DataFrame:
-    """Gradient at the first layer below 0.01 of that at the last."""
-    ends = _ends(_rows(log, "activation_gradient"))
-    return _result(log, ends, _power(ends["ratio"]), ends["ratio"] < -2)
-
-
-@_published(
-    "craft-bits",
-    "exploding",
-    "factor of |dL/da| per layer > 1.05",
-    1.05,
-    _CRAFT_BITS,
-)
-def craft_bits_exploding(log: GradientLog) -> pd.DataFrame:
-    """Growth of the gradient per layer, on the way back, above 1.05."""
-    ends = _ends(_rows(log, "activation_gradient"))
-    factor = _power(ends["ratio"] / ends["layers"])
-    return _result(log, ends, factor, factor > 1.05, largest=True)
-
-
-@_published(
-    "Keras",
-    "TerminateOnNaN",
-    "loss is Inf or NaN",
-    np.inf,
-    "https://keras.io/api/callbacks/terminate_on_nan/",
-)
-def keras_terminate_on_nan(log: GradientLog) -> pd.DataFrame:
-    """Loss of a batch Inf or NaN."""
-    loss = log.losses["loss"]
-    return _result(log, log.losses, loss, ~np.isfinite(loss), largest=True)
-
-
-@_published(
-    "plain check",
-    "norm prints as 0",
-    "tf.norm of a gradient is 0",
-    0.0,
-    "https://www.tensorflow.org/api_docs/python/tf/norm",
-)
-def norm_prints_as_zero(log: GradientLog) -> pd.DataFrame:
-    """The norm as a framework computes it is 0: every square underflows.
-
-    Squares come first, so this is so at half the depth at which the gradient is 0.
-    """
-    rows = _rows(log)
-    half = 0.5 * np.log10(
-        _limit(log, rows, lambda name: vanishes_below(computed_in(name)))
-    )
-    return _result(log, rows, _power(rows["log10_norm"]), rows["log10_max"] < half)
-
-
-@_published(
-    "plain check",
-    "norm prints as inf",
-    "tf.norm of a gradient is not finite",
-    np.inf,
-    "https://www.tensorflow.org/api_docs/python/tf/norm",
-)
-def norm_prints_as_inf(log: GradientLog) -> pd.DataFrame:
-    """The norm as a framework computes it is Inf: the sum of squares overflows."""
-    rows = _rows(log)
-    half = 0.5 * np.log10(_limit(log, rows, lambda name: computed_in(name).largest))
-    norm = rows["log10_norm"]
-    return _result(log, rows, _power(norm), norm > half, largest=True)
-
-
-@_published(
-    "number format",
-    "subnormal",
-    "largest |g| < smallest normal number",
-    0.0,
-    "https://doi.org/10.1109/IEEESTD.2019.8766229",
-)
-def below_smallest_normal(log: GradientLog) -> pd.DataFrame:
-    """Every element of a gradient is subnormal, or 0; TensorFlow makes it 0."""
-    rows = _rows(log)
-    tiny = np.log10(_limit(log, rows, lambda name: computed_in(name).smallest_normal))
-    return _result(log, rows, _power(rows["log10_max"]), rows["log10_max"] < tiny)
-
-
-@_published(
-    "vgkeras",
-    "update rounds away",
-    "update / weight < half the spacing of weights, and some stay as they were",
-    np.nan,
-    "https://doi.org/10.1109/IEEESTD.2019.8766229",
-)
-def update_rounds_away(log: GradientLog) -> pd.DataFrame:
-    """`w - update == w`: the update is lost in rounding, though it is not 0.
-
-    A weight of exactly 0 can always move, if by a rounding error of its gradient; so
-    not all weights need stay, but the update as a whole must be below the rounding of
-    weights: 2**-24 of them in float32.
-    """
-    rows = _rows(log)
-    rows = rows[np.isfinite(rows["log10_norm"])]
-    lost = rows["frozen_fraction"] > rows["zero_fraction"] + 1e-9
-    spacing = _limit(log, rows, lambda name: stored_in(name).epsilon)
-    ratio = rows["update_ratio"]
-    return _result(log, rows, ratio, lost & (ratio < spacing / 2))
-
-
-@_published(
-    "UMLAUT",
-    "learning rate",
-    "learning rate > 0.01 or < 1e-7",
-    0.01,
-    "https://doi.org/10.1145/3411764.3445538",
-)
-def umlaut_learning_rate(log: GradientLog) -> pd.DataFrame:
-    """Learning rate above 0.01 or below 1e-7, whatever the optimizer."""
-    rate = log.runs["learning_rate"]
-    return _result(log, log.runs[["run"]], rate, (rate > 0.01) | (rate < 1e-7))
-
-
-def _rows(log: GradientLog, kind: str = KINDS[0]) -> pd.DataFrame:
-    """The rows of one kind, by run, step and layer."""
-    rows = log.layers[log.layers["kind"] == kind]
-    order = np.lexsort([rows[place].to_numpy() for place in reversed(_PLACE)])
-    if (np.diff(order) < 0).any():
-        rows = rows.iloc[order]
-    if not len(rows):  # a log without layers has no formats either
-        rows = rows.astype(dict.fromkeys(_NUMBERS & set(rows.columns), float))
-    return rows.reset_index(drop=True)
-
-
-def _kernels(rows: pd.DataFrame) -> pd.DataFrame:
-    """The largest variable of each layer; all of them where sizes are not logged."""
-    if "size" not in rows or not rows.duplicated(_PLACE).any():
-        return rows
-    ordered = rows.sort_values([*_PLACE, "size", "log10_norm"], kind="stable")
-    return ordered.drop_duplicates(_PLACE, keep="last").reset_index(drop=True)
-
-
-def _ends(rows: pd.DataFrame) -> pd.DataFrame:
-    """Per run and step, log10 of the norm in the first layer and of first / last."""
-    steps = rows.groupby(["run", "step"])
-    norms = steps["log10_norm"]
-    ends = pd.DataFrame(
-        {
-            "first": norms.nth(0).to_numpy(),
-            "last": norms.nth(-1).to_numpy(),
-            "layers": steps["layer"].max() - steps["layer"].min(),
-        }
-    )
-    with np.errstate(invalid="ignore"):  # Inf - Inf is no ratio
-        ends["ratio"] = ends["first"] - ends["last"]
-    return ends.reset_index()
-
-
-def _result(
-    log: GradientLog,
-    rows: pd.DataFrame,
-    measured: pd.Series,
-    fires: pd.Series,
-    *,
-    largest: bool = False,
-) -> pd.DataFrame:
-    """A row per run: where the rule first fires, or else what comes nearest to it."""
-    table = pd.DataFrame({"run": rows["run"], "measured": measured, "fires": fires})
-    for place in ("step", "layer"):
-        table[place] = rows[place].astype(float) if place in rows else np.nan
-    nearest = table.groupby("run")["measured"].agg("max" if largest else "min")
-    first = table[table["fires"]].drop_duplicates("run").set_index("run")
-    runs = pd.Index(log.runs["run"], name="run")
-    result = first.reindex(runs)
-    result["fires"] = result["fires"].eq(True)
-    result["measured"] = result["measured"].where(
-        result["fires"], nearest.reindex(runs)
-    )
-    return result
-
-
-def _non_finite(log: GradientLog, rows: pd.DataFrame) -> pd.DataFrame:
-    share = rows["nonfinite_fraction"]
-    return _result(log, rows, share, share > 0, largest=True)
-
-
-def _small_rms(log: GradientLog, limit: float) -> pd.DataFrame:
-    rows = _kernels(_rows(log))
-    several = rows.groupby(["run", "step"])["layer"].transform("size") > 1
-    rms = rows["log10_norm"] - 0.5 * np.log10(rows["size"])
-    return _result(log, rows, _power(rms), several & (rms < limit))
-
-
-def _spans(losses: pd.DataFrame, length: int) -> list[dict]:
-    """Ratios of losses `length` steps apart, or as little more as the log allows."""
-    steps, values = losses["step"].to_numpy(), losses["loss"].to_numpy(float)
-    found, start = [], 0
-    while len(steps):
-        stop = int(np.searchsorted(steps, steps[start] + length))
-        if stop == len(steps):
-            break
-        with np.errstate(all="ignore"):
-            found.append({"step": steps[stop], "ratio": values[stop] / values[start]})
-        start = stop
-    return found
-
-
-def _joined(rows: pd.DataFrame) -> pd.DataFrame:
-    """log10 of the norm of all gradients of a step together; none may overflow."""
-    rows = rows.dropna(subset=["log10_norm"])
-    steps = [rows["run"], rows["step"]]
-    largest = rows["log10_norm"].groupby(steps).transform("max")
-    with np.errstate(invalid="ignore"):  # -Inf - -Inf: all of them are 0
-        squares = 10.0 ** (2 * (rows["log10_norm"] - largest).fillna(0.0))
-    table = pd.DataFrame({"largest": largest, "squares": squares}).groupby(steps)
-    joined = table["largest"].max() + 0.5 * np.log10(table["squares"].sum())
-    return joined.rename("log10_norm").reset_index()
-
-
-def _limit(
-    log: GradientLog, rows: pd.DataFrame, limit: Callable[[str], float]
-) -> pd.Series:
-    """A limit of the number format of each row's run."""
-    return rows["run"].map(log.runs.set_index("run")["dtype"].map(limit))
-
-
-def _power(logarithm: pd.Series) -> pd.Series:
-    with np.errstate(over="ignore"):
-        return 10.0**logarithm
