@@ -1,6 +1,10 @@
-"""The floors of the README: imports go down only, TensorFlow stays upstairs."""
+"""The order of the house: imports run one way, TensorFlow and Streamlit stay upstairs.
+
+The order is read from `vgkeras/README.md`, which tells it to newcomers.
+"""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,94 +12,31 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "vgkeras"
-FLOORS = {
-    "_checks": 0,
-    "_differences": 0,
-    "_garbage": 0,
-    "_hooks": 0,
-    "_parquet": 0,
-    "_special": 0,
-    "_threads": 0,
-    "logs": 1,
-    "theory": 1,
-    "data": 1,
-    "_fitting": 1,
-    "random_theory": 1,
-    "_widened": 1,
-    "floats": 2,
-    "predictions": 2,
-    "health": 2,
-    "_evidence": 2,
-    "_looks": 2,
-    "exports": 2,
-    "quiz": 2,
-    "_profiles": 2,
-    "charts": 3,
-    "maps": 3,
-    "rules": 3,
-    "stacks": 3,
-    "tape": 3,
-    "recipes": 3,
-    "batch": 4,
-    "lsuv": 4,
-    "training": 4,
-    "_measures": 4,
-    "_passes": 4,
-    "sweeps": 5,
-    "diagnosis": 5,
-    "record": 5,
-    "_expected": 5,
-    "_rings": 5,
-    "_updates": 5,
-    "remedies": 6,
-    "published": 6,
-    "_failures": 6,
-    "_selection": 6,
-    "_writer": 6,
-    "_listener": 7,
-    "_numeric": 7,
-    "_scalars": 7,
-    "_store": 7,
-    "callbacks": 8,
-    "testing": 8,
-    "shortcuts": 9,
-}
+ORDER = re.findall(r"^- `(\w+)` ", (PACKAGE / "README.md").read_text(), re.MULTILINE)
+FILES = sorted(PACKAGE.rglob("*.py"))
 LIGHT = (
-    "logs",
-    "theory",
-    "data",
-    "predictions",
-    "health",
-    "charts",
-    "maps",
-    "floats",
-    "rules",
-    "diagnosis",
-    "testing",
-    "exports",
-    "quiz",
-    "random_theory",
-    "remedies",
-    "published",
+    *("logs", "theory", "charts", "floats", "rules", "diagnosis", "testing"),
+    *("exports", "quiz", "remedies", "published", "record"),
 )
 
 
-def imported(module):
-    """The modules of this package that `module` imports."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module == "vgkeras":
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("vg"):
-            names.add(node.module.removeprefix("vgkeras."))
+def room(path):
+    """The package, or the module at the top, that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """What a file imports of vgkeras, wherever it does: dotted, with the names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "vgkeras"
+        ):
+            for alias in node.names:
+                yield f"{node.module}.{alias.name}".removeprefix("vgkeras.")
         elif isinstance(node, ast.Import):
-            names |= {
-                alias.name.removeprefix("vgkeras.")
-                for alias in node.names
-                if alias.name.startswith("vgkeras.")
-            }
-    return names & set(FLOORS)
+            for alias in node.names:
+                if alias.name.startswith("vgkeras."):
+                    yield alias.name.removeprefix("vgkeras.")
 
 
 def loaded_by(statement):
@@ -107,20 +48,69 @@ def loaded_by(statement):
     return set(done.stdout.split())
 
 
-def test_every_module_stands_on_a_floor():
-    modules = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__"}
-
-    assert modules == set(FLOORS)
+def test_every_room_has_its_place_in_the_order():
+    assert sorted(ORDER) == sorted({room(path) for path in FILES} - {"__init__"})
 
 
-@pytest.mark.parametrize("module", FLOORS)
-def test_imports_go_down_only(module):
-    for below in imported(module):
-        assert FLOORS[below] < FLOORS[module], f"{module} imports {below}"
+@pytest.mark.parametrize("name", ORDER)
+def test_imports_run_one_way_room_by_room(name):
+    below = ORDER[: ORDER.index(name)]
+
+    for path in FILES:
+        if room(path) == name:
+            others = {dotted.split(".")[0] for dotted in imports(path)} - {name}
+            assert others <= set(below), path
+
+
+@pytest.mark.parametrize("name", ORDER)
+def test_imports_within_a_room_make_no_circle(name):
+    parts = {path.stem: path for path in FILES if room(path) == name}
+    parts.pop("__init__", None)
+    needs = {
+        stem: {dotted.split(".")[1] for dotted in at_the_top(path, name)} & set(parts)
+        for stem, path in parts.items()
+    }
+
+    while free := [stem for stem, below in needs.items() if not below]:
+        for stem in free:
+            del needs[stem]
+        needs = {stem: below - set(free) for stem, below in needs.items()}
+
+    assert not needs
+
+
+def at_the_top(path, name):
+    """What a file imports of its own room when it is loaded; types do not count."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                dotted = f"{node.module}.{alias.name}".removeprefix("vgkeras.")
+                if dotted.startswith(f"{name}."):
+                    yield dotted
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_private_name_crosses_the_border_of_a_room(path):
+    shared = {"_checks", "_text"}
+
+    for dotted in imports(path):
+        *_, name = dotted.split(".")
+        if dotted.split(".")[0] != room(path):
+            assert not name.startswith("_") or name in shared, dotted
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            private = node.attr.startswith("_") and not node.attr.startswith("__")
+            assert not (private and node.value.id in ORDER), node.attr
+
+
+def test_only_two_modules_at_the_top_are_private():
+    private = {path.stem for path in PACKAGE.glob("_*.py")}
+
+    assert private == {"__init__", "_checks", "_text"}
 
 
 @pytest.mark.parametrize("module", ["", *LIGHT])
-def test_the_lower_floors_do_not_load_tensorflow(module):
+def test_the_lower_rooms_do_not_load_tensorflow(module):
     statement = (
         f"import vgkeras.{module}" if module else "import vgkeras as vg; dir(vg)"
     )
@@ -129,7 +119,7 @@ def test_the_lower_floors_do_not_load_tensorflow(module):
 
 
 def test_theory_loads_nothing_but_numpy():
-    loaded = loaded_by("import vgkeras.theory, vgkeras.data")
+    loaded = loaded_by("import vgkeras.theory")
 
     assert "numpy" in loaded
     assert not {"pandas", "altair", "pyarrow", "scipy", "tensorflow"} & loaded
@@ -143,9 +133,10 @@ def test_formats_load_no_pandas():
     assert not {"pandas", "pyarrow", "scipy"} & loaded_by("import vgkeras.floats")
 
 
-def test_the_package_does_not_know_the_page():
-    for path in PACKAGE.glob("*.py"):
-        assert "streamlit" not in path.read_text(), path.name
+def test_only_the_page_knows_streamlit():
+    for path in FILES:
+        if room(path) != "page":
+            assert "streamlit" not in path.read_text(), path
 
 
 def test_every_public_name_can_be_reached():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import vgkeras as vg
-from vgkeras import rules
+from vgkeras import floats, rules
 from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog
 
 SCALES = (0.5, 0.9, 1.5)
@@ -593,15 +593,15 @@ def test_thresholds_of_logarithms_are_whole_decades():
 def test_a_mixed_policy_computes_in_one_format_and_stores_in_another(
     dtype, computed, stored
 ):
-    assert rules.computed_in(dtype).dtype == computed
-    assert rules.stored_in(dtype).dtype == stored
+    assert floats.computed_in(dtype).dtype == computed
+    assert floats.stored_in(dtype).dtype == stored
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float64", "float16"])
 def test_tensorflow_makes_a_product_zero_just_below_that_limit(name):
     import tensorflow as tf
 
-    limit = rules.vanishes_below(rules.computed_in(name))
+    limit = floats.vanishes_below(floats.computed_in(name))
     product = tf.function(lambda a, b: a * b)
     root = tf.constant(limit**0.5, name)
 

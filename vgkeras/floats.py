@@ -210,6 +210,49 @@ def number_format(dtype: str) -> Format:
     )
 
 
+def computed_in(dtype: str) -> Format:
+    """Returns the number format that gradients of `dtype` are computed in.
+
+    Args:
+        dtype: A format, or the name of a mixed policy. Anything that is neither is
+            taken for float32.
+
+    Example:
+        >>> computed_in("mixed_float16").largest
+        65504.0
+    """
+    name = str(dtype).removeprefix("mixed_")
+    return number_format(name if name in _checks.DTYPES else "float32")
+
+
+def stored_in(dtype: str) -> Format:
+    """Returns the number format that weights are stored in.
+
+    Args:
+        dtype: See `computed_in`. A mixed policy stores weights in float32.
+
+    Example:
+        >>> stored_in("mixed_float16").dtype
+        'float32'
+    """
+    return computed_in("float32" if str(dtype).startswith("mixed_") else dtype)
+
+
+def vanishes_below(number_format: Format) -> float:
+    """Returns the magnitude below which TensorFlow makes a result 0.
+
+    Args:
+        number_format: Flushes subnormal results, or rounds them.
+
+    Example:
+        >>> vanishes_below(computed_in("float32")) == 2.0**-126
+        True
+    """
+    if number_format.flushes:
+        return number_format.smallest_normal
+    return number_format.smallest_subnormal / 2
+
+
 def limits(
     scale: float,
     dtype: str = "float32",

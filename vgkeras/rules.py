@@ -40,8 +40,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vgkeras import floats
-from vgkeras._checks import DTYPES
+from vgkeras._text import number, run_label
+from vgkeras.floats import computed_in, stored_in, vanishes_below
 from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog
 
 _NUMBERS = set(LAYER_COLUMNS[LAYER_COLUMNS.index("log10_norm") :])
@@ -54,49 +54,6 @@ _SIGNS: dict[str, Callable[..., pd.Series]] = {
     ">=": operator.ge,
     "not <": lambda values, limit: ~(values < limit),  # NaN is not below either
 }
-
-
-def computed_in(dtype: str) -> floats.Format:
-    """Returns the number format that gradients of `dtype` are computed in.
-
-    Args:
-        dtype: A format, or the name of a mixed policy. Anything that is neither is
-            taken for float32.
-
-    Example:
-        >>> computed_in("mixed_float16").largest
-        65504.0
-    """
-    name = str(dtype).removeprefix("mixed_")
-    return floats.number_format(name if name in DTYPES else "float32")
-
-
-def stored_in(dtype: str) -> floats.Format:
-    """Returns the number format that weights are stored in.
-
-    Args:
-        dtype: See `computed_in`. A mixed policy stores weights in float32.
-
-    Example:
-        >>> stored_in("mixed_float16").dtype
-        'float32'
-    """
-    return computed_in("float32" if str(dtype).startswith("mixed_") else dtype)
-
-
-def vanishes_below(number_format: floats.Format) -> float:
-    """Returns the magnitude below which TensorFlow makes a result 0.
-
-    Args:
-        number_format: Flushes subnormal results, or rounds them.
-
-    Example:
-        >>> vanishes_below(computed_in("float32")) == 2.0**-126
-        True
-    """
-    if number_format.flushes:
-        return number_format.smallest_normal
-    return number_format.smallest_subnormal / 2
 
 
 @dataclass(frozen=True)
@@ -511,18 +468,12 @@ def _answer(row: dict) -> str:
         return "cannot tell" if np.isnan(row["measured"]) else "silent"
     places = [f"{p} {row[p]:.0f}" for p in ("layer", "step") if not np.isnan(row[p])]
     where = f" ({', '.join(places)})" if places else ""
-    return f"fires: {row['measured']:.1e}{where}"
+    return f"fires: {number(row['measured'])}{where}"
 
 
 def _labels(runs: pd.DataFrame) -> list[str]:
     """A column title per run, each of them different."""
-    labels = [f"{_start(run)}, L = {run['depth']}" for run in runs.to_dict("records")]
+    labels = [run_label(run) for run in runs.to_dict("records")]
     if len(set(labels)) == len(labels):
         return labels
     return [f"{label}, run {n}" for label, n in zip(labels, runs["run"], strict=True)]
-
-
-def _start(run: dict) -> str:
-    if not np.isnan(run["scale"]):
-        return f"c = {run['scale']:g}"
-    return run["initializer"] or f"run {run['run']}"

@@ -11,7 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from vgkeras._checks import check_every, check_positive, check_positive_int
-from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog, logged_steps, versions
+from vgkeras.logs import LAYER_COLUMNS, GradientLog, logged_steps, run_table, versions
 from vgkeras.tape import (
     STATISTICS,
     check_loss,
@@ -221,24 +221,18 @@ class Training:
 
     def _run_row(self) -> pd.DataFrame:
         scale = identity_scale(self._kernels)
-        row = {
-            "run": 0,
-            "depth": max(layer for layer, _, _ in self._labels),
-            "units": int(self._x.shape[-1]),
-            "output_units": int(self._y.shape[-1]),
-            "scale": np.nan if scale is None else _shortest(scale, self._kernels),
-            "initializer": "",
-            "optimizer": type(self._optimizer).__name__.lower(),
-            "learning_rate": float(self._optimizer.learning_rate),
-            "steps": len(self._losses) - 1,
-            "dtype": self._model.trainable_variables[0].dtype,
-            "target": "",
-            "samples": int(self._x.shape[0]),
-            "seed": -1,
-            "loss_zero": float(self._loss(self._y, tf.zeros_like(self._y))),
-            "outcome": "",
-        }
-        return pd.DataFrame([row])[list(RUN_COLUMNS)]
+        return run_table(
+            depth=max(layer for layer, _, _ in self._labels),
+            units=int(self._x.shape[-1]),
+            output_units=int(self._y.shape[-1]),
+            scale=np.nan if scale is None else _shortest(scale, self._kernels),
+            optimizer=type(self._optimizer).__name__.lower(),
+            learning_rate=float(self._optimizer.learning_rate),
+            steps=len(self._losses) - 1,
+            dtype=self._model.trainable_variables[0].dtype,
+            samples=int(self._x.shape[0]),
+            loss_zero=float(self._loss(self._y, tf.zeros_like(self._y))),
+        )
 
     def _layer_rows(self) -> pd.DataFrame:
         frames = [

@@ -676,8 +676,8 @@ def test_the_title_names_the_kinds_that_there_are():
 
     told = title(charts.kinds_by_layer(one)), title(charts.kinds_by_layer(two))
 
-    assert told[0] == "run 0, depth 2: weight gradient ∂L/∂W, layer by layer"
-    assert told[1] == "run 0, depth 2: two kinds of norm, layer by layer"
+    assert told[0] == "run 0, L = 2: weight gradient ∂L/∂W, layer by layer"
+    assert told[1] == "run 0, L = 2: two kinds of norm, layer by layer"
 
 
 def test_a_variable_without_gradient_is_flagged_as_such():

@@ -87,7 +87,7 @@ def test_a_sentence_tells_label_outcome_losses_and_gradient():
     log = hand_made([1.0, 0.9999, 0.9876], [-14.9, -14.901])
 
     assert charts.run_sentences(log) == [
-        "c = 0.5, L = 50: stalls. The loss went from 1.0e+00 to 9.9e-01 in 2 steps; "
+        "c = 0.5, L = 50: stalls. The loss went from 1 to 0.988 in 2 steps; "
         "the weight gradient at the start was 1.3e-15."
     ]
 
@@ -95,12 +95,12 @@ def test_a_sentence_tells_label_outcome_losses_and_gradient():
 @pytest.mark.parametrize(
     ("gradients", "words"),
     [
-        ([-3.0, -1.0], "was 1.0e-03 to 1.0e-01, by layer."),
-        ([-math.inf, -math.inf], "was exactly zero."),
-        ([-math.inf, -5.0], "was exactly zero in some layers, at most 1.0e-05."),
+        ([-3.0, -1.0], "was 1.0e-03 to 0.1, by layer."),
+        ([-math.inf, -math.inf], "was exactly 0."),
+        ([-math.inf, -5.0], "was exactly 0 in some layers, at most 1.0e-05."),
         ([2.0, math.inf], "overflowed."),
         ([-601.9, -601.9], "was 1.3e-602."),
-        ([-0.001, -0.001], "was 1.0e+00."),
+        ([-0.001, -0.001], "was 0.998."),
         ([399.0, 399.0], "was 1.0e+399."),
     ],
 )
@@ -115,15 +115,15 @@ def test_a_sentence_finds_words_for_every_gradient(gradients, words):
     [
         (
             [1.0, math.inf, math.nan],
-            "The loss was 1.0e+00 at first and overflowed at s",
+            "The loss was 1 at first and overflowed at s",
         ),
         ([1.0, math.inf, math.nan], "overflowed at step 1."),
         ([math.nan, math.nan], "The loss overflowed before the first step."),
-        ([1.0, 0.0], "The loss went from 1.0e+00 to exactly zero in 1 step."),
-        ([2.0, 2.0], "The loss stayed at 2.0e+00 for 1 step, to the last digit."),
+        ([1.0, 0.0], "The loss went from 1 to exactly 0 in 1 step."),
+        ([2.0, 2.0], "The loss stayed at 2 for 1 step, to the last digit."),
         (
-            [1.0, 0.999],
-            "stayed at 1.0e+00 for 1 step: it changed by 1.0e-03 of itself.",
+            [1.0, 0.9999],
+            "stayed at 1 for 1 step: it changed by 1.0e-04 of itself.",
         ),
     ],
 )
@@ -204,6 +204,6 @@ def test_runs_of_other_models_have_sentences_too():
     silent = log.replace(losses=log.losses.iloc[:0])
 
     assert charts.run_sentences(log) == [
-        "run 4, L = 50: no outcome. The loss went from 1.0e+00 to 5.0e-01 in 1 step."
+        "run 4, L = 50: no outcome. The loss went from 1 to 0.5 in 1 step."
     ]
     assert "Its losses were not logged" in charts.run_sentences(silent)[0]

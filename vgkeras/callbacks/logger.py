@@ -16,7 +16,7 @@ from vgkeras.callbacks.listener import OUTSIDE, Listener
 from vgkeras.callbacks.storage import Store
 from vgkeras.callbacks.train_function import Fitting
 from vgkeras.callbacks.writer import Writer
-from vgkeras.logs import KINDS, RUN_COLUMNS, GradientLog, versions
+from vgkeras.logs import KINDS, GradientLog, run_table, versions
 from vgkeras.tape import measured_layers
 
 SCALARS = ("all", "global", "none")
@@ -194,24 +194,14 @@ class GradientLogger(keras.callbacks.Callback):
         weights = layers.loc[layers["kind"] == KINDS[0], "layer"]
         optimizers = list(self._listener.optimizers.values())
         last = losses["loss"].to_numpy()[-1:]
-        row = {
-            "run": 0,
-            "depth": weights.nunique(),
-            "units": 0,
-            "output_units": 0,
-            "scale": np.nan,
-            "initializer": "",
-            "optimizer": "+".join(map(_name, optimizers)),
-            "learning_rate": _rate(optimizers),
-            "steps": self._writer.steps,
-            "dtype": _dtype(self._logged),
-            "target": "",
-            "samples": 0,
-            "seed": -1,
-            "loss_zero": np.nan,
-            "outcome": "" if np.isfinite(last).all() else "diverges",
-        }
-        return pd.DataFrame([row])[list(RUN_COLUMNS)]
+        return run_table(
+            depth=weights.nunique(),
+            optimizer="+".join(map(_name, optimizers)),
+            learning_rate=_rate(optimizers),
+            steps=self._writer.steps,
+            dtype=_dtype(self._logged),
+            outcome="" if np.isfinite(last).all() else "diverges",
+        )
 
     def _told(self) -> dict[str, Any]:
         """The metadata: what no table says."""

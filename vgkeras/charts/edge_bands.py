@@ -63,7 +63,9 @@ def _value(log10: float, loss: float | None) -> str:
     """The size in words: what it is, or why it has no place on the axis."""
     if loss is not None and loss < 0:
         return f"{loss:.3g}"
-    return NO_GRADIENT if loss is None and math.isnan(log10) else number_of(log10)
+    if math.isnan(log10):
+        return NO_GRADIENT if loss is None else NONFINITE
+    return number_of(log10)
 
 
 def value_texts(rows: pd.DataFrame) -> list[str]:

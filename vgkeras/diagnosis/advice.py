@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from vgkeras.diagnosis.finding import Finding
 from vgkeras.diagnosis.run_arrays import DECADES, Run, slopes
-from vgkeras.rules import stored_in
+from vgkeras.floats import stored_in
 
 _GAIN = (
     "let every layer keep the size of what it passes on (orthogonal or variance-scaled "

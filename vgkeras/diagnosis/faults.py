@@ -10,7 +10,7 @@ import numpy as np
 from vgkeras.diagnosis.advice import CONNECT, REVIVE, non_finite_advice, zero_advice
 from vgkeras.diagnosis.finding import Finding, finding_of
 from vgkeras.diagnosis.run_arrays import Run, Tensors
-from vgkeras.rules import computed_in, vanishes_below
+from vgkeras.floats import computed_in, vanishes_below
 
 DEAD = 0.95  # share of exact zeros
 

@@ -28,7 +28,7 @@ from vgkeras.diagnosis.run_arrays import (
     slope,
     slopes,
 )
-from vgkeras.rules import computed_in, stored_in
+from vgkeras.floats import computed_in, stored_in
 
 SMALL_GRADIENT = 1e-7  # root mean square
 

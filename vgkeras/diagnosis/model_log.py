@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vgkeras.logs import KINDS, LAYER_COLUMNS, RUN_COLUMNS, GradientLog
+from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog, run_table
 
 
 def check_model(model: Any) -> Any:
@@ -47,7 +47,13 @@ def measured_log(
     step = _plain_step(model.trainable_variables, taped.gradients, rate)
     layers = layers.assign(run=0, step=0, size=taped.sizes).join(step)
     return GradientLog(
-        runs=_run_row(layers, tape.dtype(model), rate, zero_map),
+        runs=run_table(
+            depth=int(layers.loc[layers["kind"] == KINDS[0], "layer"].nunique()),
+            optimizer="sgd",
+            learning_rate=rate,
+            dtype=tape.dtype(model),
+            loss_zero=zero_map,
+        ),
         losses=pd.DataFrame({"run": [0], "step": [0], "loss": [float(taped.loss)]}),
         layers=layers[list(LAYER_COLUMNS)],
     )
@@ -76,20 +82,3 @@ def _zero_loss(outputs: Any, y: Any, total: Callable) -> float:
 
     value = float(total(y, keras.tree.map_structure(keras.ops.zeros_like, outputs)))
     return value if value >= 0 else math.nan
-
-
-def _run_row(
-    layers: pd.DataFrame, dtype: str, rate: float, zero_map: float
-) -> pd.DataFrame:
-    unknown = dict.fromkeys(("run", "units", "output_units", "steps", "samples"), 0)
-    row: dict[str, Any] = {**dict.fromkeys(RUN_COLUMNS, ""), **unknown}
-    row |= {
-        "depth": int(layers.loc[layers["kind"] == KINDS[0], "layer"].nunique()),
-        "scale": math.nan,
-        "optimizer": "sgd",
-        "learning_rate": rate,
-        "dtype": dtype,
-        "seed": -1,
-        "loss_zero": zero_map,
-    }
-    return pd.DataFrame([row])

@@ -10,5 +10,6 @@ from vgkeras.logs.schema import (
     REMEDY_COLUMNS,
     RUN_COLUMNS,
     logged_steps,
+    run_table,
     versions,
 )

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Sized
 from importlib import metadata as package_metadata
+from typing import Any
+
+import pandas as pd
 
 KINDS = ("weight_gradient", "activation", "activation_gradient")
-RUN_COLUMNS = (
-    "run",
-    "depth",
-    "units",
-    "output_units",
-    "scale",
-    "initializer",
-    "optimizer",
-    "learning_rate",
-    "steps",
-    "dtype",
-    "target",
-    "samples",
-    "seed",
-    "loss_zero",
-    "outcome",
-)
+# The columns of `runs`, and what stands there where it is not known.
+_UNKNOWN: dict[str, Any] = {
+    "run": 0,
+    "depth": 0,
+    "units": 0,
+    "output_units": 0,
+    "scale": math.nan,
+    "initializer": "",
+    "optimizer": "",
+    "learning_rate": math.nan,
+    "steps": 0,
+    "dtype": "",
+    "target": "",
+    "samples": 0,
+    "seed": -1,
+    "loss_zero": math.nan,
+    "outcome": "",
+}
+RUN_COLUMNS = tuple(_UNKNOWN)
 # A sweep says these of its runs too; other runs, and older logs, lack them.
 REMEDY_COLUMNS = ("activation", "residual", "normalization")
 LOSS_COLUMNS = ("run", "step", "loss")
@@ -51,6 +58,24 @@ TEXTS = (
 )
 
 _PACKAGES = ("vgkeras", "tensorflow", "tensorflow-cpu", "keras", "numpy", "pandas")
+
+
+def run_table(**columns: Any) -> pd.DataFrame:
+    """Returns the table `runs`, its columns in order.
+
+    Args:
+        **columns: A value for all runs or one for each. Columns that are left out are
+            those of a run of which nothing is known: counts 0, numbers NaN, names "".
+
+    Example:
+        >>> run_table(depth=[2, 50], scale=0.5)[["run", "depth", "scale", "seed"]]
+           run  depth  scale  seed
+        0    0      2    0.5    -1
+        1    1     50    0.5    -1
+    """
+    lists = [v for v in columns.values() if isinstance(v, Sized) and type(v) is not str]
+    index = pd.RangeIndex(len(lists[0]) if lists else 1)
+    return pd.DataFrame({**_UNKNOWN, "run": index, **columns}, index=index)
 
 
 def logged_steps(steps: int, every: int | None) -> list[int]:

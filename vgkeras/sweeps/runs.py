@@ -32,7 +32,7 @@ from vgkeras.sweeps.optimizers import rule_of
 from vgkeras.sweeps.tables import (
     layer_table,
     loss_table,
-    run_table,
+    swept_runs,
     with_final_outcomes,
 )
 from vgkeras.theory import make_data, predict
@@ -145,7 +145,7 @@ def sweep(
         )
         for s in grid.seeds
     }
-    runs = run_table(grid, data)
+    runs = swept_runs(grid, data)
     logged = logged_steps(steps, check_every(every))
     check_executor(executor)
     train = run_stacks if executor is None else functools.partial(run_on, executor)

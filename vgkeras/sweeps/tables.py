@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vgkeras.logs import KINDS, LAYER_COLUMNS, REMEDY_COLUMNS, RUN_COLUMNS, GradientLog
+from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog, run_table
 from vgkeras.sweeps.grid import Grid
 from vgkeras.sweeps.lanes import COLUMNS, Trace, joined
 from vgkeras.theory import outcomes_by_loss
 
 
-def run_table(
+def swept_runs(
     grid: Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]
 ) -> pd.DataFrame:
     """A row per run, in the order of `Grid.starts`, depths counting fastest."""
@@ -27,19 +27,16 @@ def run_table(
         "seed": [start.seed for start in starts],
         "loss_zero": [zeros[start.seed] for start in starts],
     }
-    table = {
-        "run": range(len(starts) * len(grid.depths)),
-        "depth": grid.depths * len(starts),
+    return run_table(
+        depth=grid.depths * len(starts),
         **{name: _repeated(column, grid.depths) for name, column in rows.items()},
-        "optimizer": str(recipe.rule),
-        "learning_rate": [rate for start in starts for rate in start.rates],
-        "outcome": "",
+        optimizer=str(recipe.rule),
+        learning_rate=[rate for start in starts for rate in start.rates],
         **grid.common,
-        "activation": recipe.activation,
-        "residual": {True: "identity", False: "", "zero": "zero"}[recipe.residual],
-        "normalization": recipe.normalization or "",
-    }
-    return pd.DataFrame(table, columns=[*RUN_COLUMNS, *REMEDY_COLUMNS])
+        activation=recipe.activation,
+        residual={True: "identity", False: "", "zero": "zero"}[recipe.residual],
+        normalization=recipe.normalization or "",
+    )
 
 
 def _repeated(column: list[Any], depths: list[int]) -> list[Any]:

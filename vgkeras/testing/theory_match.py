@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from vgkeras import theory
+from vgkeras.floats import computed_in
 from vgkeras.logs import KINDS, GradientLog
-from vgkeras.rules import computed_in
 
 _WEIGHT, _ACTIVATION, _GRADIENT = KINDS
 _HEADROOM = 1.0  # decades over the smallest normal number, for a tolerance of 1

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from vgkeras import _checks
-from vgkeras.logs import KINDS, LAYER_COLUMNS, RUN_COLUMNS, GradientLog, logged_steps
+from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog, logged_steps, run_table
 from vgkeras.theory.closed_form import ClosedForm, closed_form
 from vgkeras.theory.data import TARGETS, make_data, target_modes
 from vgkeras.theory.modes import log_gap, trajectory
@@ -398,37 +398,32 @@ def _log(
     arguments: _Arguments, runs: list[_Run], zeros: list[float], words: list[str]
 ) -> GradientLog:
     """The tables of a log from the runs of a grid."""
-    rows = _run_table(arguments).assign(loss_zero=zeros, outcome=words)
     told = {name: getattr(arguments, name) for name in arguments.__dataclass_fields__}
     told["seed"] = told.pop("seeds")
     if arguments.every is None:
         runs = [_Run(run.losses, run.steps[:0], run.log_norms[:0]) for run in runs]
     return GradientLog(
-        runs=rows[list(RUN_COLUMNS)],
+        runs=_run_table(arguments, zeros, words),
         losses=_loss_table(runs),
         layers=_layer_table(runs),
         metadata={"origin": "theory", "arguments": told},
     )
 
 
-def _run_table(arguments: _Arguments) -> pd.DataFrame:
+def _run_table(
+    arguments: _Arguments, zeros: list[float], outcomes: list[str]
+) -> pd.DataFrame:
     seeds, scales, depths = zip(*arguments.grid(), strict=True)
-    return pd.DataFrame(
-        {
-            "run": np.arange(len(depths)),
-            "depth": depths,
-            "units": arguments.units,
-            "output_units": arguments.output_units,
-            "scale": scales,
-            "initializer": "",
-            "optimizer": "sgd",
-            "learning_rate": arguments.learning_rate,
-            "steps": arguments.steps,
-            "dtype": arguments.dtype,
-            "target": arguments.target,
-            "samples": arguments.samples,
-            "seed": seeds,
-        }
+    shared = ("units", "output_units", "learning_rate", "steps", "dtype", "target")
+    return run_table(
+        depth=depths,
+        scale=scales,
+        seed=seeds,
+        optimizer="sgd",
+        samples=arguments.samples,
+        **{name: getattr(arguments, name) for name in shared},
+        loss_zero=zeros,
+        outcome=outcomes,
     )
 
 
