@@ -1,7 +1,15 @@
-"""What is said twice, because two tools must read it, is said the same way."""
+"""What two tools must read is said the same way; a built wheel is whole."""
 
+import shutil
+import subprocess
+import sys
+import sysconfig
 import tomllib
+import venv
+import zipfile
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,3 +55,60 @@ def test_one_tensorflow_is_chosen_on_every_machine():
         chosen = [r.name for r in asked if r.marker.evaluate(where)]
         light = (system, machine) == ("linux", "x86_64")
         assert chosen == ["tensorflow-cpu" if light else "tensorflow"]
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """Python of a new environment that holds the built wheel, and borrows the rest."""
+    folder = tmp_path_factory.mktemp("fresh")
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    source = folder / "source"
+    shutil.copytree(ROOT / "vgkeras", source / "vgkeras")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, source], check=True)
+    (wheel,) = folder.glob("*.whl")
+    venv.create(folder / "env", with_pip=True)
+    python = folder / "env" / "bin" / "python"
+    pip[0] = python
+    subprocess.run([*pip, "install", "--no-deps", wheel], check=True)
+    (site,) = (folder / "env" / "lib").glob("python3*/site-packages")
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
+    return python, wheel
+
+
+def module_names():
+    files = (ROOT / "vgkeras").rglob("*.py")
+    return {str(path.relative_to(ROOT)) for path in files}
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_every_part(fresh):
+    _, wheel = fresh
+
+    names = set(zipfile.ZipFile(wheel).namelist())
+
+    assert {name for name in names if name.endswith(".py")} == module_names()
+    assert "vgkeras/py.typed" in names
+
+
+@pytest.mark.slow
+def test_all_but_the_page_works_without_streamlit(fresh, tmp_path):
+    python, _ = fresh
+    parts = sorted(
+        name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for name in module_names()
+        if "/page/" not in name and not name.endswith("__main__.py")
+    )
+    code = (
+        "import importlib, sys; sys.modules['streamlit'] = None\n"
+        f"for part in {parts!r}: importlib.import_module(part)\n"
+        "import vgkeras; print(vgkeras.__file__)"
+    )
+
+    done = subprocess.run(
+        [python, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert str(python.parents[1]) in done.stdout  # not the checkout
