@@ -51,7 +51,7 @@ def seen(page: Page) -> Seen:
             tables.append(page.drawn(chart))
         except KeyError:
             tables.append(None)
-    return Seen(page.words("verdicts"), page.exceptions(), *tables)
+    return Seen(page.words("outcomes"), page.exceptions(), *tables)
 
 
 def wrong(shown: Seen, settings: dict[str, Any]) -> list[str]:

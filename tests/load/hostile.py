@@ -21,7 +21,7 @@ from tests.load.report import Goal
 from tests.load.server import ROOT, Server
 from tests.load.visitor import Lost, Page, Visitor
 from tests.load.visitors import tracebacks
-from tests.test_hostile import hostile_queries
+from tests.page.test_hostile import hostile_queries
 
 REFUSED = "This file is not opened."
 REASON = "What is wrong with it: "
@@ -54,7 +54,7 @@ def wrong(page: Page) -> list[str]:
     if any("Traceback" in said for said in words):
         return ["a traceback is shown"]
     shown = [*page.of("vegalitechart", "alert", "fileuploader", "code")]
-    useful = shown or page.words("verdicts")
+    useful = shown or page.words("outcomes")
     return [] if words and useful else ["nothing is shown"]
 
 
@@ -91,7 +91,7 @@ def wrong_file(page: Page, whole: list[str]) -> str:
 
 def results(page: Page) -> list[str]:
     """The sentences on a log, and how much is drawn."""
-    found = [said for said in page.words("verdicts") if SENTENCE.search(said)]
+    found = [said for said in page.words("outcomes") if SENTENCE.search(said)]
     return [*found, str(len(list(page.of("vegalitechart"))))]
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import graphlib
 import io
 import re
 import subprocess
@@ -19,9 +20,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import vgkeras as vg
+from vgkeras.page.figures import figure
+from vgkeras.page.named_log import NamedLog
+from vgkeras.page.opened_file import MOST_UPLOAD
+from vgkeras.page.trainer import MOST_LOGS, MOST_WAITING, Trainer, trainer
 
 FORMATS = ("float16", "bfloat16", "float32", "float64")
-PAGE = Path(__file__).parents[1] / "dashboard.py"
+PAGE = Path(__file__).parents[2] / "dashboard.py"
+MODULES = sorted((PAGE.parent / "vgkeras" / "page").glob("*.py"))
 
 
 def open_page(**query):
@@ -35,7 +41,7 @@ def words(page):
     return "\n".join(element.value for element in page.markdown)
 
 
-def verdicts(page):
+def outcomes(page):
     """The sentences on the runs, e.g. `c = 0.5, L = 2: trains. ...`."""
     return re.findall(r"c = [\d.]+, L = \d+: \w+\. [^\n]+", words(page))
 
@@ -59,8 +65,8 @@ def test_page_names_its_first_numbers_as_recorded(lesson):
     assert "keras 3." in label
 
 
-def test_every_stack_has_a_verdict_in_words_and_numbers(lesson):
-    told = verdicts(lesson)
+def test_every_stack_has_an_outcome_in_words_and_numbers(lesson):
+    told = outcomes(lesson)
 
     assert len(told) == 21
     assert sum(": trains." in sentence for sentence in told) == 7
@@ -87,27 +93,67 @@ def test_claims_about_larger_learning_rates_are_what_theory_says():
     assert [verdict(0.95, d, 0.01) for d in (100, 152)] == ["trains", "stalls"]
 
 
-def test_page_imports_nothing_heavy_before_its_first_chart():
-    imported = {
-        name.name.split(".")[0]
-        for node in ast.walk(ast.parse(PAGE.read_text()))
-        if isinstance(node, ast.Import)
-        for name in node.names
+def printed(code):
+    """The words of the last line that a fresh Python prints."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=PAGE.parent
+    )
+    return done.stdout.splitlines()[-1].split()
+
+
+def test_page_imports_nothing_heavy_before_its_charts_are_drawn():
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest; "
+        "sys.modules['tensorflow'] = sys.modules['keras'] = None; "
+        "page = AppTest.from_file('dashboard.py', default_timeout=60).run(); "
+        "print(len(page.get('vega_lite_chart')), len(page.exception), *sys.modules)"
+    )
+
+    charts, exceptions, *modules = printed(code)
+
+    assert charts == "6"
+    assert exceptions == "1"  # in the end it asks for TensorFlow
+    packages = {f"vgkeras.page.{path.stem}" for path in MODULES}
+    assert packages - {"vgkeras.page.__init__"} <= {*modules}
+
+
+def test_the_package_does_not_load_the_page():
+    code = "import vgkeras as vg, sys; [getattr(vg, name) for name in vg.__all__]"
+
+    assert not {"streamlit", "vgkeras.page"} & {
+        *printed(f"{code}; print(*sys.modules)")
     }
 
-    assert imported - sys.stdlib_module_names == {"streamlit", "vgkeras"}
+
+def imports_of(path):
+    """The modules of the page that a module of it imports."""
+    return {
+        node.module.removeprefix("vgkeras.page.")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("vgkeras.page.")
+    }
 
 
-def test_a_setting_is_run_live_and_changes_the_verdicts(lesson):
+def test_the_modules_of_the_page_import_one_way_and_sections_no_section():
+    graph = {path.stem: imports_of(path) for path in MODULES}
+    sections = imports_of(PAGE) - {"controls"}
+
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert set(order) == set(graph)
+    assert not any(graph[name] & sections for name in graph)
+
+
+def test_a_setting_is_run_live_and_changes_the_outcomes(lesson):
     page = open_page(depths=["2", "10"], scales=["0.9"], steps="50")
-    before = verdicts(page)
+    before = outcomes(page)
 
     page.select_slider(key="learning_rate").set_value(0.1).run()
 
     assert not page.exception
     assert "Run live" in words(page)
-    assert len(before) == len(verdicts(page)) == 2
-    assert before != verdicts(page)
+    assert len(before) == len(outcomes(page)) == 2
+    assert before != outcomes(page)
 
 
 def test_a_target_without_theory_for_every_step_is_shown_too():
@@ -115,7 +161,7 @@ def test_a_target_without_theory_for_every_step_is_shown_too():
 
     assert not page.exception
     assert page.selectbox(key="target").value == "teacher"
-    assert len(verdicts(page)) == 1
+    assert len(outcomes(page)) == 1
     assert "Run live" in words(page)
 
 
@@ -230,7 +276,7 @@ def open_log(content):
     """The page as it is once a file was opened in the section for it."""
     page = AppTest.from_file(str(PAGE), default_timeout=120)
     page.query_params["section"] = YOURS
-    page.session_state["kept_file"] = ("log.parquet", content)
+    page.session_state["own_file"] = ("log.parquet", content)
     return page.run()
 
 
@@ -566,9 +612,8 @@ def test_a_file_that_is_too_large_is_refused():
 
 def test_the_server_takes_no_larger_files_than_the_page():
     settings = tomllib.loads((PAGE.parent / ".streamlit/config.toml").read_text())
-    limit = re.search(r"^MOST_UPLOAD = (\d+)", PAGE.read_text(), flags=re.MULTILINE)
 
-    assert settings["server"]["maxUploadSize"] == int(limit[1]) == 20
+    assert settings["server"]["maxUploadSize"] == MOST_UPLOAD == 20
 
 
 NASTY = (
@@ -698,17 +743,13 @@ def test_two_visitors_do_not_see_each_others_logs(tmp_path):
 def test_your_log_needs_no_tensorflow():
     code = (
         "import sys; from streamlit.testing.v1 import AppTest; "
-        f"page = AppTest.from_file({str(PAGE)!r}, default_timeout=60); "
+        "page = AppTest.from_file('dashboard.py', default_timeout=60); "
         "page.query_params['section'] = 'Your log'; "
         "page.query_params['example'] = 'true'; page.run(); "
         "print(len(page.get('vega_lite_chart')), 'tensorflow' in sys.modules)"
     )
 
-    told = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-
-    assert told.stdout.split() == ["6", "False"]
+    assert printed(code) == ["6", "False"]
 
 
 # --- Predict, then look --------------------------------------------------------------
@@ -728,7 +769,7 @@ def test_nothing_is_shown_before_the_visitor_has_guessed():
     asked = vg.quiz.question(1)
     assert not page.exception
     assert f"L = {asked['depths'][0]}**" in words(page)
-    assert not verdicts(page)
+    assert not outcomes(page)
     assert not charts_in(page)
 
 
@@ -768,7 +809,7 @@ def test_the_next_stack_is_a_new_question_and_the_score_goes_on():
 def test_a_link_to_an_answer_is_no_guess():
     page = open_predictions(looked="0.1")
 
-    assert verdicts(page)
+    assert outcomes(page)
     assert "No guess yet" in page.caption[0].value
 
 
@@ -860,117 +901,147 @@ def test_a_card_leads_to_what_it_speaks_of(number, expected):
 
 
 class Slot:
-    """A place on the page that remembers what it was told."""
+    """A place on the page that remembers what was written there."""
 
     def __init__(self):
-        self.told = []
+        self.texts = []
 
     def progress(self, share, text):
-        self.told.append(text)
+        self.texts.append(text)
+
+
+class Runs:
+    """Runs that wait until they are let go, and remember that they were made."""
+
+    def __init__(self):
+        self.gates = collections.defaultdict(threading.Event)
+        self.names = []
+
+    def make(self, name, progress, fails=False):
+        assert self.gates[name].wait(10)
+        self.names.append(name)
+        if fails:
+            raise RuntimeError("a visitor left")
+        return f"log of {name}"
 
 
 @pytest.fixture
-def trainer(monkeypatch):
-    """The page's trainer, with runs of its own that end when they are let go."""
-    source = ast.parse(PAGE.read_text())
-    wanted = [n for n in source.body if getattr(n, "name", "") == "Trainer"]
-    limits = ("MOST_WAITING", "MOST_KEPT")
-    wanted += [
-        n
-        for n in source.body
-        if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") in limits
-    ]
-    gates = collections.defaultdict(threading.Event)
-    made = []
-
-    def run(settings, bar, make):
-        assert gates[settings["name"]].wait(10)
-        made.append(settings["name"])
-        if settings.get("fails"):
-            raise RuntimeError("a visitor left")
-        return f"log of {settings['name']}"
-
-    names = {
-        "OrderedDict": collections.OrderedDict,
-        "deque": collections.deque,
-        "run": run,
-        "give_memory_back": lambda: None,
-        "threading": threading,
-        "time": time,
-        "Any": object,
-        "Callable": object,
-        "vg": vg,
-        "__name__": "page",
-    }
-    exec(compile(ast.Module(wanted, []), "page", "exec"), names)
-    found = names["Trainer"]()
-    found.gates, found.made = gates, made
-    return found
+def runs():
+    return Runs()
 
 
-def visit(trainer, name, **more):
+def visit(trainer, runs, name, **more):
     """A visitor in a thread of their own; waits until they are in the queue."""
-    slot, got = Slot(), []
-    before = len(trainer._queue)
+    slot, logs = Slot(), []
+    before = trainer.visitors
 
     def ask():
         try:
-            got.append(trainer.log({"name": name, **more}, slot))
+            logs.append(trainer.log({"name": name, **more}, slot, runs.make).log)
         except RuntimeError as error:
-            got.append(error)
+            logs.append(error)
 
     thread = threading.Thread(target=ask)
     thread.start()
     deadline = time.monotonic() + 10
-    while len(trainer._queue) == before and thread.is_alive():
+    while trainer.visitors == before and thread.is_alive():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    return thread, slot, got
+    return thread, slot, logs
 
 
-def test_visitors_are_served_in_turn_and_see_their_place(trainer):
-    visitors = [visit(trainer, name) for name in "abc"]
+def test_visitors_are_served_in_turn_and_see_their_place(runs):
+    one = Trainer()
+    visitors = [visit(one, runs, name) for name in "abc"]
     time.sleep(0.3)
-    assert visitors[1][1].told[-1] == "In the queue: 1 before you."
-    assert visitors[2][1].told[-1] == "In the queue: 2 before you."
+    assert visitors[1][1].texts[-1] == "In the queue: 1 before you."
+    assert visitors[2][1].texts[-1] == "In the queue: 2 before you."
 
     for name in "cba":
-        trainer.gates[name].set()
+        runs.gates[name].set()
     for thread, _, _ in visitors:
         thread.join(10)
 
-    assert trainer.made == ["a", "b", "c"]
-    assert [got for *_, got in visitors] == [[f"log of {name}"] for name in "abc"]
-    assert not trainer._queue
+    assert runs.names == ["a", "b", "c"]
+    assert [logs for *_, logs in visitors] == [[f"log of {name}"] for name in "abc"]
+    assert one.visitors == 0
 
 
-def test_a_visitor_who_leaves_frees_the_slot(trainer):
-    leaving = visit(trainer, "a", fails=True)
-    staying = visit(trainer, "b")
-    trainer.gates["a"].set()
-    trainer.gates["b"].set()
+def test_a_visitor_who_leaves_frees_the_slot(runs):
+    one = Trainer()
+    leaving = visit(one, runs, "a", fails=True)
+    staying = visit(one, runs, "b")
+    runs.gates["a"].set()
+    runs.gates["b"].set()
     for thread, *_ in (leaving, staying):
         thread.join(10)
 
+    assert isinstance(leaving[2][0], RuntimeError)
     assert staying[2] == ["log of b"]
-    assert not trainer._queue
+    assert one.visitors == 0
 
 
-def test_who_asks_for_the_same_shares_the_run(trainer):
-    visitors = [visit(trainer, "a") for _ in range(3)]
-    trainer.gates["a"].set()
+def test_who_asks_for_the_same_shares_the_run(runs):
+    one = Trainer()
+    visitors = [visit(one, runs, "a") for _ in range(3)]
+    runs.gates["a"].set()
     for thread, *_ in visitors:
         thread.join(10)
 
-    assert trainer.made == ["a"]
-    assert [got for *_, got in visitors] == [["log of a"]] * 3
+    assert runs.names == ["a"]
+    assert [logs for *_, logs in visitors] == [["log of a"]] * 3
 
 
-def test_the_trainer_keeps_a_bounded_number_of_logs(trainer):
+def test_the_trainer_keeps_the_logs_that_were_asked_for_last(runs):
+    one = Trainer()
+
+    def ask(name):
+        runs.gates[name].set()
+        one.log({"name": name}, Slot(), runs.make)
+
     for number in range(40):
-        trainer.gates[number].set()
-        trainer.log({"name": number}, Slot())
+        ask(number)
+    for number in (39, 16, 15):
+        ask(number)
 
-    assert len(trainer._logs) == 24
-    trainer.log({"name": 39}, Slot())
-    assert trainer.made.count(39) == 1
+    assert MOST_LOGS == 24
+    assert [runs.names.count(number) for number in (39, 16, 15)] == [1, 1, 2]
+
+
+def test_a_full_queue_takes_nobody_more(runs):
+    visitors = [visit(trainer(), runs, number) for number in range(MOST_WAITING)]
+
+    page = open_page(depths=["3"], scales=["0.85"], steps="50")
+
+    for number, (thread, *_) in enumerate(visitors):
+        runs.gates[number].set()
+        thread.join(10)
+    assert not page.exception
+    assert "30 visitors wait for a run" in page.warning[0].value
+    assert not outcomes(page)
+
+
+# --- What caches tell apart ----------------------------------------------------------
+
+
+def test_a_selection_has_a_name_of_its_own_and_is_made_when_it_is_asked_for():
+    made = []
+
+    def make():
+        made.append("log")
+        return vg.predict([0.5, 0.9], [2, 5])
+
+    run = NamedLog("a", make)
+    small, large = run.select(scale=0.5, depth=2), run.select(depth=5, scale=0.9)
+
+    assert made == []
+    assert small.name == run.select(depth=2, scale=0.5).name
+    assert len({run.name, small.name, large.name, NamedLog("b", make).name}) == 4
+    assert small.log.runs[["scale", "depth"]].values.tolist() == [[0.5, 2]]
+    assert large.log.runs[["scale", "depth"]].values.tolist() == [[0.9, 5]]
+    assert made == ["log"]
+
+
+def test_a_figure_whose_function_knows_more_than_its_arguments_is_refused():
+    with pytest.raises(TypeError, match="`make` must be a function of a module"):
+        figure(lambda: None, read="", misread="")

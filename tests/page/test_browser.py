@@ -25,7 +25,7 @@ from vgkeras import logs
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOW = (
     "No browser found. Get one with `apt-get install chromium` or "
@@ -321,14 +321,14 @@ MAP = "verdict_by_scale_and_depth"
 
 def test_a_click_on_the_map_opens_the_run_that_was_clicked(page):
     open_section(page, "The map", MAP, "&map_steps=50")
-    before = page.locator(".st-key-verdicts").inner_text()
+    before = page.locator(".st-key-outcomes").inner_text()
 
     box = drawn(page, MAP).bounding_box()
     page.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 0.25 * box["height"])
     page.wait_for_url("**cell_scale=*")
     page.wait_for_function(SETTLED, timeout=60_000)
 
-    after = page.locator(".st-key-verdicts").inner_text()
+    after = page.locator(".st-key-outcomes").inner_text()
     assert before != after
     assert "diverges" in after
     scale = re.search(r"cell_scale=([\d.]+)", page.url)[1]
@@ -341,12 +341,12 @@ def test_the_map_is_worked_by_the_keyboard_alone(page):
 
     page.get_by_role("slider", name="Its depth").focus()
     page.keyboard.press("End")
-    page.locator(".st-key-verdicts").get_by_text("L = 152").wait_for()
+    page.locator(".st-key-outcomes").get_by_text("L = 152").wait_for()
     page.get_by_role("slider", name="Its scale c").focus()
     page.keyboard.press("End")
-    page.locator(".st-key-verdicts").get_by_text("c = 1.475, L = 152").wait_for()
+    page.locator(".st-key-outcomes").get_by_text("c = 1.475, L = 152").wait_for()
 
-    assert "diverges" in page.locator(".st-key-verdicts").inner_text()
+    assert "diverges" in page.locator(".st-key-outcomes").inner_text()
     assert page.errors == []
 
 
@@ -448,7 +448,7 @@ def test_an_opened_log_is_drawn_and_judged(page, own_log):
         drawn(page, chart).wait_for()
         drawn(page, chart).scroll_into_view_if_needed()
     page.wait_for_function(SETTLED, timeout=60_000)
-    told = page.locator(".st-key-verdicts").inner_text()
+    told = page.locator(".st-key-outcomes").inner_text()
     assert "The loss stayed at 1.0e+00 for 100 steps" in told
     assert page.get_by_test_id("stException").count() == 0
     assert page.errors == []
@@ -465,7 +465,7 @@ def test_names_out_of_a_log_stay_names(page, own_log):
     symbol.hover()
     page.locator("#vg-tooltip-element.visible").wait_for()
 
-    assert NASTY in page.locator(".st-key-verdicts").inner_text()
+    assert NASTY in page.locator(".st-key-outcomes").inner_text()
     assert "<script>" in page.locator("#vg-tooltip-element").inner_text()
     assert page.locator("img[src*='example.org'], a[href*='example.org']").count() == 0
     assert page.offsite == []
