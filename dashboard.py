@@ -35,10 +35,7 @@ STYLE = """
 }
 """
 
-st.set_page_config(
-    page_title="Vanishing and exploding gradients",
-    layout="wide",
-)
+st.set_page_config(page_title="Vanishing and exploding gradients", layout="wide")
 st.html(f"<style>{STYLE}</style>")
 section = control(
     st.segmented_control,

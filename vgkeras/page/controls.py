@@ -56,7 +56,7 @@ def choice(
 
 
 def several(label: str, options: Any, first: list, key: str, most: int) -> list:
-    """A choice of some of the options; typing finds them."""
+    """A choice of at most `most` options."""
     more: Settings = {"default": first, "max_selections": most, "select_all": False}
     return control(st.multiselect, label, options, key=key, **more)
 

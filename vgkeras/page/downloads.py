@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 
-import pandas as pd
 import streamlit as st
 
 import vgkeras as vg
@@ -22,7 +21,7 @@ def downloads(log: vg.GradientLog) -> None:
         _button(
             f"The table of {name} (CSV)",
             f"{name}.csv",
-            partial(_csv, table),
+            partial(table.to_csv, index=False),
             "text/csv",
         )
 
@@ -33,11 +32,7 @@ def downloads_below(log: vg.GradientLog) -> None:
         downloads(log)
 
 
-def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False).encode()
-
-
-def _button(label: str, name: str, content: Callable[[], bytes], kind: str) -> None:
+def _button(label: str, name: str, content: Callable, kind: str) -> None:
     st.download_button(
         label, content, name, kind, key=f"file_{name}", on_click="ignore"
     )

@@ -10,7 +10,7 @@ from vgkeras.page.figures import figure
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.outcomes import outcomes_once
 from vgkeras.page.recordings import lesson_log
-from vgkeras.page.sidebar import DEFAULTS, refuse_too_much, sidebar
+from vgkeras.page.sidebar import DEFAULTS, sidebar
 from vgkeras.page.texts import FORMULAS, KINDS, MISCONCEPTIONS, SOURCES
 from vgkeras.page.trainer import warm_up
 
@@ -21,9 +21,7 @@ def lesson() -> None:
     _problem(settings)
     _formulas()
     st.header("Measured: loss stalls or diverges with depth")
-    slot = st.container(key="source").empty()
-    refuse_too_much(settings, slot)
-    run = lesson_log(settings, slot)
+    run = lesson_log(settings)
     _training(run, settings)
     st.header("Inside one stack: what is flat and what slopes")
     _inside(run, settings)
@@ -138,12 +136,12 @@ def _outcomes(run: NamedLog, settings: Settings) -> None:
 
 
 def _misconceptions() -> None:
-    for number, it in enumerate(MISCONCEPTIONS):
-        with st.expander(it.question, icon=":material/help:"):
-            st.markdown(it.answer)
+    for number, (question, answer, place, setting) in enumerate(MISCONCEPTIONS):
+        with st.expander(question, icon=":material/help:"):
+            st.markdown(answer)
             st.button(
-                f"Show me: {it.place}",
+                f"Show me: {place}",
                 key=f"show_{number}",
                 on_click=move,
-                args=({**DEFAULTS, **it.setting},),
+                args=({**DEFAULTS, **setting},),
             )

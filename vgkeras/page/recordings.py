@@ -1,14 +1,13 @@
 """What was measured before and ships with the page."""
 
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.controls import Settings
 from vgkeras.page.named_log import NamedLog
-from vgkeras.page.sidebar import is_default
+from vgkeras.page.sidebar import is_default, refuse_too_much
 from vgkeras.page.trainer import LIVE, trainer
 
 # Beside `dashboard.py`, not in the package: Streamlit puts the script's folder first on
@@ -25,8 +24,10 @@ def recording(path: Path) -> vg.GradientLog:
     return vg.load(path)
 
 
-def lesson_log(settings: Settings, slot: Any) -> NamedLog:
+def lesson_log(settings: Settings) -> NamedLog:
     """The recorded lesson if that is what is asked for, else a live run."""
+    slot = st.container(key="source").empty()
+    refuse_too_much(settings, slot)
     if is_default(settings) and LESSON.exists():
         log = recording(LESSON)
         facts = log.metadata
@@ -42,8 +43,9 @@ def lesson_log(settings: Settings, slot: Any) -> NamedLog:
     return run
 
 
-def remedies_log(settings: Settings, slot: Any) -> NamedLog:
+def remedies_log(settings: Settings) -> NamedLog:
     """The recorded comparison if it holds what is asked for, else a live one."""
+    slot = st.container(key="source").empty()
     log = recording(REMEDIES)
     facts, names = log.metadata, settings["names"]
     same = all(settings[name] == value for name, value in facts["arguments"].items())

@@ -33,11 +33,10 @@ def remedies() -> None:
         "remedy carries, and which ones cure something else."
     )
     settings = _settings()
-    slot = st.container(key="source").empty()
     if not settings["names"]:
-        slot.info("Choose at least one remedy.")
+        st.info("Choose at least one remedy.")
         st.stop()
-    run = remedies_log(settings, slot)
+    run = remedies_log(settings)
     _figures(run)
     st.header("Which remedy cures what")
     with st.container(key="outcomes"):

@@ -54,12 +54,8 @@ def sidebar() -> Settings:
             "samples": _number("Samples", "samples"),
             "seed": _number("Seed of the data", "seed"),
         }
-        st.button(
-            "Back to the lecture's setting",
-            on_click=move,
-            args=(DEFAULTS,),
-            width="stretch",
-        )
+        back = "Back to the lecture's setting"
+        st.button(back, on_click=move, args=(DEFAULTS,), width="stretch")
         if keys_under("lock") & set(DEFAULTS):
             st.caption(":material/lock: The link to this page holds some of them.")
     if not settings["scales"] or not settings["depths"]:
@@ -80,7 +76,10 @@ def is_default(settings: Settings) -> bool:
 
 def refuse_too_much(settings: Settings, slot: Any) -> None:
     """Ends the page, with the way out, where the stacks would take too long."""
-    work = _multiplications(settings)
+    # Multiplications of the matrix products, forward and backward.
+    layers = len(settings["scales"]) * sum(settings["depths"])
+    per_layer = 3 * settings["samples"] * settings["units"] ** 2
+    work = settings["steps"] * layers * per_layer
     if work > MOST_WORK:
         slot.warning(
             f"These stacks take {work:.0e} multiplications, more than the "
@@ -90,15 +89,8 @@ def refuse_too_much(settings: Settings, slot: Any) -> None:
         st.stop()
 
 
-def _multiplications(settings: Settings) -> float:
-    """Of the matrix products, forward and backward."""
-    layers = len(settings["scales"]) * sum(settings["depths"])
-    per_layer = 3 * settings["samples"] * settings["units"] ** 2
-    return settings["steps"] * layers * per_layer
-
-
 def _numbers(label: str, key: str, most: int) -> list:
-    """Sorted. The lecture's L is 150: not every depth fits into a row of buttons."""
+    """Some of the options, sorted. Typing finds them; the lecture's L is 150."""
     return sorted(several(label, OPTIONS[key], DEFAULTS[key], key, most))
 
 
@@ -106,7 +98,7 @@ def _number(label: str, key: str) -> Any:
     return slider(label, OPTIONS[key], DEFAULTS[key], key)
 
 
-def _name(label: str, key: str, meanings: dict[str, str] | None = None) -> str:
+def _name(label: str, key: str, meanings: Settings | None = None) -> str:
     """A name out of a list, as the address has it; below it what it means."""
     options = OPTIONS[key]
     name = control(

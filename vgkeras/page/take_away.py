@@ -9,7 +9,7 @@ from vgkeras.page.controls import Settings, choice
 from vgkeras.page.downloads import downloads
 from vgkeras.page.outcomes import outcomes
 from vgkeras.page.recordings import lesson_log
-from vgkeras.page.sidebar import DEFAULTS, refuse_too_much, sidebar
+from vgkeras.page.sidebar import DEFAULTS, sidebar
 
 
 def take_away() -> None:
@@ -22,9 +22,7 @@ def take_away() -> None:
         "*Download as PNG*."
     )
     settings = sidebar()
-    slot = st.container(key="source").empty()
-    refuse_too_much(settings, slot)
-    log = lesson_log(settings, slot).log
+    log = lesson_log(settings).log
     st.header("As code")
     _code(log, settings)
     st.header("As data")

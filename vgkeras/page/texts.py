@@ -1,6 +1,6 @@
 """Texts of the page: names, formulas, misconceptions, sources."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 KINDS = {
     "weight_gradient": "weight gradient",
@@ -14,10 +14,7 @@ FORMULAS = (
         r"a^{[1]} = \left(\tfrac12,\tfrac12\right),\;"
         r"a^{[2]} = \left(\tfrac14,\tfrac14\right),\;\ldots",
     ),
-    (
-        "down to",
-        r"a^{[L]} = \left(\tfrac1{2^L},\tfrac1{2^L}\right)",
-    ),
+    ("down to", r"a^{[L]} = \left(\tfrac1{2^L},\tfrac1{2^L}\right)"),
     (
         "The last matrix may have another shape, so the lecture raises the other "
         "$L-1$ to a power:",
@@ -43,20 +40,9 @@ FORMULAS = (
 )
 
 
-class Misconception(NamedTuple):
-    """What people ask or say, the answer, and where it can be seen.
-
-    `setting` are the controls that show it, `place` names them.
-    """
-
-    question: str
-    answer: str
-    place: str
-    setting: dict[str, Any]
-
-
-MISCONCEPTIONS = (
-    Misconception(
+# Question, answer, where it can be seen, and the controls that show it.
+MISCONCEPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    (
         "“The gradients of early layers are smaller.”",
         "Not the weight gradients of this network: the forward factor $c^{l-1}$ and "
         "the backward factor $c^{L-l}$ multiply to $c^{L-1}$ in every layer. Look at "
@@ -66,7 +52,7 @@ MISCONCEPTIONS = (
         "c = 0.5, L = 50, in “Inside one stack”",
         {"stack_scale": 0.5, "stack_depth": 50},
     ),
-    Misconception(
+    (
         "“Activations vanish, so gradients vanish.”",
         "They are three different things. For $c < 1$ the activation $c^l x$ shrinks "
         "towards the *output*, its gradient $c^{L-l} D$ shrinks towards the *input*, "
@@ -74,7 +60,7 @@ MISCONCEPTIONS = (
         "c = 0.9, L = 152, in “Inside one stack”",
         {"stack_scale": 0.9, "stack_depth": 152},
     ),
-    Misconception(
+    (
         "“Without linear activations there is no problem.”",
         "ReLU passes positive numbers unchanged. With $x = (1, 1)$ and $W = c\\,I$, "
         "$c > 0$, every $z$ is positive, so a ReLU network computes exactly the same "
@@ -90,7 +76,7 @@ MISCONCEPTIONS = (
             ],
         },
     ),
-    Misconception(
+    (
         "“Which dW is large when a[1] is not yet large?”",
         "All of them. $\\partial\\mathcal L/\\partial W^{[1]}$ needs only the input "
         "$x$ and the gradient that has come back through the other $L-1$ layers: that "
@@ -98,7 +84,7 @@ MISCONCEPTIONS = (
         "c = 1.5, L = 20, in “Inside one stack”",
         {"stack_scale": 1.5, "stack_depth": 20},
     ),
-    Misconception(
+    (
         "“A larger learning rate cures vanishing.”",
         "A little, for shallow stacks. The gradient falls by a constant *factor* with "
         "each layer, so the learning rate would have to grow by it too, and near the "
@@ -109,7 +95,7 @@ MISCONCEPTIONS = (
         "c = 0.9 with 40 learning rates, in “The map”",
         {"section": "The map", "map_by": "learning rate", "map_scale": 0.9},
     ),
-    Misconception(
+    (
         "“My framework prints the gradient as 0.0000.”",
         "Then it hides the difference between $10^{-5}$, which trains slowly, "
         "$10^{-30}$, which is rounded away in the update, and a true 0. All numbers "
@@ -118,7 +104,7 @@ MISCONCEPTIONS = (
         "c = 0.5, L = 100, in “Number formats”",
         {"section": "Number formats", "format_scale": 0.5, "format_depth": 100},
     ),
-    Misconception(
+    (
         "“So very deep networks cannot be trained?”",
         "For a long time this was a huge barrier. A careful choice of the random "
         "initial weights (variance $1/n$; $2/n$ for ReLU; Glorot) keeps $c$ near 1. It "

@@ -116,10 +116,10 @@ def let_the_browser_draw() -> None:
     """Sleeps, once for a server, when there is a first chart to draw.
 
     The first visitor's browser is asking for the files that it draws charts with.
-    Python hands them out, in another thread of this process, and would be busy for
-    seconds with all that follows: the other charts, then TensorFlow. Nothing tells a
-    script that a browser has got its files, so it waits: `tests/benchmarks/page.py`
-    measures what that gains. A trainer in a process of its own would need no sleep.
+    Another thread of this process hands them out, and would wait for seconds for all
+    that follows: other charts, then TensorFlow. Nothing tells a script when they have
+    arrived. `tests/benchmarks/page.py` measures what the sleep gains; a trainer in a
+    process of its own would need none.
     """
     time.sleep(2)
 

@@ -6,6 +6,7 @@ Its names are somebody's: `st.text` shows them, never `st.markdown`.
 import hashlib
 import math
 import threading
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -26,9 +27,7 @@ REGIMES = {
     "stalled": SIGNS["stalls"],
     "slow": SIGNS["stalls"],
 }
-remember = st.cache_data(
-    scope="session", max_entries=8, show_spinner="Judging…", hash_funcs=KEYS
-)
+once = partial(st.cache_data, scope="session", max_entries=8, hash_funcs=KEYS)
 
 
 def your_log() -> None:
@@ -125,20 +124,18 @@ def _judge(run: NamedLog) -> None:
             _outcome(run.log)
         with attempt():
             _findings(_diagnosis(run))
-        with (
-            st.expander("What would the others say", icon=":material/groups:"),
-            attempt(),
-        ):
+        others = st.expander("What would the others say", icon=":material/groups:")
+        with others, attempt():
             _others(_answers(run))
 
 
-@remember
+@once(show_spinner="Judging…")
 def _diagnosis(run: NamedLog) -> list[tuple[str, str]]:
     """Regime and sentence of each finding."""
     return [(finding.regime, str(finding)) for finding in vg.diagnose(run.log)]
 
 
-@remember
+@once(show_spinner="Asking the others…")
 def _answers(run: NamedLog) -> Any:
     return vg.rules.what_others_say(run.log)
 
