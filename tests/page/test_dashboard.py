@@ -66,11 +66,13 @@ def test_page_names_its_first_numbers_as_recorded(lesson):
 
 
 def test_every_stack_has_an_outcome_in_words_and_numbers(lesson):
-    told = outcomes(lesson)
+    sentences = outcomes(lesson)
 
-    assert len(told) == 21
-    assert sum(": trains." in sentence for sentence in told) == 7
-    assert all(re.search(r"\de[-+]\d\d|exactly zero", said) for said in told[:16])
+    assert len(sentences) == 21
+    assert sum(": trains." in sentence for sentence in sentences) == 7
+    assert all(
+        re.search(r"\de[-+]\d\d|exactly zero", sentence) for sentence in sentences[:16]
+    )
 
 
 def test_no_number_is_told_as_0_0000(lesson):
@@ -302,16 +304,16 @@ def the_map():
 
 
 def test_the_map_tells_in_words_how_often_theory_is_right(the_map):
-    told = words(the_map)
+    text = words(the_map)
 
     assert not the_map.exception
-    same, runs = re.search(r"outcome of ([\d,]+) of ([\d,]+) runs", told).groups()
+    same, runs = re.search(r"outcome of ([\d,]+) of ([\d,]+) runs", text).groups()
     assert runs == "1,600"
     assert int(same.replace(",", "")) >= 1584
 
 
 def test_the_numbers_of_the_map_can_be_taken_away(the_map):
-    labels = [found.label for found in the_map.get("download_button")]
+    labels = [button.label for button in the_map.get("download_button")]
 
     assert "The table of runs (CSV)" in labels
     assert any("Parquet" in label for label in labels)
@@ -326,8 +328,7 @@ def test_a_run_of_the_map_is_chosen_without_a_mouse(the_map):
     assert re.search(r"c = 1, L = 50: trains", words(page))
     assert len(page.get("vega_lite_chart")) == 3
     # theory, which knows nothing of the page, says the same
-    found = vg.theory.verdict(1.0, 50, rate=0.01, steps=50)
-    assert found == "trains"
+    assert vg.theory.verdict(1.0, 50, rate=0.01, steps=50) == "trains"
 
 
 def test_the_map_of_learning_rates_is_another_one():
@@ -352,15 +353,15 @@ def test_rubbish_for_the_map_falls_back(rubbish):
 
 def test_the_forecast_is_that_of_the_package_and_the_runs_bear_it_out():
     page = open_page(section="Number formats", format_scale="1.5", format_depth="30")
-    told = words(page)
+    text = words(page)
 
     assert not page.exception
     for dtype in ("float16", "bfloat16", "float32", "float64"):
         for sentence in vg.floats.forecast(1.5, 30, dtype, deepest=2000):
-            assert sentence in told
-    runs = re.findall(r"\*\*(\w+)\*\* (c = 1.5, L = 30: \w+\. [^\n]+)", told)
+            assert sentence in text
+    runs = re.findall(r"\*\*(\w+)\*\* (c = 1.5, L = 30: \w+\. [^\n]+)", text)
     assert [dtype for dtype, _ in runs] == list(FORMATS)
-    assert "float16: the loss overflows (from depth 12 on)" in told
+    assert "float16: the loss overflows (from depth 12 on)" in text
     assert "The loss overflowed before the first step" in dict(runs)["float16"]
 
 
@@ -368,11 +369,11 @@ def test_published_results_are_told_with_their_sources():
     page = open_page(section="Published results")
 
     assert not page.exception
-    told = words(page)
-    for found in vg.published.load(PAGE.parent / "assets" / "published.json"):
-        assert found.url in told
-        assert found.claim in told
-        assert found.measured in told
+    text = words(page)
+    for result in vg.published.load(PAGE.parent / "assets" / "published.json"):
+        assert result.url in text
+        assert result.claim in text
+        assert result.measured in text
 
 
 def test_remedies_are_compared_and_told():
@@ -384,15 +385,15 @@ def test_remedies_are_compared_and_told():
     )
 
     assert not page.exception
-    told = words(page)
-    assert "40 runs of 50 steps" in told  # 2 remedies, 4 depths, 5 seeds
+    text = words(page)
+    assert "40 runs of 50 steps" in text  # 2 remedies, 4 depths, 5 seeds
     assert len(page.get("vega_lite_chart")) == 3
     log = vg.remedies.compare(["Orthogonal"], units=4, steps=50)
     counted = vg.remedies.table(log).set_index("depth")
     trained = round(counted.loc[2, "trains"] * 5)
-    at_depth_2 = re.search(r"train at depths? 2[^.]*: [^.]*Orthogonal", told)
+    at_depth_2 = re.search(r"train at depths? 2[^.]*: [^.]*Orthogonal", text)
     assert bool(at_depth_2) == (trained >= 3)
-    assert vg.remedies.WORDS["clipping"] in told
+    assert vg.remedies.WORDS["clipping"] in text
 
 
 def test_initial_weights_are_compared_with_an_activation():
@@ -414,13 +415,15 @@ def test_the_recorded_remedies_are_those_of_a_fresh_comparison():
 
     assert not page.exception
     assert "python -m vgkeras.remedies assets/remedies.parquet" in words(page)
-    recorded = vg.load(PAGE.parent / "assets" / "remedies.parquet")
-    assert tuple(recorded.runs["remedy"].unique()) == vg.remedies.NAMES
+    recording = vg.load(PAGE.parent / "assets" / "remedies.parquet")
+    assert tuple(recording.runs["remedy"].unique()) == vg.remedies.NAMES
     names = ["Scaled identity", "Orthogonal", "Clipping by norm 1"]
     fresh = vg.remedies.compare(names, depths=[2, 10])
-    kept = recorded.select(remedy=names, depth=[2, 10])
-    assert kept.runs["verdict"].tolist() == fresh.runs["verdict"].tolist()
-    first = [log.losses.query("step == 0")["loss"].to_numpy() for log in (kept, fresh)]
+    shipped = recording.select(remedy=names, depth=[2, 10])
+    assert shipped.runs["verdict"].tolist() == fresh.runs["verdict"].tolist()
+    first = [
+        log.losses.query("step == 0")["loss"].to_numpy() for log in (shipped, fresh)
+    ]
     np.testing.assert_allclose(*first, rtol=1e-4)
 
 
@@ -451,8 +454,8 @@ def test_code_makes_the_stacks_of_the_sidebar():
     assert sentences[1] in words(page)  # of the deeper one, which is chosen
     for code in (script, test):
         exec(code, names)
-    (held,) = (value for name, value in names.items() if name.startswith("test_"))
-    held()
+    (check,) = (value for name, value in names.items() if name.startswith("test_"))
+    check()
     assert names["losses"][-1] == pytest.approx(names["log"].losses["loss"].iloc[-1])
 
 
@@ -496,10 +499,10 @@ def test_a_log_of_ones_own_is_drawn_and_judged(tmp_path):
     assert not page.exception
     assert not page.error
     assert charts_in(page) == 4
-    told = "\n".join(plain(page))
-    assert "Model: dense. Origin: by hand. adam, learning rate 0.001. 20 steps" in told
-    assert re.search(r"Vanishing|Stalled", told)
-    assert "The loss stayed at 1.0e+00 for 20 steps" in told
+    text = "\n".join(plain(page))
+    assert "Model: dense. Origin: by hand. adam, learning rate 0.001. 20 steps" in text
+    assert re.search(r"Vanishing|Stalled", text)
+    assert "The loss stayed at 1.0e+00 for 20 steps" in text
     answers = page.dataframe[0].value.set_index("says")["answer"]
     assert answers["VanishingGradient"].startswith("fires")
 
@@ -522,9 +525,9 @@ def test_the_log_of_a_fit_is_drawn_and_judged_where_it_was_not_looked_at_closely
     assert not page.exception
     assert not page.error
     assert charts_in(page) == 4
-    told = "\n".join(plain(page))
-    assert "step 3, from layer 1 to layer 13" in told
-    assert "Vanishing" in told
+    text = "\n".join(plain(page))
+    assert "step 3, from layer 1 to layer 13" in text
+    assert "Vanishing" in text
 
 
 def test_a_step_and_a_variable_are_chosen(tmp_path):
@@ -534,9 +537,9 @@ def test_a_step_and_a_variable_are_chosen(tmp_path):
     page.selectbox(key="your_variable").set_value("bias").run()
 
     assert not page.exception
-    told = "\n".join(plain(page))
-    assert "step 15, from layer 1 to layer 3" in told
-    assert "weight gradient ∂L/∂W (bias)" in told
+    text = "\n".join(plain(page))
+    assert "step 15, from layer 1 to layer 3" in text
+    assert "weight gradient ∂L/∂W (bias)" in text
 
 
 def test_the_next_file_has_other_steps_and_variables(tmp_path):
@@ -553,7 +556,7 @@ def test_the_next_file_has_other_steps_and_variables(tmp_path):
     assert charts_in(page) == 4
 
 
-def test_the_next_file_has_a_verdict_of_its_own(tmp_path):
+def test_the_next_file_has_findings_of_its_own(tmp_path):
     page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
     first = plain(page)
     other = own_log()
@@ -561,8 +564,8 @@ def test_the_next_file_has_a_verdict_of_its_own(tmp_path):
 
     upload(page, saved(other.replace(layers=layers), tmp_path))
 
-    assert not any("Disconnected" in said for said in first)
-    assert any("Disconnected" in said for said in plain(page))
+    assert not any("Disconnected" in line for line in first)
+    assert any("Disconnected" in line for line in plain(page))
 
 
 @pytest.mark.parametrize(
@@ -629,9 +632,9 @@ NASTY = (
 @pytest.mark.parametrize("bad", NASTY)
 def test_names_out_of_a_file_are_shown_as_plain_text_alone(bad, tmp_path):
     log = own_log(bad, initializer=bad, optimizer=bad, dtype=bad, verdict=bad)
-    told = {"origin": bad, "model": bad, "versions": {bad: bad}}
+    facts = {"origin": bad, "model": bad, "versions": {bad: bad}}
 
-    page = open_log(saved(log.replace(metadata=told), tmp_path))
+    page = open_log(saved(log.replace(metadata=facts), tmp_path))
 
     assert not page.exception
     assert charts_in(page) == 4
@@ -714,10 +717,10 @@ def test_an_opened_log_survives_a_look_at_another_section_until_it_is_closed(tmp
 
     page.segmented_control(key="section").set_value("The lesson").run()
     page.segmented_control(key="section").set_value(YOURS).run()
-    kept = charts_in(page)
+    count = charts_in(page)
     page.button[0].click().run()
 
-    assert kept == 4
+    assert count == 4
     assert not page.exception
     assert charts_in(page) == 0
 
@@ -760,22 +763,22 @@ def open_predictions(**query):
 
 
 def button(page, label):
-    return next(found for found in page.button if found.label == label)
+    return next(one for one in page.button if one.label == label)
 
 
 def test_nothing_is_shown_before_the_visitor_has_guessed():
     page = open_predictions()
 
-    asked = vg.quiz.question(1)
+    question = vg.quiz.question(1)
     assert not page.exception
-    assert f"L = {asked['depths'][0]}**" in words(page)
+    assert f"L = {question['depths'][0]}**" in words(page)
     assert not outcomes(page)
     assert not charts_in(page)
 
 
 def test_a_guess_is_scored_when_the_visitor_looks():
-    asked = vg.quiz.question(2)
-    theory = vg.predict(**asked)
+    question = vg.quiz.question(2)
+    theory = vg.predict(**question)
     fate = theory.runs["verdict"].iloc[0]
     page = open_predictions(stack="2", guess=fate, guess_exponent="1e-07")
 
@@ -854,7 +857,7 @@ def test_rubbish_holds_nothing(rubbish):
     page = open_page(lock=rubbish, hide=rubbish, **SMALL)
 
     assert not page.exception
-    assert not any(found.disabled for found in page.select_slider)
+    assert not any(slider.disabled for slider in page.select_slider)
 
 
 def test_a_link_is_made_of_the_settings_and_of_what_is_held():
