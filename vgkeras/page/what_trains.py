@@ -54,6 +54,7 @@ def what_trains() -> None:
         "`vgkeras.sweep`."
     )
     chart = getattr(vg.maps, name)(log)
+    # No `figure`: what a cache draws answers no clicks.
     room.altair_chart(
         chart,
         on_select=lambda: _move_to_cell(log, by),
