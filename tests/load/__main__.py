@@ -41,7 +41,7 @@ def parsed() -> argparse.Namespace:
 def main() -> None:
     arguments = vars(parsed())
     part = arguments.pop("part")
-    known = {
+    modules = {
         "visitors": visitors,
         "growth": growth,
         "killed": killed,
@@ -51,11 +51,11 @@ def main() -> None:
     with Server(arguments.pop("page").resolve()) as server:
         log = arguments.pop("log")
         try:
-            goals, failures = known[part].measure(server, **arguments)
+            goals, failures = modules[part].measure(server, **arguments)
         finally:
             if log:
                 log.write_text(server.log())
-    sys.exit(not report.told(goals, failures))
+    sys.exit(not report.print_table(goals, failures))
 
 
 if __name__ == "__main__":

@@ -37,52 +37,52 @@ Bounds = dict[tuple[float, int], tuple[float, float]]  # by scale and depth
 class Seen(NamedTuple):
     """What there is to check of a page, once it stands still."""
 
-    verdicts: list[str]
+    outcomes: list[str]
     exceptions: list[str]
     gradients: pd.DataFrame | None
     losses: pd.DataFrame | None
 
 
 def seen(page: Page) -> Seen:
-    """The verdicts and charts of the lesson that are on the screen."""
+    """The outcomes and charts of the lesson that are on the screen."""
     tables = []
     for chart in ("gradient_by_depth", "final_loss_by_depth"):
         try:
-            tables.append(page.drawn(chart))
+            tables.append(page.table(chart))
         except KeyError:
             tables.append(None)
-    return Seen(page.words("verdicts"), page.exceptions(), *tables)
+    return Seen(page.words("outcomes"), page.exceptions(), *tables)
 
 
 def wrong(shown: Seen, settings: dict[str, Any]) -> list[str]:
     """What does not fit the lesson with these settings; empty if all is well."""
     if shown.exceptions:
-        return [f"exception: {said}" for said in shown.exceptions]
+        return [f"exception: {text}" for text in shown.exceptions]
     if shown.gradients is None or shown.losses is None:
         return ["a chart is missing"]
-    asked = tuple(sorted({**DEFAULTS, **settings}.items()))
+    items = tuple(sorted({**DEFAULTS, **settings}.items()))
     return [
-        *wrong_verdicts("\n".join(shown.verdicts), asked),
-        *wrong_points("gradient", shown.gradients, first_gradients(asked)),
-        *wrong_points("last loss", shown.losses, last_losses(asked)),
+        *wrong_outcomes("\n".join(shown.outcomes), items),
+        *wrong_points("gradient", shown.gradients, first_gradients(items)),
+        *wrong_points("last loss", shown.losses, last_losses(items)),
     ]
 
 
-def wrong_verdicts(words: str, asked: tuple) -> list[str]:
+def wrong_outcomes(words: str, items: tuple) -> list[str]:
     """Sentences about other stacks, or with another outcome, than theory has."""
-    settings = dict(asked)
-    found = [(float(c), int(n), word) for c, n, word in SENTENCE.findall(words)]
+    settings = dict(items)
+    lines = [(float(c), int(n), word) for c, n, word in SENTENCE.findall(words)]
     stacks = [(c, n) for c in settings["scales"] for n in settings["depths"]]
-    if [(c, n) for c, n, _ in found] != stacks:
-        return [f"verdicts on other stacks: {found[:3]}... instead of {stacks[:3]}..."]
+    if [(c, n) for c, n, _ in lines] != stacks:
+        return [f"outcomes on other stacks: {lines[:3]}... instead of {stacks[:3]}..."]
     spans = {int(number) for number in SPAN.findall(words)}
-    told = [] if spans <= {settings["steps"]} else [f"steps told: {sorted(spans)}"]
-    runs = predicted(asked).runs
+    failures = [] if spans <= {settings["steps"]} else [f"other steps: {sorted(spans)}"]
+    runs = predicted(items).runs
     if runs["verdict"].eq("").all():  # a target whose training has no theory
-        return told
-    return told + [
-        f"verdict of c = {c:g}, L = {n}: {word}, in theory {expected}"
-        for (c, n, word), expected in zip(found, runs["verdict"], strict=True)
+        return failures
+    return failures + [
+        f"outcome of c = {c:g}, L = {n}: {word}, in theory {expected}"
+        for (c, n, word), expected in zip(lines, runs["verdict"], strict=True)
         if word != expected
     ]
 
@@ -92,17 +92,17 @@ def wrong_points(what: str, table: pd.DataFrame, expected: Bounds) -> list[str]:
     if not {"series", "depth", "y", "flag", "origin"} <= {*table.columns}:
         return [f"{what}: another chart, of {', '.join(map(str, table.columns))}"]
     points = table[table["origin"].notna() & (table["origin"] != "theory")]
-    found = {
+    decades = {
         (float(point.series), int(point.depth)): place(point)
         for point in points.itertuples()
     }
-    if set(found) != set(expected):
-        return [f"{what}: points of other stacks, {set(found) ^ set(expected)}"]
+    if set(decades) != set(expected):
+        return [f"{what}: points of other stacks, {set(decades) ^ set(expected)}"]
     return [
-        f"{what} of c = {c:g}, L = {n}: 10^{found[c, n]:.4f}, in theory 10^{low:.4f} "
+        f"{what} of c = {c:g}, L = {n}: 10^{decades[c, n]:.4f}, in theory 10^{low:.4f} "
         f"to 10^{high:.4f}"
         for (c, n), (low, high) in expected.items()
-        if not low <= found[c, n] <= high
+        if not low <= decades[c, n] <= high
     ]
 
 
@@ -114,27 +114,27 @@ def place(point: Any) -> float:
 
 
 @functools.lru_cache(maxsize=4096)
-def predicted(asked: tuple) -> vg.GradientLog:
-    return vg.predict(**{**dict(asked), "every": None})
+def predicted(items: tuple) -> vg.GradientLog:
+    return vg.predict(**{**dict(items), "every": None})
 
 
 @functools.lru_cache(maxsize=4096)
-def first_gradients(asked: tuple) -> Bounds:
+def first_gradients(items: tuple) -> Bounds:
     """Decades of the first weight gradient, out of the algebra."""
-    settings = dict(asked)
+    settings = dict(items)
     x, y = vg.make_data(settings["target"], 2, 64, seed=settings["seed"])
-    found = {}
+    bounds = {}
     for c in settings["scales"]:
         for n in settings["depths"]:
             value = float(theory.closed_form(c, n, x, y).log10_weight_gradient[0])
-            found[c, n] = around(value, GRADIENT_TOLERANCE, *NORMAL)
-    return found
+            bounds[c, n] = around(value, GRADIENT_TOLERANCE, *NORMAL)
+    return bounds
 
 
 @functools.lru_cache(maxsize=4096)
-def last_losses(asked: tuple) -> Bounds:
+def last_losses(items: tuple) -> Bounds:
     """Decades of the loss after the last step, as far as theory knows them."""
-    log = predicted(asked)
+    log = predicted(items)
     last = log.losses.drop_duplicates("run", keep="last").set_index("run")["loss"]
     with np.errstate(divide="ignore"):
         decades = np.log10(last)

@@ -30,33 +30,33 @@ def grid() -> Iterator[tuple[str, dict[str, Any]]]:
 async def run_all(server: Server, count: int, failures: list[str]) -> list[float]:
     """Megabytes of the server after each fresh run of the lesson's grid."""
     settings = grid()
-    found: list[float] = []
-    while len(found) < count:
+    megabytes: list[float] = []
+    while len(megabytes) < count:
         async with Visitor(server.address) as visitor:
-            for place in range(min(STAY, count - len(found))):
-                moved, asked = next(settings)
+            for place in range(min(STAY, count - len(megabytes))):
+                moved, setting = next(settings)
                 if place:
-                    await visitor.move(moved, asked[moved])
+                    await visitor.move(moved, setting[moved])
                 else:
-                    changed = {k: asked[k] for k in ("seed", "learning_rate")}
+                    changed = {k: setting[k] for k in ("seed", "learning_rate")}
                     await visitor.open(urlencode(changed))
-                failures += wrong(seen(visitor.page), asked)[:1]
-                found.append(server.megabytes())
-        print(f"  after {len(found):4} runs {found[-1]:6.0f} MB", flush=True)
-    return found
+                failures += wrong(seen(visitor.page), setting)[:1]
+                megabytes.append(server.megabytes())
+        print(f"  after {len(megabytes):4} runs {megabytes[-1]:6.0f} MB", flush=True)
+    return megabytes
 
 
 def measure(server: Server, *, runs: int, after: int) -> tuple[list[Goal], list[str]]:
     """The goals, and what went wrong."""
     failures: list[str] = []
-    found = asyncio.run(run_all(server, runs, failures))
+    megabytes = asyncio.run(run_all(server, runs, failures))
     failures += [f"server: {line}" for line in tracebacks(server.log())]
-    base = found[after - 1]
-    grown = max(found[after - 1 :]) - base
+    base = megabytes[after - 1]
+    grown = max(megabytes[after - 1 :]) - base
     return [
         Goal(
             f"{runs} fresh runs: memory grows < {GOAL} MB after the first {after}",
-            f"{grown:+.0f} MB at most, {found[-1] - base:+.0f} MB at the end",
+            f"{grown:+.0f} MB at most, {megabytes[-1] - base:+.0f} MB at the end",
             grown < GOAL,
         ),
         Goal(

@@ -21,7 +21,7 @@ from tests.load.report import Goal
 from tests.load.server import ROOT, Server
 from tests.load.visitor import Lost, Page, Visitor
 from tests.load.visitors import tracebacks
-from tests.test_hostile import hostile_queries
+from tests.page.test_hostile import hostile_queries
 
 REFUSED = "This file is not opened."
 REASON = "What is wrong with it: "
@@ -35,14 +35,14 @@ async def open_all(server: Server, count: int) -> list[str]:
     for number, query in enumerate(hostile_queries(count)):
         if number % 10 == 9:
             query["section"] = LIVE[number // 10 % 2]
-        told = urlencode(query, doseq=True)
+        address = urlencode(query, doseq=True)
         try:
             async with Visitor(server.address) as visitor:
-                await visitor.open(told)
-                found = wrong(visitor.page)
+                await visitor.open(address)
+                faults = wrong(visitor.page)
         except Lost as error:
-            found = [str(error)]
-        failures += [f"address {number}, ?{told[:200]}: {what}" for what in found]
+            faults = [str(error)]
+        failures += [f"address {number}, ?{address[:200]}: {what}" for what in faults]
     return failures
 
 
@@ -51,10 +51,10 @@ def wrong(page: Page) -> list[str]:
     if page.exceptions():
         return page.exceptions()
     words = page.words()
-    if any("Traceback" in said for said in words):
+    if any("Traceback" in line for line in words):
         return ["a traceback is shown"]
     shown = [*page.of("vegalitechart", "alert", "fileuploader", "code")]
-    useful = shown or page.words("verdicts")
+    useful = shown or page.words("outcomes")
     return [] if words and useful else ["nothing is shown"]
 
 
@@ -84,15 +84,15 @@ def wrong_file(page: Page, whole: list[str]) -> str:
         return page.exceptions()[0]
     words = page.words()
     if REFUSED in words:
-        reasons = [said for said in words if said.startswith(REASON)]
+        reasons = [line for line in words if line.startswith(REASON)]
         return "" if reasons and len(reasons[0]) > len(REASON) + 10 else "no reason"
     return "" if results(page) == whole else "opened, with other results"
 
 
 def results(page: Page) -> list[str]:
     """The sentences on a log, and how much is drawn."""
-    found = [said for said in page.words("verdicts") if SENTENCE.search(said)]
-    return [*found, str(len(list(page.of("vegalitechart"))))]
+    sentences = [line for line in page.words("outcomes") if SENTENCE.search(line)]
+    return [*sentences, str(len(list(page.of("vegalitechart"))))]
 
 
 # --- Damage --------------------------------------------------------------------------
@@ -115,25 +115,25 @@ def head_lost(content: bytes, random_: random.Random) -> bytes:
 
 
 def bits_flipped(content: bytes, random_: random.Random) -> bytes:
-    found = bytearray(content)
+    data = bytearray(content)
     for _ in range(random_.randint(1, 40)):
-        found[random_.randrange(len(found))] ^= 1 << random_.randrange(8)
-    return bytes(found)
+        data[random_.randrange(len(data))] ^= 1 << random_.randrange(8)
+    return bytes(data)
 
 
 def footer_flipped(content: bytes, random_: random.Random) -> bytes:
     """Damage where a Parquet file says what it holds."""
-    found = bytearray(content)
+    data = bytearray(content)
     length = int.from_bytes(content[-8:-4], "little")
     for _ in range(random_.randint(1, 10)):
-        found[len(found) - 9 - random_.randrange(length)] ^= random_.randrange(1, 256)
-    return bytes(found)
+        data[len(data) - 9 - random_.randrange(length)] ^= random_.randrange(1, 256)
+    return bytes(data)
 
 
 def block_zeroed(content: bytes, random_: random.Random) -> bytes:
-    found, start = bytearray(content), random_.randrange(len(content))
-    found[start : start + 4096] = bytes(len(found[start : start + 4096]))
-    return bytes(found)
+    data, start = bytearray(content), random_.randrange(len(content))
+    data[start : start + 4096] = bytes(len(data[start : start + 4096]))
+    return bytes(data)
 
 
 def footer_claims_more(content: bytes, random_: random.Random) -> bytes:

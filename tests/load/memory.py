@@ -33,23 +33,23 @@ VIEWS = (
 
 async def visit_all(server: Server, failures: list[str]) -> list[tuple[float, float]]:
     """Private and resident megabytes after each view."""
-    found = []
+    views = []
     for view in VIEWS:
         async with Visitor(server.address) as visitor:
             await visitor.open(urlencode(view))
             failures += visitor.page.exceptions()
-        found.append((server.megabytes("RssAnon"), server.megabytes()))
-        told = "  {:60} {:5.0f} MB private, {:5.0f} MB resident"
-        print(told.format(urlencode(view) or "the lesson", *found[-1]), flush=True)
-    return found
+        views.append((server.megabytes("RssAnon"), server.megabytes()))
+        line = "  {:60} {:5.0f} MB private, {:5.0f} MB resident"
+        print(line.format(urlencode(view) or "the lesson", *views[-1]), flush=True)
+    return views
 
 
 def measure(server: Server) -> tuple[list[Goal], list[str]]:
     """The goals, and what went wrong."""
     failures: list[str] = []
-    found = asyncio.run(visit_all(server, failures))
+    views = asyncio.run(visit_all(server, failures))
     failures += [f"server: {line}" for line in tracebacks(server.log())]
-    private, resident = (max(values) for values in zip(*found, strict=True))
+    private, resident = (max(values) for values in zip(*views, strict=True))
     return [
         Goal(
             f"every section used: private memory < {GOAL} MB",

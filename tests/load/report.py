@@ -18,7 +18,7 @@ class Goal(NamedTuple):
     met: bool
 
 
-def told(goals: list[Goal], failures: list[str]) -> bool:
+def print_table(goals: list[Goal], failures: list[str]) -> bool:
     """Prints the table and the first failures; whether every goal was met."""
     for failure in failures[:20]:
         print(f"! {failure}")

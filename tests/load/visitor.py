@@ -1,7 +1,7 @@
 """A visitor without a browser: one session of the page over Streamlit's own websocket.
 
 Messages are those that a browser sends and gets, as protobufs out of `streamlit.proto`.
-A widget is told by its `key` in `dashboard.py`, a chart by that of its container.
+A widget is named by its `key` in `vgkeras.page`, a chart by that of its container.
 """
 
 from __future__ import annotations
@@ -54,18 +54,18 @@ class Page:
             self._elements.pop(path, None)
             self._blocks[path] = delta.add_block.id
         elif delta.HasField("new_element"):
-            for found in (self._elements, self._blocks):
-                for below in [p for p in found if p[: len(path)] == path]:
-                    del found[below]
+            for parts in (self._elements, self._blocks):
+                for below in [p for p in parts if p[: len(path)] == path]:
+                    del parts[below]
             element = delta.new_element
             self._elements[path] = getattr(element, element.WhichOneof("type"))
         self._drawn.add(path)
 
     def finish(self) -> None:
         """Drops what the last rerun has not drawn again, as a browser does."""
-        for found in (self._elements, self._blocks):
-            for path in set(found) - self._drawn:
-                del found[path]
+        for parts in (self._elements, self._blocks):
+            for path in set(parts) - self._drawn:
+                del parts[path]
 
     def of(self, *kinds: str, within: str = "") -> Iterator[Any]:
         """The elements of some kinds, from top to bottom, in a block of that key."""
@@ -85,17 +85,17 @@ class Page:
         ]
 
     def exceptions(self) -> list[str]:
-        return [f"{found.type}: {found.message}" for found in self.of("exception")]
+        return [f"{one.type}: {one.message}" for one in self.of("exception")]
 
     def widget(self, key: str) -> Any:
         """The control with that key or, a button that has none, that label."""
         names = [name.replace("_", "") for name in WIDGETS]
-        for found in self.of(*names):
-            if key in (key_of(found.id), found.label):
-                return found
+        for widget in self.of(*names):
+            if key in (key_of(widget.id), widget.label):
+                return widget
         raise KeyError(f"No control {key!r} on this page.")
 
-    def drawn(self, key: str) -> pd.DataFrame:
+    def table(self, key: str) -> pd.DataFrame:
         """The data of a chart, one table for all its layers."""
         for chart in self.of("vegalitechart", within=key):
             sets = [named.data.data for named in chart.datasets]
@@ -105,7 +105,7 @@ class Page:
 
 
 def key_of(identity: str) -> str:
-    """The key that `dashboard.py` gave: `$$ID-<hash>-<key>`."""
+    """The key that the page gave: `$$ID-<hash>-<key>`."""
     key = identity.partition("-")[2].partition("-")[2]
     return "" if key == "None" else key
 
@@ -165,8 +165,8 @@ class Visitor:
     async def touch(self, key: str, *values: Any) -> None:
         """Sets a control and does not wait."""
         widget = self.page.widget(key)
-        told = [value if isinstance(value, str) else f"{value:g}" for value in values]
-        trigger = self._set(widget, told)
+        texts = [value if isinstance(value, str) else f"{value:g}" for value in values]
+        trigger = self._set(widget, texts)
         await self._ask(urlencode(self.query, doseq=True), trigger)
 
     async def upload(self, key: str, name: str, content: bytes) -> float:
@@ -319,8 +319,10 @@ def offered(widget: Any, values: list[str]) -> list[str]:
     """The values, if the control has them; a hand cannot choose others."""
     options = [getattr(option, "content", option) for option in widget.options]
     # A multiselect tells whole floats as 1.0, a slider of this page as 1.
-    known = {option.removesuffix(".0"): option for option in options}
-    missing = [value for value in values if value not in known and value not in options]
+    numbers = {option.removesuffix(".0"): option for option in options}
+    missing = [
+        value for value in values if value not in numbers and value not in options
+    ]
     if missing:
         raise ValueError(f"{widget.label!r} does not offer {missing}: {options}")
-    return [value if value in options else known[value] for value in values]
+    return [value if value in options else numbers[value] for value in values]

@@ -37,7 +37,7 @@ TITLES = {
     "Your log": "Your log",
     "Code": "Take it away",
 }
-SHARES = {"look": 0.55, "known": 0.25, "section": 0.13, "leave": 0.07}
+SHARES = {"look": 0.55, "again": 0.25, "section": 0.13, "leave": 0.07}
 ERROR = re.compile(r"^[\w.]+(?:Error|Exception|Exit|Interrupt)\b.*", re.MULTILINE)
 CACHED_GOAL, FRESH_GOAL = 1.0, 10.0  # seconds, 95th percentile
 
@@ -126,7 +126,7 @@ class Person:
         )
         await self.note("", self.visitor.move(name, value))
 
-    async def known(self) -> None:
+    async def again(self) -> None:
         """Goes back to a run that this or another visitor has made."""
         near = [{**self.settings, "learning_rate": rate} for rate in RATES]
         near = [s for s in near if key(s) in self.plan.done and s != self.settings]
@@ -155,10 +155,10 @@ class Person:
         name = self.random.choice([*TITLES])
         seconds = await self.visitor.move("section", name)
         page = self.visitor.page
-        said = "; ".join(page.exceptions())
-        if not said and TITLES[name] not in page.words():
-            said = f"{name}: another section is shown"
-        self.keep("section", seconds, None, said)
+        failure = "; ".join(page.exceptions())
+        if not failure and TITLES[name] not in page.words():
+            failure = f"{name}: another section is shown"
+        self.keep("section", seconds, None, failure)
         await self.rest()
         await self.note("", self.visitor.move("section", "The lesson"))
 
@@ -183,10 +183,10 @@ class Person:
 
     async def note(self, kind: str, answer: Any) -> None:
         """Waits for the page and keeps what it shows, to be checked later."""
-        asked = key(self.settings)
-        kind = kind or ("cached" if asked in self.plan.done else "fresh")
+        name = key(self.settings)
+        kind = kind or ("cached" if name in self.plan.done else "fresh")
         seconds = await answer
-        self.plan.done.add(asked)
+        self.plan.done.add(name)
         self.keep(kind, seconds, seen(self.visitor.page))
 
     def keep(
@@ -239,14 +239,14 @@ def checked(moves: list[Move]) -> list[str]:
     """A line for each move after which the page was wrong."""
     failures = []
     for move in moves:
-        found = [move.failure] if move.failure else []
+        faults = [move.failure] if move.failure else []
         if move.shown is not None:
-            found += wrong(move.shown, move.settings)
-        if found:
+            faults += wrong(move.shown, move.settings)
+        if faults:
             changed = {k: v for k, v in move.settings.items() if v != DEFAULTS[k]}
-            more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+            more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
             who = f"visitor {move.visitor}, {move.kind}, {changed}"
-            failures.append(f"{who}: {found[0]}{more}")
+            failures.append(f"{who}: {faults[0]}{more}")
     return failures
 
 
@@ -258,17 +258,17 @@ def tracebacks(log: str) -> list[str]:
 
 
 def times(kind: str, moves: list[Move]) -> str:
-    found = [move.seconds for move in moves if move.kind == kind]
-    if not found or np.isnan(found).all():
-        return f"  {kind:8}{len(found):5}"
-    middle, most, worst = np.percentile(found, [50, 95, 100])
-    told = f"median {middle:.2f} s, 95% {most:.2f} s, worst {worst:.2f} s"
-    return f"  {kind:8}{len(found):5}  {told}"
+    seconds = [move.seconds for move in moves if move.kind == kind]
+    if not seconds or np.isnan(seconds).all():
+        return f"  {kind:8}{len(seconds):5}"
+    middle, most, worst = np.percentile(seconds, [50, 95, 100])
+    summary = f"median {middle:.2f} s, 95% {most:.2f} s, worst {worst:.2f} s"
+    return f"  {kind:8}{len(seconds):5}  {summary}"
 
 
 def within(what: str, moves: list[Move], kind: str, limit: float) -> Goal:
-    found = [move.seconds for move in moves if move.kind == kind]
-    most = float(np.percentile(found, 95)) if found else np.nan
+    seconds = [move.seconds for move in moves if move.kind == kind]
+    most = float(np.percentile(seconds, 95)) if seconds else np.nan
     return Goal(
-        f"{what}, 95% < {limit:g} s", f"{most:.2f} s of {len(found)}", most < limit
+        f"{what}, 95% < {limit:g} s", f"{most:.2f} s of {len(seconds)}", most < limit
     )

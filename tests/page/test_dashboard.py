@@ -2,6 +2,7 @@
 
 import ast
 import collections
+import graphlib
 import io
 import re
 import subprocess
@@ -19,9 +20,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import vgkeras as vg
+from vgkeras.page.figures import figure
+from vgkeras.page.named_log import NamedLog
+from vgkeras.page.opened_file import MOST_UPLOAD
+from vgkeras.page.trainer import MOST_LOGS, MOST_WAITING, Trainer, trainer
 
 FORMATS = ("float16", "bfloat16", "float32", "float64")
-PAGE = Path(__file__).parents[1] / "dashboard.py"
+PAGE = Path(__file__).parents[2] / "dashboard.py"
+MODULES = sorted((PAGE.parent / "vgkeras" / "page").glob("*.py"))
 
 
 def open_page(**query):
@@ -35,7 +41,7 @@ def words(page):
     return "\n".join(element.value for element in page.markdown)
 
 
-def verdicts(page):
+def outcomes(page):
     """The sentences on the runs, e.g. `c = 0.5, L = 2: trains. ...`."""
     return re.findall(r"c = [\d.]+, L = \d+: \w+\. [^\n]+", words(page))
 
@@ -59,12 +65,14 @@ def test_page_names_its_first_numbers_as_recorded(lesson):
     assert "keras 3." in label
 
 
-def test_every_stack_has_a_verdict_in_words_and_numbers(lesson):
-    told = verdicts(lesson)
+def test_every_stack_has_an_outcome_in_words_and_numbers(lesson):
+    sentences = outcomes(lesson)
 
-    assert len(told) == 21
-    assert sum(": trains." in sentence for sentence in told) == 7
-    assert all(re.search(r"\de[-+]\d\d|exactly zero", said) for said in told[:16])
+    assert len(sentences) == 21
+    assert sum(": trains." in sentence for sentence in sentences) == 7
+    assert all(
+        re.search(r"\de[-+]\d\d|exactly zero", sentence) for sentence in sentences[:16]
+    )
 
 
 def test_no_number_is_told_as_0_0000(lesson):
@@ -87,27 +95,67 @@ def test_claims_about_larger_learning_rates_are_what_theory_says():
     assert [verdict(0.95, d, 0.01) for d in (100, 152)] == ["trains", "stalls"]
 
 
-def test_page_imports_nothing_heavy_before_its_first_chart():
-    imported = {
-        name.name.split(".")[0]
-        for node in ast.walk(ast.parse(PAGE.read_text()))
-        if isinstance(node, ast.Import)
-        for name in node.names
+def printed(code):
+    """The words of the last line that a fresh Python prints."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=PAGE.parent
+    )
+    return done.stdout.splitlines()[-1].split()
+
+
+def test_page_imports_nothing_heavy_before_its_charts_are_drawn():
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest; "
+        "sys.modules['tensorflow'] = sys.modules['keras'] = None; "
+        "page = AppTest.from_file('dashboard.py', default_timeout=60).run(); "
+        "print(len(page.get('vega_lite_chart')), len(page.exception), *sys.modules)"
+    )
+
+    charts, exceptions, *modules = printed(code)
+
+    assert charts == "6"
+    assert exceptions == "1"  # in the end it asks for TensorFlow
+    packages = {f"vgkeras.page.{path.stem}" for path in MODULES}
+    assert packages - {"vgkeras.page.__init__"} <= {*modules}
+
+
+def test_the_package_does_not_load_the_page():
+    code = "import vgkeras as vg, sys; [getattr(vg, name) for name in vg.__all__]"
+
+    assert not {"streamlit", "vgkeras.page"} & {
+        *printed(f"{code}; print(*sys.modules)")
     }
 
-    assert imported - sys.stdlib_module_names == {"streamlit", "vgkeras"}
+
+def imports_of(path):
+    """The modules of the page that a module of it imports."""
+    return {
+        node.module.removeprefix("vgkeras.page.")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("vgkeras.page.")
+    }
 
 
-def test_a_setting_is_run_live_and_changes_the_verdicts(lesson):
+def test_the_modules_of_the_page_import_one_way_and_sections_no_section():
+    graph = {path.stem: imports_of(path) for path in MODULES}
+    sections = imports_of(PAGE) - {"controls"}
+
+    order = list(graphlib.TopologicalSorter(graph).static_order())
+    assert set(order) == set(graph)
+    assert not any(graph[name] & sections for name in graph)
+
+
+def test_a_setting_is_run_live_and_changes_the_outcomes(lesson):
     page = open_page(depths=["2", "10"], scales=["0.9"], steps="50")
-    before = verdicts(page)
+    before = outcomes(page)
 
     page.select_slider(key="learning_rate").set_value(0.1).run()
 
     assert not page.exception
     assert "Run live" in words(page)
-    assert len(before) == len(verdicts(page)) == 2
-    assert before != verdicts(page)
+    assert len(before) == len(outcomes(page)) == 2
+    assert before != outcomes(page)
 
 
 def test_a_target_without_theory_for_every_step_is_shown_too():
@@ -115,7 +163,7 @@ def test_a_target_without_theory_for_every_step_is_shown_too():
 
     assert not page.exception
     assert page.selectbox(key="target").value == "teacher"
-    assert len(verdicts(page)) == 1
+    assert len(outcomes(page)) == 1
     assert "Run live" in words(page)
 
 
@@ -230,7 +278,7 @@ def open_log(content):
     """The page as it is once a file was opened in the section for it."""
     page = AppTest.from_file(str(PAGE), default_timeout=120)
     page.query_params["section"] = YOURS
-    page.session_state["kept_file"] = ("log.parquet", content)
+    page.session_state["own_file"] = ("log.parquet", content)
     return page.run()
 
 
@@ -256,16 +304,16 @@ def the_map():
 
 
 def test_the_map_tells_in_words_how_often_theory_is_right(the_map):
-    told = words(the_map)
+    text = words(the_map)
 
     assert not the_map.exception
-    same, runs = re.search(r"outcome of ([\d,]+) of ([\d,]+) runs", told).groups()
+    same, runs = re.search(r"outcome of ([\d,]+) of ([\d,]+) runs", text).groups()
     assert runs == "1,600"
     assert int(same.replace(",", "")) >= 1584
 
 
 def test_the_numbers_of_the_map_can_be_taken_away(the_map):
-    labels = [found.label for found in the_map.get("download_button")]
+    labels = [button.label for button in the_map.get("download_button")]
 
     assert "The table of runs (CSV)" in labels
     assert any("Parquet" in label for label in labels)
@@ -280,8 +328,7 @@ def test_a_run_of_the_map_is_chosen_without_a_mouse(the_map):
     assert re.search(r"c = 1, L = 50: trains", words(page))
     assert len(page.get("vega_lite_chart")) == 3
     # theory, which knows nothing of the page, says the same
-    found = vg.theory.verdict(1.0, 50, rate=0.01, steps=50)
-    assert found == "trains"
+    assert vg.theory.verdict(1.0, 50, rate=0.01, steps=50) == "trains"
 
 
 def test_the_map_of_learning_rates_is_another_one():
@@ -306,15 +353,15 @@ def test_rubbish_for_the_map_falls_back(rubbish):
 
 def test_the_forecast_is_that_of_the_package_and_the_runs_bear_it_out():
     page = open_page(section="Number formats", format_scale="1.5", format_depth="30")
-    told = words(page)
+    text = words(page)
 
     assert not page.exception
     for dtype in ("float16", "bfloat16", "float32", "float64"):
         for sentence in vg.floats.forecast(1.5, 30, dtype, deepest=2000):
-            assert sentence in told
-    runs = re.findall(r"\*\*(\w+)\*\* (c = 1.5, L = 30: \w+\. [^\n]+)", told)
+            assert sentence in text
+    runs = re.findall(r"\*\*(\w+)\*\* (c = 1.5, L = 30: \w+\. [^\n]+)", text)
     assert [dtype for dtype, _ in runs] == list(FORMATS)
-    assert "float16: the loss overflows (from depth 12 on)" in told
+    assert "float16: the loss overflows (from depth 12 on)" in text
     assert "The loss overflowed before the first step" in dict(runs)["float16"]
 
 
@@ -322,11 +369,11 @@ def test_published_results_are_told_with_their_sources():
     page = open_page(section="Published results")
 
     assert not page.exception
-    told = words(page)
-    for found in vg.published.load(PAGE.parent / "assets" / "published.json"):
-        assert found.url in told
-        assert found.claim in told
-        assert found.measured in told
+    text = words(page)
+    for result in vg.published.load(PAGE.parent / "assets" / "published.json"):
+        assert result.url in text
+        assert result.claim in text
+        assert result.measured in text
 
 
 def test_remedies_are_compared_and_told():
@@ -338,15 +385,15 @@ def test_remedies_are_compared_and_told():
     )
 
     assert not page.exception
-    told = words(page)
-    assert "40 runs of 50 steps" in told  # 2 remedies, 4 depths, 5 seeds
+    text = words(page)
+    assert "40 runs of 50 steps" in text  # 2 remedies, 4 depths, 5 seeds
     assert len(page.get("vega_lite_chart")) == 3
     log = vg.remedies.compare(["Orthogonal"], units=4, steps=50)
     counted = vg.remedies.table(log).set_index("depth")
     trained = round(counted.loc[2, "trains"] * 5)
-    at_depth_2 = re.search(r"train at depths? 2[^.]*: [^.]*Orthogonal", told)
+    at_depth_2 = re.search(r"train at depths? 2[^.]*: [^.]*Orthogonal", text)
     assert bool(at_depth_2) == (trained >= 3)
-    assert vg.remedies.WORDS["clipping"] in told
+    assert vg.remedies.WORDS["clipping"] in text
 
 
 def test_initial_weights_are_compared_with_an_activation():
@@ -368,13 +415,15 @@ def test_the_recorded_remedies_are_those_of_a_fresh_comparison():
 
     assert not page.exception
     assert "python -m vgkeras.remedies assets/remedies.parquet" in words(page)
-    recorded = vg.load(PAGE.parent / "assets" / "remedies.parquet")
-    assert tuple(recorded.runs["remedy"].unique()) == vg.remedies.NAMES
+    recording = vg.load(PAGE.parent / "assets" / "remedies.parquet")
+    assert tuple(recording.runs["remedy"].unique()) == vg.remedies.NAMES
     names = ["Scaled identity", "Orthogonal", "Clipping by norm 1"]
     fresh = vg.remedies.compare(names, depths=[2, 10])
-    kept = recorded.select(remedy=names, depth=[2, 10])
-    assert kept.runs["verdict"].tolist() == fresh.runs["verdict"].tolist()
-    first = [log.losses.query("step == 0")["loss"].to_numpy() for log in (kept, fresh)]
+    shipped = recording.select(remedy=names, depth=[2, 10])
+    assert shipped.runs["verdict"].tolist() == fresh.runs["verdict"].tolist()
+    first = [
+        log.losses.query("step == 0")["loss"].to_numpy() for log in (shipped, fresh)
+    ]
     np.testing.assert_allclose(*first, rtol=1e-4)
 
 
@@ -405,8 +454,8 @@ def test_code_makes_the_stacks_of_the_sidebar():
     assert sentences[1] in words(page)  # of the deeper one, which is chosen
     for code in (script, test):
         exec(code, names)
-    (held,) = (value for name, value in names.items() if name.startswith("test_"))
-    held()
+    (check,) = (value for name, value in names.items() if name.startswith("test_"))
+    check()
     assert names["losses"][-1] == pytest.approx(names["log"].losses["loss"].iloc[-1])
 
 
@@ -450,10 +499,10 @@ def test_a_log_of_ones_own_is_drawn_and_judged(tmp_path):
     assert not page.exception
     assert not page.error
     assert charts_in(page) == 4
-    told = "\n".join(plain(page))
-    assert "Model: dense. Origin: by hand. adam, learning rate 0.001. 20 steps" in told
-    assert re.search(r"Vanishing|Stalled", told)
-    assert "The loss stayed at 1.0e+00 for 20 steps" in told
+    text = "\n".join(plain(page))
+    assert "Model: dense. Origin: by hand. adam, learning rate 0.001. 20 steps" in text
+    assert re.search(r"Vanishing|Stalled", text)
+    assert "The loss stayed at 1.0e+00 for 20 steps" in text
     answers = page.dataframe[0].value.set_index("says")["answer"]
     assert answers["VanishingGradient"].startswith("fires")
 
@@ -476,9 +525,9 @@ def test_the_log_of_a_fit_is_drawn_and_judged_where_it_was_not_looked_at_closely
     assert not page.exception
     assert not page.error
     assert charts_in(page) == 4
-    told = "\n".join(plain(page))
-    assert "step 3, from layer 1 to layer 13" in told
-    assert "Vanishing" in told
+    text = "\n".join(plain(page))
+    assert "step 3, from layer 1 to layer 13" in text
+    assert "Vanishing" in text
 
 
 def test_a_step_and_a_variable_are_chosen(tmp_path):
@@ -488,9 +537,9 @@ def test_a_step_and_a_variable_are_chosen(tmp_path):
     page.selectbox(key="your_variable").set_value("bias").run()
 
     assert not page.exception
-    told = "\n".join(plain(page))
-    assert "step 15, from layer 1 to layer 3" in told
-    assert "weight gradient ∂L/∂W (bias)" in told
+    text = "\n".join(plain(page))
+    assert "step 15, from layer 1 to layer 3" in text
+    assert "weight gradient ∂L/∂W (bias)" in text
 
 
 def test_the_next_file_has_other_steps_and_variables(tmp_path):
@@ -507,7 +556,7 @@ def test_the_next_file_has_other_steps_and_variables(tmp_path):
     assert charts_in(page) == 4
 
 
-def test_the_next_file_has_a_verdict_of_its_own(tmp_path):
+def test_the_next_file_has_findings_of_its_own(tmp_path):
     page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
     first = plain(page)
     other = own_log()
@@ -515,8 +564,8 @@ def test_the_next_file_has_a_verdict_of_its_own(tmp_path):
 
     upload(page, saved(other.replace(layers=layers), tmp_path))
 
-    assert not any("Disconnected" in said for said in first)
-    assert any("Disconnected" in said for said in plain(page))
+    assert not any("Disconnected" in line for line in first)
+    assert any("Disconnected" in line for line in plain(page))
 
 
 @pytest.mark.parametrize(
@@ -566,9 +615,8 @@ def test_a_file_that_is_too_large_is_refused():
 
 def test_the_server_takes_no_larger_files_than_the_page():
     settings = tomllib.loads((PAGE.parent / ".streamlit/config.toml").read_text())
-    limit = re.search(r"^MOST_UPLOAD = (\d+)", PAGE.read_text(), flags=re.MULTILINE)
 
-    assert settings["server"]["maxUploadSize"] == int(limit[1]) == 20
+    assert settings["server"]["maxUploadSize"] == MOST_UPLOAD == 20
 
 
 NASTY = (
@@ -584,9 +632,9 @@ NASTY = (
 @pytest.mark.parametrize("bad", NASTY)
 def test_names_out_of_a_file_are_shown_as_plain_text_alone(bad, tmp_path):
     log = own_log(bad, initializer=bad, optimizer=bad, dtype=bad, verdict=bad)
-    told = {"origin": bad, "model": bad, "versions": {bad: bad}}
+    facts = {"origin": bad, "model": bad, "versions": {bad: bad}}
 
-    page = open_log(saved(log.replace(metadata=told), tmp_path))
+    page = open_log(saved(log.replace(metadata=facts), tmp_path))
 
     assert not page.exception
     assert charts_in(page) == 4
@@ -669,10 +717,10 @@ def test_an_opened_log_survives_a_look_at_another_section_until_it_is_closed(tmp
 
     page.segmented_control(key="section").set_value("The lesson").run()
     page.segmented_control(key="section").set_value(YOURS).run()
-    kept = charts_in(page)
+    count = charts_in(page)
     page.button[0].click().run()
 
-    assert kept == 4
+    assert count == 4
     assert not page.exception
     assert charts_in(page) == 0
 
@@ -698,17 +746,13 @@ def test_two_visitors_do_not_see_each_others_logs(tmp_path):
 def test_your_log_needs_no_tensorflow():
     code = (
         "import sys; from streamlit.testing.v1 import AppTest; "
-        f"page = AppTest.from_file({str(PAGE)!r}, default_timeout=60); "
+        "page = AppTest.from_file('dashboard.py', default_timeout=60); "
         "page.query_params['section'] = 'Your log'; "
         "page.query_params['example'] = 'true'; page.run(); "
         "print(len(page.get('vega_lite_chart')), 'tensorflow' in sys.modules)"
     )
 
-    told = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-
-    assert told.stdout.split() == ["6", "False"]
+    assert printed(code) == ["6", "False"]
 
 
 # --- Predict, then look --------------------------------------------------------------
@@ -719,22 +763,22 @@ def open_predictions(**query):
 
 
 def button(page, label):
-    return next(found for found in page.button if found.label == label)
+    return next(one for one in page.button if one.label == label)
 
 
 def test_nothing_is_shown_before_the_visitor_has_guessed():
     page = open_predictions()
 
-    asked = vg.quiz.question(1)
+    question = vg.quiz.question(1)
     assert not page.exception
-    assert f"L = {asked['depths'][0]}**" in words(page)
-    assert not verdicts(page)
+    assert f"L = {question['depths'][0]}**" in words(page)
+    assert not outcomes(page)
     assert not charts_in(page)
 
 
 def test_a_guess_is_scored_when_the_visitor_looks():
-    asked = vg.quiz.question(2)
-    theory = vg.predict(**asked)
+    question = vg.quiz.question(2)
+    theory = vg.predict(**question)
     fate = theory.runs["verdict"].iloc[0]
     page = open_predictions(stack="2", guess=fate, guess_exponent="1e-07")
 
@@ -768,7 +812,7 @@ def test_the_next_stack_is_a_new_question_and_the_score_goes_on():
 def test_a_link_to_an_answer_is_no_guess():
     page = open_predictions(looked="0.1")
 
-    assert verdicts(page)
+    assert outcomes(page)
     assert "No guess yet" in page.caption[0].value
 
 
@@ -813,7 +857,7 @@ def test_rubbish_holds_nothing(rubbish):
     page = open_page(lock=rubbish, hide=rubbish, **SMALL)
 
     assert not page.exception
-    assert not any(found.disabled for found in page.select_slider)
+    assert not any(slider.disabled for slider in page.select_slider)
 
 
 def test_a_link_is_made_of_the_settings_and_of_what_is_held():
@@ -860,117 +904,147 @@ def test_a_card_leads_to_what_it_speaks_of(number, expected):
 
 
 class Slot:
-    """A place on the page that remembers what it was told."""
+    """A place on the page that remembers what was written there."""
 
     def __init__(self):
-        self.told = []
+        self.texts = []
 
     def progress(self, share, text):
-        self.told.append(text)
+        self.texts.append(text)
+
+
+class Runs:
+    """Runs that wait until they are let go, and remember that they were made."""
+
+    def __init__(self):
+        self.gates = collections.defaultdict(threading.Event)
+        self.names = []
+
+    def make(self, name, progress, fails=False):
+        assert self.gates[name].wait(10)
+        self.names.append(name)
+        if fails:
+            raise RuntimeError("a visitor left")
+        return f"log of {name}"
 
 
 @pytest.fixture
-def trainer(monkeypatch):
-    """The page's trainer, with runs of its own that end when they are let go."""
-    source = ast.parse(PAGE.read_text())
-    wanted = [n for n in source.body if getattr(n, "name", "") == "Trainer"]
-    limits = ("MOST_WAITING", "MOST_KEPT")
-    wanted += [
-        n
-        for n in source.body
-        if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") in limits
-    ]
-    gates = collections.defaultdict(threading.Event)
-    made = []
-
-    def run(settings, bar, make):
-        assert gates[settings["name"]].wait(10)
-        made.append(settings["name"])
-        if settings.get("fails"):
-            raise RuntimeError("a visitor left")
-        return f"log of {settings['name']}"
-
-    names = {
-        "OrderedDict": collections.OrderedDict,
-        "deque": collections.deque,
-        "run": run,
-        "give_memory_back": lambda: None,
-        "threading": threading,
-        "time": time,
-        "Any": object,
-        "Callable": object,
-        "vg": vg,
-        "__name__": "page",
-    }
-    exec(compile(ast.Module(wanted, []), "page", "exec"), names)
-    found = names["Trainer"]()
-    found.gates, found.made = gates, made
-    return found
+def runs():
+    return Runs()
 
 
-def visit(trainer, name, **more):
+def visit(trainer, runs, name, **more):
     """A visitor in a thread of their own; waits until they are in the queue."""
-    slot, got = Slot(), []
-    before = len(trainer._queue)
+    slot, logs = Slot(), []
+    before = trainer.visitors
 
     def ask():
         try:
-            got.append(trainer.log({"name": name, **more}, slot))
+            logs.append(trainer.log({"name": name, **more}, slot, runs.make).log)
         except RuntimeError as error:
-            got.append(error)
+            logs.append(error)
 
     thread = threading.Thread(target=ask)
     thread.start()
     deadline = time.monotonic() + 10
-    while len(trainer._queue) == before and thread.is_alive():
+    while trainer.visitors == before and thread.is_alive():
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    return thread, slot, got
+    return thread, slot, logs
 
 
-def test_visitors_are_served_in_turn_and_see_their_place(trainer):
-    visitors = [visit(trainer, name) for name in "abc"]
+def test_visitors_are_served_in_turn_and_see_their_place(runs):
+    one = Trainer()
+    visitors = [visit(one, runs, name) for name in "abc"]
     time.sleep(0.3)
-    assert visitors[1][1].told[-1] == "In the queue: 1 before you."
-    assert visitors[2][1].told[-1] == "In the queue: 2 before you."
+    assert visitors[1][1].texts[-1] == "In the queue: 1 before you."
+    assert visitors[2][1].texts[-1] == "In the queue: 2 before you."
 
     for name in "cba":
-        trainer.gates[name].set()
+        runs.gates[name].set()
     for thread, _, _ in visitors:
         thread.join(10)
 
-    assert trainer.made == ["a", "b", "c"]
-    assert [got for *_, got in visitors] == [[f"log of {name}"] for name in "abc"]
-    assert not trainer._queue
+    assert runs.names == ["a", "b", "c"]
+    assert [logs for *_, logs in visitors] == [[f"log of {name}"] for name in "abc"]
+    assert one.visitors == 0
 
 
-def test_a_visitor_who_leaves_frees_the_slot(trainer):
-    leaving = visit(trainer, "a", fails=True)
-    staying = visit(trainer, "b")
-    trainer.gates["a"].set()
-    trainer.gates["b"].set()
+def test_a_visitor_who_leaves_frees_the_slot(runs):
+    one = Trainer()
+    leaving = visit(one, runs, "a", fails=True)
+    staying = visit(one, runs, "b")
+    runs.gates["a"].set()
+    runs.gates["b"].set()
     for thread, *_ in (leaving, staying):
         thread.join(10)
 
+    assert isinstance(leaving[2][0], RuntimeError)
     assert staying[2] == ["log of b"]
-    assert not trainer._queue
+    assert one.visitors == 0
 
 
-def test_who_asks_for_the_same_shares_the_run(trainer):
-    visitors = [visit(trainer, "a") for _ in range(3)]
-    trainer.gates["a"].set()
+def test_who_asks_for_the_same_shares_the_run(runs):
+    one = Trainer()
+    visitors = [visit(one, runs, "a") for _ in range(3)]
+    runs.gates["a"].set()
     for thread, *_ in visitors:
         thread.join(10)
 
-    assert trainer.made == ["a"]
-    assert [got for *_, got in visitors] == [["log of a"]] * 3
+    assert runs.names == ["a"]
+    assert [logs for *_, logs in visitors] == [["log of a"]] * 3
 
 
-def test_the_trainer_keeps_a_bounded_number_of_logs(trainer):
+def test_the_trainer_keeps_the_logs_that_were_asked_for_last(runs):
+    one = Trainer()
+
+    def ask(name):
+        runs.gates[name].set()
+        one.log({"name": name}, Slot(), runs.make)
+
     for number in range(40):
-        trainer.gates[number].set()
-        trainer.log({"name": number}, Slot())
+        ask(number)
+    for number in (39, 16, 15):
+        ask(number)
 
-    assert len(trainer._logs) == 24
-    trainer.log({"name": 39}, Slot())
-    assert trainer.made.count(39) == 1
+    assert MOST_LOGS == 24
+    assert [runs.names.count(number) for number in (39, 16, 15)] == [1, 1, 2]
+
+
+def test_a_full_queue_takes_nobody_more(runs):
+    visitors = [visit(trainer(), runs, number) for number in range(MOST_WAITING)]
+
+    page = open_page(depths=["3"], scales=["0.85"], steps="50")
+
+    for number, (thread, *_) in enumerate(visitors):
+        runs.gates[number].set()
+        thread.join(10)
+    assert not page.exception
+    assert "30 visitors wait for a run" in page.warning[0].value
+    assert not outcomes(page)
+
+
+# --- What caches tell apart ----------------------------------------------------------
+
+
+def test_a_selection_has_a_name_of_its_own_and_is_made_when_it_is_asked_for():
+    made = []
+
+    def make():
+        made.append("log")
+        return vg.predict([0.5, 0.9], [2, 5])
+
+    run = NamedLog("a", make)
+    small, large = run.select(scale=0.5, depth=2), run.select(depth=5, scale=0.9)
+
+    assert made == []
+    assert small.name == run.select(depth=2, scale=0.5).name
+    assert len({run.name, small.name, large.name, NamedLog("b", make).name}) == 4
+    assert small.log.runs[["scale", "depth"]].values.tolist() == [[0.5, 2]]
+    assert large.log.runs[["scale", "depth"]].values.tolist() == [[0.9, 5]]
+    assert made == ["log"]
+
+
+def test_a_figure_whose_function_knows_more_than_its_arguments_is_refused():
+    with pytest.raises(TypeError, match="`make` must be a function of a module"):
+        figure(lambda: None, read="", misread="")

@@ -50,13 +50,13 @@ def test_a_damaged_log_gets_a_sentence(server):
 
 
 def test_a_server_killed_in_a_run_opens_again(server):
-    async def verdicts():
+    async def outcomes():
         async with Visitor(server.address) as visitor:
             await visitor.open("section=Code")
-            return visitor.page.words("verdicts")
+            return visitor.page.words("outcomes")
 
     asyncio.run(killed.kill_while_running(server, 0.1))
     server.start()
 
-    assert any("c = 0.9, L = 20: trains" in said for said in asyncio.run(verdicts()))
+    assert any("c = 0.9, L = 20: trains" in said for said in asyncio.run(outcomes()))
     assert visitors.tracebacks(server.log()) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-PAGE = Path(__file__).parents[1] / "dashboard.py"
+PAGE = Path(__file__).parents[2] / "dashboard.py"
 COUNT = int(os.environ.get("VGKERAS_HOSTILE", "6"))
 # Sections whose defaults are recorded: nothing has to be run.
 SECTIONS = ("The lesson", "Remedies", "Published results", "Your log", "Code")

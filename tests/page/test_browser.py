@@ -25,7 +25,7 @@ from vgkeras import logs
 
 pytestmark = pytest.mark.browser
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOW = (
     "No browser found. Get one with `apt-get install chromium` or "
@@ -65,9 +65,9 @@ SETTLED = """() => {
 
 def browser_path(playwright):
     """The first browser there is, or `None`."""
-    named = os.environ.get("CHROMIUM")
-    found = named or next(filter(None, map(shutil.which, NAMES)), None)
-    path = Path(found or playwright.chromium.executable_path)
+    name = os.environ.get("CHROMIUM")
+    name = name or next(filter(None, map(shutil.which, NAMES)), None)
+    path = Path(name or playwright.chromium.executable_path)
     return str(path) if path.exists() else None
 
 
@@ -98,11 +98,11 @@ def address(chromium, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    told = tmp_path_factory.mktemp("page") / "server.log"
+    output = tmp_path_factory.mktemp("page") / "server.log"
     command = [sys.executable, "-m", "streamlit", "run", "dashboard.py"]
     options = [f"--server.port={port}", "--server.address=127.0.0.1"]
     options += ["--server.headless=true", "--server.fileWatcherType=none"]
-    with told.open("wb") as log:
+    with output.open("wb") as log:
         server = subprocess.Popen(
             [*command, *options],
             cwd=ROOT,
@@ -111,23 +111,23 @@ def address(chromium, tmp_path_factory):
             start_new_session=True,
         )
     try:
-        wait_until_healthy(server, f"http://127.0.0.1:{port}", told)
+        wait_until_healthy(server, f"http://127.0.0.1:{port}", output)
         yield f"http://127.0.0.1:{port}"
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(20)
 
 
-def wait_until_healthy(server, address, told):
+def wait_until_healthy(server, address, output):
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        assert server.poll() is None, told.read_text()
+        assert server.poll() is None, output.read_text()
         try:
             with urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
                 return
         except OSError:
             time.sleep(0.1)
-    pytest.fail(f"The page did not start:\n{told.read_text()}")
+    pytest.fail(f"The page did not start:\n{output.read_text()}")
 
 
 @pytest.fixture
@@ -150,27 +150,27 @@ def page(chromium, address):
 
 def open_page(page, query=""):
     page.goto(page.home + "/" + query)
-    drawn(page, "theory").wait_for()
+    marks(page, "theory").wait_for()
     page.wait_for_function(SETTLED, timeout=60_000)
     assert page.get_by_test_id("stException").count() == 0
 
 
-def drawn(page, chart):
+def marks(page, chart):
     return page.locator(f".st-key-{chart} :is(svg, canvas).marks").first
 
 
 def labels(page, chart):
     """What the symbols of a chart stand for, as a screen reader hears them."""
-    marks = page.locator(f".st-key-{chart} g.mark-symbol.role-mark path")
-    return marks.evaluate_all("all => all.map(e => e.getAttribute('aria-label'))")
+    symbols = page.locator(f".st-key-{chart} g.mark-symbol.role-mark path")
+    return symbols.evaluate_all("all => all.map(e => e.getAttribute('aria-label'))")
 
 
 def test_page_opens_and_draws_all_its_charts(page):
     open_page(page)
 
     for chart in CHARTS:
-        drawn(page, chart).scroll_into_view_if_needed()
-        assert drawn(page, chart).bounding_box()["width"] > 300
+        marks(page, chart).scroll_into_view_if_needed()
+        assert marks(page, chart).bounding_box()["width"] > 300
     assert page.locator(".katex-html").count() > 3
     assert "Recorded" in page.locator(".st-key-source").inner_text()
 
@@ -197,8 +197,8 @@ def test_every_chart_has_its_numbers_as_text_alternative(page):
 def test_diverged_stacks_are_drawn_as_flagged_marks(page):
     open_page(page)
 
-    found = " ".join(labels(page, "final_loss_by_depth"))
-    assert "Inf or NaN" in found
+    spoken = " ".join(labels(page, "final_loss_by_depth"))
+    assert "Inf or NaN" in spoken
 
 
 def test_a_slider_moved_by_keyboard_moves_the_marks(page):
@@ -227,7 +227,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(page, theme):
     open_page(page)
 
     widths = page.get_by_test_id("stMain").evaluate("e => [e.scrollWidth, innerWidth]")
-    boxes = [drawn(page, chart).bounding_box() for chart in CHARTS]
+    boxes = [marks(page, chart).bounding_box() for chart in CHARTS]
     page.get_by_test_id("stExpandSidebarButton").click()
     knob = page.get_by_role("slider", name="Learning rate")
     knob.scroll_into_view_if_needed()
@@ -248,8 +248,8 @@ def test_a_chart_is_saved_as_svg_as_it_is_on_screen(page):
     svg = ElementTree.parse(saved.value.path()).getroot()
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
     assert svg[0].get("fill") == "rgb(255, 255, 255)"
-    kept = [found.get("aria-label") for found in svg.iter()]
-    assert [label for label in kept if label in shown] == shown
+    saved_labels = [node.get("aria-label") for node in svg.iter()]
+    assert [label for label in saved_labels if label in shown] == shown
     assert page.errors == []
 
 
@@ -269,15 +269,15 @@ def test_the_page_can_be_embedded(page):
     open_page(page, "?embed=true&scales=0.9&depths=5")
 
     assert page.get_by_test_id("stToolbar").count() == 0
-    assert drawn(page, "theory").is_visible()
+    assert marks(page, "theory").is_visible()
     assert "embed=true" in page.url
 
 
 def test_every_control_has_a_name_for_a_screen_reader(page):
     open_page(page)
 
-    told = page.locator("body").aria_snapshot()
-    controls = re.findall(r"- (?:button|slider|combobox|radio|textbox|link)\b.*", told)
+    text = page.locator("body").aria_snapshot()
+    controls = re.findall(r"- (?:button|slider|combobox|radio|textbox|link)\b.*", text)
     assert len(controls) > 40
     assert [line for line in controls if not re.search(r'"\S', line)] == []
 
@@ -302,7 +302,7 @@ def test_who_asks_for_less_motion_gets_none(page):
 def open_section(page, section, first, query=""):
     """Opens a section and waits for a chart of it; TensorFlow may have to be loaded."""
     page.goto(f"{page.home}/?section={section.replace(' ', '+')}{query}")
-    drawn(page, first).wait_for(timeout=120_000)
+    marks(page, first).wait_for(timeout=120_000)
     page.wait_for_function(SETTLED, timeout=120_000)
     assert page.get_by_test_id("stException").count() == 0
 
@@ -310,7 +310,7 @@ def open_section(page, section, first, query=""):
 def fits(page, *charts):
     """Whether nothing is wider than the screen."""
     widths = page.get_by_test_id("stMain").evaluate("e => [e.scrollWidth, innerWidth]")
-    boxes = [drawn(page, chart).bounding_box() for chart in charts]
+    boxes = [marks(page, chart).bounding_box() for chart in charts]
     right = page.viewport_size["width"]
     inside = all(box["x"] >= 0 and box["x"] + box["width"] <= right for box in boxes)
     return inside and widths[0] <= widths[1]
@@ -321,14 +321,14 @@ MAP = "verdict_by_scale_and_depth"
 
 def test_a_click_on_the_map_opens_the_run_that_was_clicked(page):
     open_section(page, "The map", MAP, "&map_steps=50")
-    before = page.locator(".st-key-verdicts").inner_text()
+    before = page.locator(".st-key-outcomes").inner_text()
 
-    box = drawn(page, MAP).bounding_box()
+    box = marks(page, MAP).bounding_box()
     page.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 0.25 * box["height"])
     page.wait_for_url("**cell_scale=*")
     page.wait_for_function(SETTLED, timeout=60_000)
 
-    after = page.locator(".st-key-verdicts").inner_text()
+    after = page.locator(".st-key-outcomes").inner_text()
     assert before != after
     assert "diverges" in after
     scale = re.search(r"cell_scale=([\d.]+)", page.url)[1]
@@ -341,12 +341,12 @@ def test_the_map_is_worked_by_the_keyboard_alone(page):
 
     page.get_by_role("slider", name="Its depth").focus()
     page.keyboard.press("End")
-    page.locator(".st-key-verdicts").get_by_text("L = 152").wait_for()
+    page.locator(".st-key-outcomes").get_by_text("L = 152").wait_for()
     page.get_by_role("slider", name="Its scale c").focus()
     page.keyboard.press("End")
-    page.locator(".st-key-verdicts").get_by_text("c = 1.475, L = 152").wait_for()
+    page.locator(".st-key-outcomes").get_by_text("c = 1.475, L = 152").wait_for()
 
-    assert "diverges" in page.locator(".st-key-verdicts").inner_text()
+    assert "diverges" in page.locator(".st-key-outcomes").inner_text()
     assert page.errors == []
 
 
@@ -360,7 +360,7 @@ def test_the_section_is_chosen_by_the_keyboard(page):
     assert "section=Predict" in page.url
     page.get_by_role("button", name="Look").focus()
     page.keyboard.press("Enter")
-    drawn(page, "kinds_by_layer").wait_for(timeout=120_000)
+    marks(page, "kinds_by_layer").wait_for(timeout=120_000)
     assert "1 of 1 verdicts right" in page.get_by_test_id("stMain").inner_text()
 
 
@@ -379,7 +379,7 @@ def test_a_phone_shows_each_section_without_scrolling_sideways(
     page.emulate_media(color_scheme=theme)
     open_section(page, section, charts[0])
     for chart in charts:
-        drawn(page, chart).scroll_into_view_if_needed()
+        marks(page, chart).scroll_into_view_if_needed()
 
     assert fits(page, *charts)
     assert page.errors == []
@@ -445,11 +445,11 @@ def test_an_opened_log_is_drawn_and_judged(page, own_log):
     open_your_log(page, own_log)
 
     for chart in YOUR_CHARTS:
-        drawn(page, chart).wait_for()
-        drawn(page, chart).scroll_into_view_if_needed()
+        marks(page, chart).wait_for()
+        marks(page, chart).scroll_into_view_if_needed()
     page.wait_for_function(SETTLED, timeout=60_000)
-    told = page.locator(".st-key-verdicts").inner_text()
-    assert "The loss stayed at 1.0e+00 for 100 steps" in told
+    text = page.locator(".st-key-outcomes").inner_text()
+    assert "The loss stayed at 1.0e+00 for 100 steps" in text
     assert page.get_by_test_id("stException").count() == 0
     assert page.errors == []
 
@@ -457,7 +457,7 @@ def test_an_opened_log_is_drawn_and_judged(page, own_log):
 def test_names_out_of_a_log_stay_names(page, own_log):
     page.on("dialog", lambda dialog: page.errors.append(dialog.message))
     open_your_log(page, own_log)
-    drawn(page, "gradient_by_layer_and_step").wait_for()
+    marks(page, "gradient_by_layer_and_step").wait_for()
     page.wait_for_function(SETTLED, timeout=60_000)
 
     symbol = page.locator(".st-key-kinds_by_layer g.mark-symbol.role-mark path").first
@@ -465,7 +465,7 @@ def test_names_out_of_a_log_stay_names(page, own_log):
     symbol.hover()
     page.locator("#vg-tooltip-element.visible").wait_for()
 
-    assert NASTY in page.locator(".st-key-verdicts").inner_text()
+    assert NASTY in page.locator(".st-key-outcomes").inner_text()
     assert "<script>" in page.locator("#vg-tooltip-element").inner_text()
     assert page.locator("img[src*='example.org'], a[href*='example.org']").count() == 0
     assert page.offsite == []
@@ -480,8 +480,8 @@ def test_a_file_that_is_no_log_gets_a_sentence(page, tmp_path, rubbish):
     page.get_by_text("This file is not opened.").wait_for()
     page.wait_for_function(SETTLED, timeout=60_000)
 
-    told = page.get_by_test_id("stMain").inner_text()
-    assert "What is wrong with it: " in told
+    text = page.get_by_test_id("stMain").inner_text()
+    assert "What is wrong with it: " in text
     assert page.get_by_test_id("stException").count() == 0
     assert page.get_by_test_id("stVegaLiteChart").count() == 0
 
@@ -504,13 +504,13 @@ def test_the_lesson_is_found_as_it_was_left(page, own_log):
     page.wait_for_function(SETTLED, timeout=60_000)
     alone = page.get_by_test_id("stSidebar").is_visible()
     page.locator(".st-key-your_file input[type=file]").set_input_files(own_log)
-    drawn(page, "gradient_by_step").wait_for()
+    marks(page, "gradient_by_step").wait_for()
     go_to(page, "The lesson")
-    drawn(page, "theory").wait_for()
+    marks(page, "theory").wait_for()
     page.wait_for_function(SETTLED, timeout=60_000)
     after = {*page.url.partition("?")[2].split("&")}
     go_to(page, "Your log")
-    drawn(page, "gradient_by_step").wait_for()
+    marks(page, "gradient_by_step").wait_for()
 
     assert not alone
     assert after == before
@@ -524,7 +524,7 @@ def test_a_link_to_the_section_keeps_the_lessons_setting(page):
     page.wait_for_function(SETTLED, timeout=60_000)
 
     go_to(page, "The lesson")
-    drawn(page, "theory").wait_for()
+    marks(page, "theory").wait_for()
     page.wait_for_function(SETTLED, timeout=60_000)
 
     assert "steps=50" in page.url
@@ -538,13 +538,13 @@ def test_a_phone_shows_a_log_without_scrolling_sideways(page, theme, own_log):
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(color_scheme=theme)
     open_your_log(page, own_log)
-    drawn(page, "gradient_by_layer_and_step").wait_for()
+    marks(page, "gradient_by_layer_and_step").wait_for()
     page.wait_for_function(SETTLED, timeout=60_000)
     for opened in page.get_by_test_id("stExpander").locator("summary").all():
         opened.click()
 
     widths = page.get_by_test_id("stMain").evaluate("e => [e.scrollWidth, innerWidth]")
-    boxes = [drawn(page, chart).bounding_box() for chart in YOUR_CHARTS]
+    boxes = [marks(page, chart).bounding_box() for chart in YOUR_CHARTS]
 
     assert widths[0] <= widths[1]
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)

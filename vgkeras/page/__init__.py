@@ -1,0 +1,1 @@
+"""The page, a module a section: see README.md beside this file."""

@@ -1,0 +1,106 @@
+"""A figure: a chart, its numbers in words, how to read it, how people misread it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from operator import attrgetter
+from types import FunctionType
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+import vgkeras as vg
+from vgkeras.page.named_log import NamedLog
+from vgkeras.page.svg_button import svg_button
+from vgkeras.page.trainer import let_the_browser_draw
+
+MOST_CHARTS = 500  # in the cache, of 10 to 60 kB
+# What caches tell arguments apart by.
+KEYS: dict[str | type, Any] = {
+    NamedLog: attrgetter("name"),
+    FunctionType: attrgetter("__module__", "__qualname__"),
+}
+
+
+def figure(
+    make: Callable[..., Any],
+    *arguments: Any,
+    read: str,
+    misread: str,
+    name: str = "",
+    height: int = vg.charts.HEIGHT,
+) -> None:
+    """Draws the chart `make(*arguments)`, made once for all visitors.
+
+    `make` is a function of a module, which knows nothing but its arguments: it and they
+    are the key of the cache. It gets the log of a `NamedLog`. The container's key is
+    `name` or that of the function.
+    """
+    if "<locals>" in make.__qualname__:
+        raise TypeError(
+            "`make` must be a function of a module. "
+            f"Received: make={make!r}. Hand over what it knows as arguments."
+        )
+    name = name or make.__name__
+    picture, words = _room(name, height)
+    with picture:
+        words.markdown(_draw_once(make, *arguments))
+    _explain(words, name, read, misread)
+
+
+def own_figure(
+    make: Callable[..., Any], *arguments: Any, read: str, misread: str
+) -> None:
+    """Draws a chart of a visitor's own file: not kept, its names no markup."""
+    with attempt():
+        chart = make(*arguments)
+        picture, words = _room(make.__name__, vg.charts.HEIGHT)
+        with picture:
+            words.text(_draw(chart))
+        _explain(words, make.__name__, read, misread)
+
+
+@contextmanager
+def attempt() -> Iterator[None]:
+    """Says what a log lacks for what is drawn inside."""
+    try:
+        yield
+    except ValueError as error:
+        st.info("Not to be drawn from this log:")
+        st.text(str(error))
+
+
+@st.cache_resource(show_spinner=False)
+def drawing_room() -> threading.Lock:
+    """A chart at a time: who needs no new one has not many threads to wait for."""
+    return threading.Lock()
+
+
+@st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
+def _draw_once(make: Callable[..., Any], *arguments: Any) -> str:
+    """Charts are most of the work of a page; an old one is sent as it was."""
+    with drawing_room():
+        values = [a.log if isinstance(a, NamedLog) else a for a in arguments]
+        return _draw(make(*values))
+
+
+def _draw(chart: Any) -> str:
+    """Draws a chart; returns its description, which is its text alternative."""
+    st.altair_chart(chart)
+    return vg.charts.description(chart)
+
+
+def _room(name: str, height: int) -> tuple[DeltaGenerator, DeltaGenerator]:
+    """Room for a chart and for words, kept before they are there: nothing jumps."""
+    with st.container(key=name):
+        picture, words = st.columns([3, 2], gap="medium", vertical_alignment="center")
+    return picture.container(height=height + 10, border=False), words
+
+
+def _explain(words: DeltaGenerator, name: str, read: str, misread: str) -> None:
+    words.caption(f"**How to read it.** {read}")
+    words.caption(f"**How people misread it.** {misread}")
+    let_the_browser_draw()
+    with words:
+        svg_button(name)

@@ -1,0 +1,63 @@
+"""What was measured before and ships with the page."""
+
+from pathlib import Path
+
+import streamlit as st
+
+import vgkeras as vg
+from vgkeras.page.controls import Settings
+from vgkeras.page.named_log import NamedLog
+from vgkeras.page.sidebar import is_default, refuse_too_much
+from vgkeras.page.trainer import LIVE, trainer
+
+# Beside `dashboard.py`, not in the package: Streamlit puts the script's folder first on
+# the path, so the page that runs is the one of the clone, with its assets.
+ASSETS = Path(__file__).parents[2] / "assets"
+LESSON = ASSETS / "lesson.parquet"
+REMEDIES = ASSETS / "remedies.parquet"
+PUBLISHED = ASSETS / "published.json"
+
+
+@st.cache_resource(show_spinner=False)
+def recording(path: Path) -> vg.GradientLog:
+    """The log in that file, read once for all visitors."""
+    return vg.load(path)
+
+
+def lesson_log(settings: Settings) -> NamedLog:
+    """The recorded lesson if that is what is asked for, else a live run."""
+    slot = st.container(key="source").empty()
+    refuse_too_much(settings, slot)
+    if is_default(settings) and LESSON.exists():
+        log = recording(LESSON)
+        facts = log.metadata
+        slot.markdown(
+            f":material/history: **Recorded** on {facts['recorded']} from real Keras "
+            f"`Sequential` models: `{facts['command']}`, "
+            f"{', '.join(f'{k} {v}' for k, v in facts['versions'].items())}. "
+            "Move any control to run it live."
+        )
+        return NamedLog(LESSON.name, lambda: log)
+    run = trainer().log(settings, slot)
+    slot.markdown(f"{LIVE} by `vgkeras.sweep`, differentiated by `tf.GradientTape`.")
+    return run
+
+
+def remedies_log(settings: Settings) -> NamedLog:
+    """The recorded comparison if it holds what is asked for, else a live one."""
+    slot = st.container(key="source").empty()
+    log = recording(REMEDIES)
+    facts, names = log.metadata, settings["names"]
+    same = all(settings[name] == value for name, value in facts["arguments"].items())
+    if same and all(isinstance(name, str) for name in names):
+        slot.markdown(
+            f":material/history: **Recorded** on {facts['recorded']} by "
+            f"`{facts['command']}`, five seeds of each. Move a slider to run it live."
+        )
+        return NamedLog(REMEDIES.name, lambda: log).select(remedy=list(names))
+    run = trainer().log(settings, slot, vg.remedies.compare)
+    slot.markdown(
+        f"{LIVE}: {len(run.log.runs):,} runs of {settings['steps']} steps, five seeds "
+        "of each, by `vgkeras.remedies.compare`."
+    )
+    return run
