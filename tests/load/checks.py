@@ -78,11 +78,11 @@ def wrong_outcomes(words: str, items: tuple) -> list[str]:
     spans = {int(number) for number in SPAN.findall(words)}
     failures = [] if spans <= {settings["steps"]} else [f"other steps: {sorted(spans)}"]
     runs = predicted(items).runs
-    if runs["verdict"].eq("").all():  # a target whose training has no theory
+    if runs["outcome"].eq("").all():  # a target whose training has no theory
         return failures
     return failures + [
         f"outcome of c = {c:g}, L = {n}: {word}, in theory {expected}"
-        for (c, n, word), expected in zip(lines, runs["verdict"], strict=True)
+        for (c, n, word), expected in zip(lines, runs["outcome"], strict=True)
         if word != expected
     ]
 
@@ -140,7 +140,7 @@ def last_losses(items: tuple) -> Bounds:
         decades = np.log10(last)
     return {
         (run.scale, run.depth): around(decades[run.run], LOSS_TOLERANCE, *LOSSES)
-        if run.verdict
+        if run.outcome
         else (-np.inf, np.inf)
         for run in log.runs.itertuples()
     }

@@ -316,7 +316,7 @@ def fits(page, *charts):
     return inside and widths[0] <= widths[1]
 
 
-MAP = "verdict_by_scale_and_depth"
+MAP = "outcome_by_scale_and_depth"
 
 
 def test_a_click_on_the_map_opens_the_run_that_was_clicked(page):
@@ -361,7 +361,7 @@ def test_the_section_is_chosen_by_the_keyboard(page):
     page.get_by_role("button", name="Look").focus()
     page.keyboard.press("Enter")
     marks(page, "kinds_by_layer").wait_for(timeout=120_000)
-    assert "1 of 1 verdicts right" in page.get_by_test_id("stMain").inner_text()
+    assert "1 of 1 outcomes right" in page.get_by_test_id("stMain").inner_text()
 
 
 @pytest.mark.parametrize(
@@ -397,7 +397,7 @@ def test_code_can_be_copied_and_data_downloaded(page):
 
     table = pd.read_csv(download.value.path())
     assert len(table) == 21
-    assert set(table["verdict"]) == {"trains", "stalls", "diverges"}
+    assert set(table["outcome"]) == {"trains", "stalls", "diverges"}
     assert page.errors == []
 
 

@@ -84,15 +84,15 @@ def test_page_says_that_weight_gradients_are_equal_in_all_layers(lesson):
 
 
 def test_claims_about_larger_learning_rates_are_what_theory_says():
-    def verdict(scale, depth, rate):
+    def outcome(scale, depth, rate):
         log = vg.predict([scale], [depth], learning_rate=rate, every=None)
-        return log.runs["verdict"].iloc[0]
+        return log.runs["outcome"].iloc[0]
 
-    assert [verdict(0.5, 5, rate) for rate in (0.01, 0.03)] == ["stalls", "trains"]
+    assert [outcome(0.5, 5, rate) for rate in (0.01, 0.03)] == ["stalls", "trains"]
     rates = (0.01, 0.03, 0.1)
-    assert [verdict(0.9, 50, r) for r in rates] == ["stalls", "trains", "stalls"]
-    assert [verdict(1.5, 5, r) for r in rates] == ["trains", "trains", "diverges"]
-    assert [verdict(0.95, d, 0.01) for d in (100, 152)] == ["trains", "stalls"]
+    assert [outcome(0.9, 50, r) for r in rates] == ["stalls", "trains", "stalls"]
+    assert [outcome(1.5, 5, r) for r in rates] == ["trains", "trains", "diverges"]
+    assert [outcome(0.95, d, 0.01) for d in (100, 152)] == ["trains", "stalls"]
 
 
 def printed(code):
@@ -247,7 +247,7 @@ def own_log(name="dense", **run):
         "samples": 0,
         "seed": -1,
         "loss_zero": np.nan,
-        "verdict": "",
+        "outcome": "",
         **run,
     }
     layers = [
@@ -328,7 +328,7 @@ def test_a_run_of_the_map_is_chosen_without_a_mouse(the_map):
     assert re.search(r"c = 1, L = 50: trains", words(page))
     assert len(page.get("vega_lite_chart")) == 3
     # theory, which knows nothing of the page, says the same
-    assert vg.theory.verdict(1.0, 50, rate=0.01, steps=50) == "trains"
+    assert vg.theory.outcome(1.0, 50, rate=0.01, steps=50) == "trains"
 
 
 def test_the_map_of_learning_rates_is_another_one():
@@ -420,7 +420,7 @@ def test_the_recorded_remedies_are_those_of_a_fresh_comparison():
     names = ["Scaled identity", "Orthogonal", "Clipping by norm 1"]
     fresh = vg.remedies.compare(names, depths=[2, 10])
     shipped = recording.select(remedy=names, depth=[2, 10])
-    assert shipped.runs["verdict"].tolist() == fresh.runs["verdict"].tolist()
+    assert shipped.runs["outcome"].tolist() == fresh.runs["outcome"].tolist()
     first = [
         log.losses.query("step == 0")["loss"].to_numpy() for log in (shipped, fresh)
     ]
@@ -450,7 +450,7 @@ def test_code_makes_the_stacks_of_the_sidebar():
     assert "depths=[3, 9]" in notebook
     names = {}
     exec(notebook, names)
-    sentences = vg.health.sentences(names["log"])
+    sentences = vg.charts.run_sentences(names["log"])
     assert sentences[1] in words(page)  # of the deeper one, which is chosen
     for code in (script, test):
         exec(code, names)
@@ -631,7 +631,7 @@ NASTY = (
 
 @pytest.mark.parametrize("bad", NASTY)
 def test_names_out_of_a_file_are_shown_as_plain_text_alone(bad, tmp_path):
-    log = own_log(bad, initializer=bad, optimizer=bad, dtype=bad, verdict=bad)
+    log = own_log(bad, initializer=bad, optimizer=bad, dtype=bad, outcome=bad)
     facts = {"origin": bad, "model": bad, "versions": {bad: bad}}
 
     page = open_log(saved(log.replace(metadata=facts), tmp_path))
@@ -779,7 +779,7 @@ def test_nothing_is_shown_before_the_visitor_has_guessed():
 def test_a_guess_is_scored_when_the_visitor_looks():
     question = vg.quiz.question(2)
     theory = vg.predict(**question)
-    fate = theory.runs["verdict"].iloc[0]
+    fate = theory.runs["outcome"].iloc[0]
     page = open_predictions(stack="2", guess=fate, guess_exponent="1e-07")
 
     button(page, "Look").click().run()
@@ -789,7 +789,7 @@ def test_a_guess_is_scored_when_the_visitor_looks():
     off = abs(first["log10_norm"].iloc[0] + 7)
     assert f"You said that it {fate}, and it does" in words(page)
     assert f"{off:.1f} decades off" in words(page)
-    assert f"1 of 1 verdicts right; gradients {off:.1f}" in page.caption[0].value
+    assert f"1 of 1 outcomes right; gradients {off:.1f}" in page.caption[0].value
     assert page.select_slider(key="guess_exponent").disabled
     assert page.query_params["looked"] == "0.2"
     assert charts_in(page) == 2
@@ -806,7 +806,7 @@ def test_the_next_stack_is_a_new_question_and_the_score_goes_on():
     assert page.select_slider(key="stack").value == 2
     assert not page.select_slider(key="guess_exponent").disabled
     assert page.caption[-1].value == before
-    assert "of 1 verdicts right" in before
+    assert "of 1 outcomes right" in before
 
 
 def test_a_link_to_an_answer_is_no_guess():

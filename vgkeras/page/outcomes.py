@@ -16,7 +16,7 @@ UNKNOWN = ":gray[:material/help:]"
 
 def outcomes(log: vg.GradientLog, label: str = "") -> str:
     """A paragraph a run."""
-    pairs = zip(log.runs["verdict"], vg.health.sentences(log), strict=True)
+    pairs = zip(log.runs["outcome"], vg.charts.run_sentences(log), strict=True)
     return "\n\n".join(f"{SIGNS[word]} {label}{sentence}" for word, sentence in pairs)
 
 

@@ -45,7 +45,7 @@ def _guess(is_open: bool) -> vg.quiz.Guess:
     left, right = st.columns(2)
     outcome = choice(
         "What becomes of it",
-        vg.quiz.VERDICTS,
+        vg.quiz.OUTCOMES,
         "guess",
         left,
         first="stalls",

@@ -47,7 +47,7 @@ def remedies() -> None:
 
 def _figures(run: NamedLog) -> None:
     figure(
-        vg.remedies.outcome_by_remedy_and_depth,
+        vg.charts.outcome_by_remedy_and_depth,
         run,
         read="A row is a remedy, a column is a depth. Colour and shape say what most "
         "of the five seeds did, the number beside it how many of them.",
@@ -55,10 +55,10 @@ def _figures(run: NamedLog) -> None:
         "give the negative numbers that this target asks for.",
     )
     figure(
-        vg.remedies.gradient_by_depth,
+        vg.charts.remedy_gradient_by_depth,
         run,
         name="remedy_gradient_by_depth",
-        height=vg.remedies.HEIGHT,
+        height=vg.charts.REMEDY_HEIGHT,
         read="A flat line keeps the gradient at any depth, a slope loses or gains a "
         "factor with every layer. Bars span half of the seeds.",
         misread="A good gradient at the start is not yet a stack that trains, and a "
@@ -66,10 +66,10 @@ def _figures(run: NamedLog) -> None:
         "the branches learn first.",
     )
     figure(
-        vg.remedies.activation_by_layer,
+        vg.charts.activation_by_layer,
         run,
         choice("Depth", DEPTHS, "remedy_depth"),
-        height=vg.remedies.HEIGHT,
+        height=vg.charts.REMEDY_HEIGHT,
         read="What a layer puts out, before training. Dashed: exact theory for the "
         "typical stack, where there is one.",
         misread="The mean of many stacks is not the typical stack: Gaussian weights of "

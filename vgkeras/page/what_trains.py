@@ -46,19 +46,21 @@ def what_trains() -> None:
     )
     by, settings = _settings()
     slot = st.container(key="source").empty()
-    name = f"verdict_by_{by}_and_depth"
-    room = st.container(key=name).container(height=vg.maps.HEIGHT + 10, border=False)
+    name = f"outcome_by_{by}_and_depth"
+    room = st.container(key=name).container(
+        height=vg.charts.MAP_HEIGHT + 10, border=False
+    )
     log = trainer().log(settings, slot).log
     slot.markdown(
         f"{LIVE}: {len(log.runs):,} runs of {settings['steps']} steps, by one call of "
         "`vgkeras.sweep`."
     )
-    chart = getattr(vg.maps, name)(log)
+    chart = getattr(vg.charts, name)(log)
     # No `figure`: what a cache draws answers no clicks.
     room.altair_chart(
         chart,
         on_select=lambda: _move_to_cell(log, by),
-        selection_mode=vg.maps.SELECTION,
+        selection_mode=vg.charts.SELECTION,
         key="map_cell",
     )
     st.markdown(vg.charts.description(chart))
@@ -74,13 +76,13 @@ def _settings() -> tuple[str, Settings]:
     """The axis beside depth, and the arguments of `vg.sweep`."""
     first, second, third = st.columns(3)
     by = AXES[choice("Depth and", list(AXES), "map_by", first)]
-    settings: Settings = {"depths": vg.maps.DEPTHS, "samples": 4, "every": None}
+    settings: Settings = {"depths": vg.charts.MAP_DEPTHS, "samples": 4, "every": None}
     if by == "scale":
-        settings["scales"] = vg.maps.SCALES
+        settings["scales"] = vg.charts.MAP_SCALES
         settings["learning_rate"] = _option("Learning rate", "learning_rate", 2, second)
     else:
         settings["scales"] = [_option("Scale c", "scale", 8, second)]
-        settings["learning_rate"] = vg.maps.LEARNING_RATES
+        settings["learning_rate"] = vg.charts.MAP_LEARNING_RATES
     settings["steps"] = _option("Training steps", "steps", 1, third)
     return by, settings
 
@@ -91,7 +93,7 @@ def _option(label: str, name: str, first: int, at: Any) -> Any:
 
 def _move_to_cell(log: vg.GradientLog, by: str) -> None:
     """A click on a cell moves the two sliders below, which the keyboard moves too."""
-    cells = st.session_state["map_cell"]["selection"].get(vg.maps.SELECTION)
+    cells = st.session_state["map_cell"]["selection"].get(vg.charts.SELECTION)
     if cells:
         run = log.select(run=cells[0]["run"]).runs.iloc[0]
         st.session_state[f"cell_{by}"] = run[by]
@@ -102,10 +104,10 @@ def _one_run(log: vg.GradientLog, by: str, settings: Settings) -> None:
     st.markdown("Click a mark of the map, or choose it here.")
     left, right = st.columns(2)
     by_scale = by == "scale"
-    values = vg.maps.SCALES if by_scale else vg.maps.LEARNING_RATES
+    values = vg.charts.MAP_SCALES if by_scale else vg.charts.MAP_LEARNING_RATES
     label = "Its scale c" if by_scale else "Its learning rate"
     value = slider(label, values, values[8], f"cell_{by}", left)
-    depth = slider("Its depth", vg.maps.DEPTHS, 20, "cell_depth", right)
+    depth = slider("Its depth", vg.charts.MAP_DEPTHS, 20, "cell_depth", right)
     with st.container(key="outcomes"):
         st.markdown(outcomes(log.select(**{by: value, "depth": depth})))
     one = {"scales": [value]} if by_scale else {"learning_rate": value}

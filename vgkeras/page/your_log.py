@@ -101,7 +101,7 @@ def _run_number(runs: Any) -> int:
 def _run_name(run: Any) -> str:
     start = run.initializer or f"run {run.run}"
     start = start if math.isnan(run.scale) else f"c = {run.scale:g}"
-    outcome = f": {run.verdict}" if run.verdict else ""
+    outcome = f": {run.outcome}" if run.outcome else ""
     return f"{start}, L = {run.depth}{outcome}"
 
 
@@ -141,14 +141,14 @@ def _answers(run: NamedLog) -> Any:
 
 
 def _outcome(log: vg.GradientLog) -> None:
-    word = log.runs["verdict"].iloc[0]
+    word = log.runs["outcome"].iloc[0]
     heading = f"This run **{word}**" if word in SIGNS else "**Not judged by its loss**"
     with st.container(border=True):
         st.markdown(f"{SIGNS.get(word, UNKNOWN)} {heading}")
         if log.losses.empty:
             st.text("No loss was logged.")
         else:
-            st.text(vg.health.sentences(log)[0])
+            st.text(vg.charts.run_sentences(log)[0])
 
 
 def _findings(findings: list[tuple[str, str]]) -> None:
