@@ -37,7 +37,7 @@ def number_of(log10: float) -> str:
         return NONE
     if math.isinf(log10):
         return NONFINITE if log10 > 0 else ZERO
-    if -2 <= log10 < 2.9997:  # 999.5 would be rounded to 1000
+    if -2 - 1e-6 <= log10 < 2.9997:  # rounding; and 999.5 would be written 1000
         return f"{10**log10:.3g}"
     exponent = math.floor(log10)
     mantissa = f"{10 ** (log10 - exponent):.1f}"

@@ -449,7 +449,7 @@ def test_an_opened_log_is_drawn_and_judged(page, own_log):
         marks(page, chart).scroll_into_view_if_needed()
     page.wait_for_function(SETTLED, timeout=60_000)
     text = page.locator(".st-key-outcomes").inner_text()
-    assert "The loss stayed at 1.0e+00 for 100 steps" in text
+    assert "The loss stayed at 1 for 100 steps" in text
     assert page.get_by_test_id("stException").count() == 0
     assert page.errors == []
 
