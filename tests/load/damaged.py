@@ -1,0 +1,172 @@
+"""Damaged logs and bombs: each a log or one worded ValueError, and no harm done.
+
+`python -m tests.load.damaged --files 40000` opens damaged files, bombs and files of
+other kinds in a process that stands for the server, and prints what came of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import multiprocessing
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple
+
+import vgkeras as vg
+from tests.load import damage
+from tests.load.report import Goal, told
+
+REFUSAL = re.compile(
+    r"`source` must be [^.]+\. Received: source=<[\d,]+ bytes> \(.+\)\. [^\n]+\."
+)
+Open = Callable[[bytes], vg.GradientLog]
+
+
+class Outcome(NamedTuple):
+    """What came of one file."""
+
+    name: str
+    kind: str  # "log", "refused: why", "WRONG: what" or "CRASH: exit code"
+    seconds: float
+    megabytes: float  # of the server, afterwards
+    peak: float  # of the server until then
+
+
+def opened(way: Open, name: str, content: bytes) -> Outcome:
+    start = time.perf_counter()
+    try:
+        way(content)
+        kind = "log"
+    except ValueError as error:
+        kind = refusal(str(error))
+    except BaseException as error:  # whatever it is, it is wrong
+        kind = f"WRONG: {error!r:.200}"
+    seconds = time.perf_counter() - start
+    return Outcome(name, kind, seconds, megabytes("VmRSS"), megabytes("VmHWM"))
+
+
+def refusal(text: str) -> str:
+    """The reason with its numbers and names taken out, to be counted."""
+    if not REFUSAL.fullmatch(text):
+        return f"WRONG: {text:.200}"
+    reason = text.partition(" bytes> (")[2].rpartition("). ")[0]
+    reason = re.sub(r"b?'.*?'|\"[^\"]*\"", "…", reason)
+    return f"refused: {re.sub(r'[0-9][0-9,.]*', '#', reason)[:60]}"
+
+
+def megabytes(field: str) -> float:
+    """Memory of this process as Linux tells it: `VmRSS` now, `VmHWM` at most."""
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) / 1024 if found else 0.0
+
+
+# --- The process that stands for the server ------------------------------------------
+
+
+class Server:
+    """Opens files one by one; started anew where one of them ends it."""
+
+    def __init__(self, way: Open) -> None:
+        self.way = way
+        self.start()
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("fork")
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(self.way, theirs, self.pipe))
+        self.process.start()
+        theirs.close()
+
+    def open(self, name: str, content: bytes) -> Outcome:
+        start = time.perf_counter()
+        try:
+            self.pipe.send((name, content))
+            return self.pipe.recv()
+        except (EOFError, ConnectionError):
+            self.process.join()
+            kind = f"CRASH: {self.process.exitcode}"
+            self.start()
+            return Outcome(name, kind, time.perf_counter() - start, 0.0, 0.0)
+
+    def close(self) -> None:
+        self.pipe.close()
+        self.process.join()
+
+
+def serve(way: Open, pipe: Connection, theirs: Connection) -> None:
+    theirs.close()
+    while True:
+        try:
+            case = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(opened(way, *case))
+
+
+def outcomes(way: Open, cases: Iterable[tuple[str, bytes]]) -> Iterator[Outcome]:
+    server = Server(way)
+    for name, content in cases:
+        yield server.open(name, content)
+    server.close()
+
+
+# --- Figures ---------------------------------------------------------------------------
+
+
+def measure(way: Open, cases: Iterable[tuple[str, bytes]]) -> tuple[list, list[str]]:
+    """The goals for many files in one server, and what went wrong."""
+    counts: collections.Counter[str] = collections.Counter()
+    kinds: collections.Counter[str] = collections.Counter()
+    failures, slowest, sizes = [], Outcome("", "", 0.0, 0.0, 0.0), []
+    for number, outcome in enumerate(outcomes(way, cases)):
+        first = outcome.kind.partition(":")[0]
+        counts[first] += 1
+        kinds[outcome.kind] += 1
+        sizes += [outcome.megabytes] if outcome.megabytes else []
+        slowest = max(slowest, outcome, key=lambda one: one.seconds)
+        if first in ("WRONG", "CRASH"):
+            failures.append(f"{number}, {outcome.name}: {outcome.kind}")
+    for kind, count in kinds.most_common(40):
+        print(f"  {count:6,}  {kind}")
+    files, warm = sum(counts.values()), sizes[min(1000, len(sizes) // 5)]
+    return [
+        Goal(
+            f"{files:,} damaged files: a log or one worded ValueError",
+            ", ".join(f"{count:,} {name}" for name, count in counts.most_common()),
+            not failures,
+        ),
+        Goal("the slowest: at most 10 s", f"{slowest.seconds:.2f} s", slowest[2] < 10),
+        Goal(
+            "the server grows by at most 10 MB",
+            f"{sizes[-1] - warm:+.1f} MB ({warm:.0f} to {sizes[-1]:.0f})",
+            sizes[-1] - warm < 10,
+        ),
+    ], failures
+
+
+def measure_each(
+    way: Open, files: dict[str, Callable[[], bytes]]
+) -> tuple[list[Goal], list[str]]:
+    """A line for each bomb, each in a server of its own."""
+    failures = []
+    for name, make in files.items():
+        content = make()
+        (first, outcome) = outcomes(way, [("sound", sound()), (name, content)])
+        print(
+            f"  {name:42} {len(content):>11,} bytes {outcome.seconds:6.2f} s "
+            f"{outcome.peak - first.peak:+7.0f} MB at most  {outcome.kind}",
+            flush=True,
+        )
+        if not outcome.kind.startswith("refused"):
+            failures.append(f"{name}: {outcome.kind}")
+    goal = f"{len(files)} bombs and files of other kinds: refused in words"
+    return [Goal(goal, f"{len(failures)} wrong", not failures)], failures
+
+
+def sound() -> bytes:
+    return damage.sound_files()[0]
