@@ -11,6 +11,7 @@ import io
 import json
 import pickle
 import random
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -257,7 +258,7 @@ def bombs() -> dict[str, Callable[[], bytes]]:
         "a text of 1.2 GB": long_text,
         "a text of 10 kB in a million rows": text_repeated,
         "the same in a category": category_repeated,
-        "300,000 pages of one value": many_pages,
+        "325,000 pages of one value": many_pages,
         "structs within structs": deep_footer,
         "metadata of 2.5 million lists": deep_metadata,
         "metadata of one number": long_number,
@@ -292,7 +293,9 @@ def others() -> dict[str, Callable[[], bytes]]:
         "negative steps": lambda: rewritten(
             log, layers=arrow(log.layers.assign(step=-1))
         ),
-        "a run of nobody": lambda: rewritten(log, layers=arrow(log.layers.assign(run=9))),
+        "a run of nobody": lambda: rewritten(
+            log, layers=arrow(log.layers.assign(run=9))
+        ),
         "runs that are losses": lambda: rewritten(
             log, parts={"runs": table_bytes(log.losses)}
         ),
@@ -316,7 +319,9 @@ def claims(count: int) -> bytes:
     content = small().to_bytes()
     footer = content[footer_start(content) : -8]
     rows = b"\x16" + varint(2 * len(small().layers))
-    return with_footer(content, footer.replace(rows, b"\x16" + varint(2 * 10**12), count))
+    return with_footer(
+        content, footer.replace(rows, b"\x16" + varint(2 * 10**12), count)
+    )
 
 
 def pages_claim() -> bytes:
@@ -335,13 +340,14 @@ def pages_claim() -> bytes:
 
 
 def pages_unpack() -> bytes:
-    """The first pages claim that they unpack to 2 GB."""
-    content = bytearray(small().to_bytes())
-    for place in page_heads(bytes(content)):
-        # Field 1 is the type of the page, field 2 what it unpacks to.
-        number = b"\x15" + varint(2 * (2**31 - 1))
-        content[place + 2 : place + 2 + len(number)] = number
-    return bytes(content)
+    """Pages that unpack to 400 MB claim that they unpack to 2 GB."""
+    # Field 1 is the type of a page, field 2 what it unpacks to.
+    large = re.compile(rb"\x15\x00\x15[\x80-\xff]{4}[\x00-\x7f]")
+    claim = b"\x15\x00\x15" + varint(2 * (2**31 - 1))
+    content, count = large.subn(claim, long_text())
+    if not count:
+        raise RuntimeError("Found no large page to change.")
+    return content
 
 
 def layer_rows(rows: int, **columns: pa.Array) -> pa.Table:
@@ -356,56 +362,49 @@ def layer_rows(rows: int, **columns: pa.Array) -> pa.Table:
     return pa.table({**table, **columns})
 
 
+def many_groups(table: pa.Table, groups: int, **options: Any) -> bytes:
+    """A log's file whose layers are a table over and over."""
+    content = io.BytesIO()
+    options = {"compression": "zstd", **options}
+    with pq.ParquetWriter(content, table.schema, **options) as writer:
+        for _ in range(groups):
+            writer.write_table(table)
+        writer.add_key_value_metadata(pairs_of(small().to_bytes()))
+    return content.getvalue()
+
+
 @functools.cache
 def rows_repeated() -> bytes:
     schema = arrow(small().layers.astype({"name": "str", "kind": "str"})).schema
-    content = io.BytesIO()
-    pairs = pairs_of(small().to_bytes())
-    with pq.ParquetWriter(content, schema, compression="zstd") as writer:
-        group = layer_rows(2**20).cast(schema)
-        for _ in range(20):
-            writer.write_table(group)
-        writer.add_key_value_metadata(pairs)
-    return content.getvalue()
+    return many_groups(layer_rows(2**20).cast(schema), 20)
 
 
 def rows_in_theory() -> bytes:
     return rewritten(small(), parts={"theory": rows_repeated()})
 
 
+@functools.cache
 def long_text() -> bytes:
     """A gigabyte of one letter, in pages of some kilobytes."""
     rows = arrow(small().layers.head(1).astype({"name": "str", "kind": "str"}))
     text = pa.array(["x" * 400_000_000], pa.large_string())
     table = rows.set_column(rows.column_names.index("name"), "name", text)
-    pairs = pairs_of(small().to_bytes())
-    content = io.BytesIO()
-    options: dict[str, Any] = {"use_dictionary": False, "write_statistics": False}
-    with pq.ParquetWriter(
-        content, table.schema, compression="zstd", **options
-    ) as writer:
-        for _ in range(3):
-            writer.write_table(table)
-        writer.add_key_value_metadata(pairs)
-    return content.getvalue()
+    return many_groups(table, 3, use_dictionary=False, write_statistics=False)
 
 
-def repeated(store_schema: bool) -> bytes:
+def repeated(**options: Any) -> bytes:
     place = pa.array(np.zeros(10**6, "int32"))
     text = pa.DictionaryArray.from_arrays(place, ["x" * 10_000])
-    pairs = pairs_of(small().to_bytes())
-    table = layer_rows(10**6, note=text).replace_schema_metadata(pairs)
-    if store_schema:
-        return table_bytes(table)
-    return table_bytes(table, store_schema=False)
+    return many_groups(layer_rows(10**6, note=text), 1, **options)
 
 
 def text_repeated() -> bytes:
+    """Without Arrow's schema, words come back as plain text however they are kept."""
     return repeated(store_schema=False)
 
 
 def category_repeated() -> bytes:
-    return repeated(store_schema=True)
+    return repeated()
 
 
 def many_pages() -> bytes:
