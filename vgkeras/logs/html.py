@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -12,57 +11,55 @@ import pandas as pd
 if TYPE_CHECKING:
     from vgkeras.logs.log import GradientLog
 
-
-MOST_SHOWN = 10  # runs in a notebook's table
-
-
-def shortened(text: str) -> str:
-    """A text, cut if it is long."""
-    return text if len(text) <= 40 else f"{text[:39]}…"
+_HEADINGS = ("run", "stack", "depth", "optimizer", "rate", "steps", "dtype", "outcome")
+_MOST_RUNS = 10
+_MOST_LETTERS = 1000  # below the table
 
 
-HEADINGS = ("run", "stack", "depth", "optimizer", "rate", "steps", "dtype", "outcome")
+def html_of(log: GradientLog) -> str:
+    """The first runs as a table, and below it what else the log holds."""
+    rows = [_row(log, run) for run in log.runs.head(_MOST_RUNS).to_dict("records")]
+    more = len(log.runs) - len(rows)
+    words = _words_below(log) + (f" Not shown: {more:,} more runs." if more else "")
+    # No colours of its own: it takes those of the notebook, light or dark.
+    table = pd.DataFrame(rows, columns=_HEADINGS).to_html(
+        index=False, border=0, escape=True
+    )
+    return f'<div>{table}<p style="max-width: 60em">{escape(words)}</p></div>'
 
 
-def html_cells(log: GradientLog, run: dict[str, Any]) -> list[str]:
-    """A run's cells."""
-    if not math.isnan(run["scale"]):
-        stack = f"c = {run['scale']:g}"
-    else:
-        stack = run["initializer"] or str(log.metadata.get("model") or "")
-    return [
+def shortened(text: str, letters: int = 40) -> str:
+    """A text of at most so many letters."""
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"
+
+
+def _row(log: GradientLog, run: dict[str, Any]) -> list[str]:
+    """What a notebook shows of a run."""
+    stack = run["initializer"] or str(log.metadata.get("model") or "")
+    cells = [
         str(run["run"]),
-        shortened(stack),
+        stack if math.isnan(run["scale"]) else f"c = {run['scale']:g}",
         str(run["depth"]),
-        shortened(run["optimizer"]),
+        run["optimizer"],
         f"{run['learning_rate']:g}",
         f"{run['steps']:,}",
-        shortened(run["dtype"]),
+        run["dtype"],
         run["outcome"] or "not judged",
     ]
+    return [shortened(cell) for cell in cells]
 
 
-def html_row(cells: Iterable[str], tag: str) -> str:
-    """A row of an HTML table."""
-    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
-
-
-def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table as dictionaries."""
-    return table.to_dict("records")
-
-
-def words_below(log: GradientLog) -> str:
+def _words_below(log: GradientLog) -> str:
     """How much was logged, where it comes from, and with what."""
     kinds = [str(kind).replace("_", " ") for kind in log.layers["kind"].unique()]
     steps = log.layers["step"].nunique()
-    told = f"{len(log.runs):,} {'run' if len(log.runs) == 1 else 'runs'}, "
-    told += f"{len(log.layers):,} rows of layers at {steps:,} steps"
-    told += f" ({', '.join(kinds)})" if kinds else ""
-    told += ", with theory." if log.theory is not None else ", without theory."
+    words = f"{len(log.runs):,} {'run' if len(log.runs) == 1 else 'runs'}, "
+    words += f"{len(log.layers):,} rows of layers at {steps:,} steps"
+    words += f" ({', '.join(kinds)})" if kinds else ""
+    words += ", with theory." if log.theory is not None else ", without theory."
     if log.metadata.get("origin"):
-        told += f" Origin: {log.metadata['origin']}."
-    found = log.metadata.get("versions")
-    if isinstance(found, dict):
-        told += f" Versions: {', '.join(f'{k} {v}' for k, v in found.items())}."
-    return told if len(told) <= 1000 else f"{told[:999]}…"
+        words += f" Origin: {log.metadata['origin']}."
+    versions = log.metadata.get("versions")
+    if isinstance(versions, dict):
+        words += f" Versions: {', '.join(f'{k} {v}' for k, v in versions.items())}."
+    return shortened(words, _MOST_LETTERS)

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
+import secrets
 from collections.abc import Callable, Iterable
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from vgkeras.logs.html import (
-    HEADINGS,
-    MOST_SHOWN,
-    html_cells,
-    html_row,
-    records,
-    words_below,
-)
+from vgkeras.logs.html import html_of
 from vgkeras.logs.schema import REQUIRED_COLUMNS
 from vgkeras.logs.writing import write_log
 
@@ -95,22 +87,13 @@ class GradientLog:
 
     def __repr__(self) -> str:
         outcomes = self.runs["outcome"].value_counts().to_dict()
-        told = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
         noun = "run" if len(self.runs) == 1 else "runs"
-        return f"<GradientLog: {len(self.runs)} {noun} ({told})>"
+        return f"<GradientLog: {len(self.runs)} {noun} ({counts})>"
 
     def _repr_html_(self) -> str:
         """The runs and their outcomes, for a notebook; no more than ten."""
-        shown = self.runs.head(MOST_SHOWN)
-        rows = [html_row(HEADINGS, "th")]
-        rows += [html_row(html_cells(self, run), "td") for run in records(shown)]
-        more = len(self.runs) - len(shown)
-        under = words_below(self) + (f" Not shown: {more:,} more runs." if more else "")
-        # No colours of its own: it takes those of the notebook, light or dark.
-        return (
-            f"<div><table>{''.join(rows)}</table>"
-            f'<p style="max-width: 60em">{escape(under)}</p></div>'
-        )
+        return html_of(self)
 
     def select(self, **conditions: Any) -> GradientLog:
         """Returns the log of the runs that meet every condition.
@@ -168,16 +151,16 @@ class GradientLog:
             ValueError: If the theory of the log holds a theory of its own.
         """
         target = Path(path)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        # Made like any other file, it has the mode that the umask gives to others.
+        part = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with part.open("xb") as file:
                 write_log(self, file)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o666 & ~_umask())
-            os.replace(name, target)
+            part.replace(target)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
 
 
@@ -233,10 +216,3 @@ def _plain(table: pd.DataFrame) -> pd.DataFrame:
     """Categories as strings, so that tables with other categories can be stacked."""
     names = table.select_dtypes("category").columns
     return table.astype(dict.fromkeys(names, "str"))
-
-
-def _umask() -> int:
-    """The process's file mode mask; reading it needs setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -30,6 +30,7 @@ _UNKNOWN: dict[str, Any] = {
     "outcome": "",
 }
 RUN_COLUMNS = tuple(_UNKNOWN)
+FORMER_NAMES = {"verdict": "outcome"}  # of columns of `runs`, in version 0.1
 # A sweep says these of its runs too; other runs, and older logs, lack them.
 REMEDY_COLUMNS = ("activation", "residual", "normalization")
 LOSS_COLUMNS = ("run", "step", "loss")

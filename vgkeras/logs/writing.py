@@ -13,11 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vgkeras.logs.parquet import MOST_PARTS
-
 if TYPE_CHECKING:
     from vgkeras.logs.log import GradientLog
 
+MOST_PARTS = 64  # row groups of a table, and columns of it
 FORMAT = b"vgkeras.log"
 FORMAT_VERSION = 1
 _PARTS = (b"vgkeras.metadata", b"vgkeras.runs", b"vgkeras.losses", b"vgkeras.theory")
