@@ -38,7 +38,7 @@ HARMLESS = ("325,000 pages of one value",)  # a log, if an odd one
 Open = Callable[[bytes], vg.GradientLog]
 
 
-class Outcome(NamedTuple):
+class Result(NamedTuple):
     """What came of one file."""
 
     name: str
@@ -48,7 +48,7 @@ class Outcome(NamedTuple):
     peak: float  # of the server until then
 
 
-def opened(way: Open, name: str, content: bytes) -> Outcome:
+def opened(way: Open, name: str, content: bytes) -> Result:
     start = time.perf_counter()
     try:
         way(content)
@@ -58,7 +58,7 @@ def opened(way: Open, name: str, content: bytes) -> Outcome:
     except BaseException as error:  # whatever it is, it is wrong
         kind = f"WRONG: {error!r:.200}"
     seconds = time.perf_counter() - start
-    return Outcome(name, kind, seconds, megabytes("VmRSS"), megabytes("VmHWM"))
+    return Result(name, kind, seconds, megabytes("VmRSS"), megabytes("VmHWM"))
 
 
 def refusal(text: str) -> str:
@@ -93,7 +93,7 @@ class Server:
         self.process.start()
         theirs.close()
 
-    def open(self, name: str, content: bytes) -> Outcome:
+    def open(self, name: str, content: bytes) -> Result:
         start = time.perf_counter()
         try:
             self.pipe.send((name, content))
@@ -102,7 +102,7 @@ class Server:
             self.process.join()
             kind = f"CRASH: {self.process.exitcode}"
             self.start()
-            return Outcome(name, kind, time.perf_counter() - start, 0.0, 0.0)
+            return Result(name, kind, time.perf_counter() - start, 0.0, 0.0)
 
     def close(self) -> None:
         self.pipe.close()
@@ -121,7 +121,7 @@ def serve(way: Open, pipe: Connection, theirs: Connection) -> None:
         pipe.send(opened(way, *case))
 
 
-def outcomes(way: Open, cases: Iterable[tuple[str, bytes]]) -> Iterator[Outcome]:
+def results_of(way: Open, cases: Iterable[tuple[str, bytes]]) -> Iterator[Result]:
     server = Server(way)
     for name, content in cases:
         yield server.open(name, content)
@@ -135,33 +135,38 @@ def measure(
     way: Open, cases: Iterable[tuple[str, bytes]]
 ) -> tuple[list[Goal], list[str]]:
     """The goals for many files in one server, and what went wrong."""
-    counts: collections.Counter[str] = collections.Counter()
-    kinds: collections.Counter[str] = collections.Counter()
-    failures, slowest, sizes = [], Outcome("", "", 0.0, 0.0, 0.0), []
-    for number, outcome in enumerate(outcomes(way, cases)):
-        first = outcome.kind.partition(":")[0]
-        counts[first] += 1
-        kinds[outcome.kind] += 1
-        sizes += [outcome.megabytes] if outcome.megabytes else []
-        slowest = max(slowest, outcome, key=lambda one: one.seconds)
-        if first in ("WRONG", "CRASH"):
-            failures.append(f"{number}, {outcome.name}: {outcome.kind}")
+    results = [*results_of(way, cases)]
+    kinds = collections.Counter(one.kind for one in results)
     for kind, count in kinds.most_common(40):
         print(f"  {count:6,}  {kind}")
-    files, growth = sum(counts.values()), sizes[-1] - sizes[0]
-    return [
-        Goal(
-            f"{files:,} damaged files: a log or one worded ValueError",
-            ", ".join(f"{count:,} {name}" for name, count in counts.most_common()),
-            not failures,
-        ),
-        Goal("the slowest: at most 10 s", f"{slowest.seconds:.2f} s", slowest[2] < 10),
-        Goal(
-            "the server grows by at most 10 MB",
-            f"{growth:+.1f} MB ({sizes[0]:.0f} to {sizes[-1]:.0f})",
-            growth < 10,
-        ),
-    ], failures
+    failures = [
+        f"{number}, {one.name}: {one.kind}"
+        for number, one in enumerate(results)
+        if first_word(one) in ("WRONG", "CRASH")
+    ]
+    return [answers(results, not failures), slowest(results), growth(results)], failures
+
+
+def first_word(result: Result) -> str:
+    return result.kind.partition(":")[0]
+
+
+def answers(results: list[Result], met: bool) -> Goal:
+    goal = f"{len(results):,} damaged files: a log or one worded ValueError"
+    counts = collections.Counter(map(first_word, results)).most_common()
+    return Goal(goal, ", ".join(f"{count:,} {word}" for word, count in counts), met)
+
+
+def slowest(results: list[Result]) -> Goal:
+    most = max(one.seconds for one in results)
+    return Goal("the slowest: at most 10 s", f"{most:.2f} s", most < 10)
+
+
+def growth(results: list[Result]) -> Goal:
+    sizes = [one.megabytes for one in results if one.megabytes]
+    more = sizes[-1] - sizes[0]
+    measured = f"{more:+.1f} MB ({sizes[0]:.0f} to {sizes[-1]:.0f})"
+    return Goal("the server grows by at most 10 MB", measured, more < 10)
 
 
 def measure_each(
@@ -171,15 +176,15 @@ def measure_each(
     failures = []
     for name, make in files.items():
         content = make()
-        (first, outcome) = outcomes(way, [("sound", sound()), (name, content)])
-        print(
-            f"  {name:42} {len(content):>11,} bytes {outcome.seconds:6.2f} s "
-            f"{outcome.peak - first.peak:+7.0f} MB at most  {outcome.kind}",
-            flush=True,
+        before, after = results_of(way, [("sound", sound()), (name, content)])
+        more = after.peak - before.peak
+        line = (
+            f"  {name:42} {len(content):>11,} bytes {after.seconds:6.2f} s {more:+5.0f}"
         )
-        refused = outcome.kind.startswith("refused")
-        if not refused and not (name in HARMLESS and outcome.kind == "log"):
-            failures.append(f"{name}: {outcome.kind}")
+        print(f"{line} MB at most  {after.kind}", flush=True)
+        refused = after.kind.startswith("refused")
+        if not refused and not (name in HARMLESS and after.kind == "log"):
+            failures.append(f"{name}: {after.kind}")
     goal = f"{len(files)} bombs and files of other kinds: refused in words"
     return [Goal(goal, f"{len(failures)} wrong", not failures)], failures
 
@@ -242,14 +247,14 @@ def main() -> None:
     direct = wanted.way == "load"
     whole, quick = (vg.load, vg.load) if direct else (by_child, by_fork)
     cases = (damage.damaged_file(n, wanted.seed) for n in range(wanted.files))
-    results = [
+    parts = [
         ([], []) if direct else measure_each(whole, damage.bombs()),
         measure_each(whole, damage.others()),
         measure(whole, itertools.islice(cases, wanted.whole)),
         measure(quick, cases),
     ]
-    goals = [goal for part, _ in results for goal in part]
-    failures = [failure for _, part in results for failure in part]
+    goals = [goal for part, _ in parts for goal in part]
+    failures = [failure for _, part in parts for failure in part]
     sys.exit(not told(goals, failures))
 
 

@@ -123,12 +123,15 @@ def _log(content: bytes) -> tuple[GradientLog, bytes | None]:
 def _opened(content: bytes) -> pq.ParquetFile:
     if len(content) < 12 or not content[:4] == content[-4:] == _MAGIC:
         raise ValueError("it is no Parquet file, or it is cut short")
-    file = pq.ParquetFile(
-        pa.BufferReader(content),
-        thrift_container_size_limit=MOST_PARTS,
-        thrift_string_size_limit=len(content),
-        page_checksum_verification=True,
-    )
+    try:
+        file = pq.ParquetFile(
+            pa.BufferReader(content),
+            thrift_container_size_limit=MOST_PARTS,
+            thrift_string_size_limit=len(content),
+            page_checksum_verification=True,
+        )
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"its description is damaged: {reason(error)}") from error
     if not file.metadata.created_by.startswith(_WRITER):
         raise ValueError("it is a Parquet file, but not one that pyarrow wrote")
     return file
