@@ -136,6 +136,8 @@ def measure(
 ) -> tuple[list[Goal], list[str]]:
     """The goals for many files in one server, and what went wrong."""
     results = [*results_of(way, cases)]
+    if not results:
+        return [], []
     kinds = collections.Counter(one.kind for one in results)
     for kind, count in kinds.most_common(40):
         print(f"  {count:6,}  {kind}")
