@@ -23,6 +23,7 @@ from vgkeras.logs import __main__ as child
 from vgkeras.logs import strangers
 
 MOST = 50_000_000
+FILE = saved(own_log())
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="The limits are Linux'.")
 
 
@@ -95,13 +96,20 @@ def test_a_small_file_that_unpacks_to_much_is_refused_before_it_does(bomb):
         strangers.rewrite(content, max_bytes=10_000_000)
 
 
+def test_the_child_is_the_same_wherever_it_starts(tmp_path, monkeypatch):
+    (tmp_path / "vgkeras").mkdir()
+    (tmp_path / "vgkeras" / "__init__.py").write_text("raise SystemExit('another')")
+    monkeypatch.chdir(tmp_path)
+
+    assert_equal_logs(logs.load(strangers.rewrite(FILE, max_bytes=MOST)), own_log())
+
+
 def test_this_process_decodes_nothing_of_a_strangers_file():
     pool = pa.proxy_memory_pool(pa.default_memory_pool())
     before = pa.default_memory_pool()
-    content = saved(own_log())
     pa.set_memory_pool(pool)
     try:
-        strangers.rewrite(content, max_bytes=MOST)
+        strangers.rewrite(FILE, max_bytes=MOST)
     finally:
         pa.set_memory_pool(before)
 
@@ -243,9 +251,11 @@ def test_a_lower_limit_of_the_system_stays():
     code = """
         import resource
         print(resource.getrlimit(resource.RLIMIT_CPU)[0])
+        limit(10**8, 10)
+        print(resource.getrlimit(resource.RLIMIT_CPU)[0])
         resource.setrlimit(resource.RLIMIT_CPU, (5, 5))
         limit(10**8, 7)
         print(resource.getrlimit(resource.RLIMIT_CPU)[0])
         print(resource.getrlimit(resource.RLIMIT_CORE)[0])
     """
-    assert within_limits(code, max_bytes=10**9, seconds=9).stdout == "9\n5\n0\n"
+    assert within_limits(code, max_bytes=10**9, seconds=9).stdout == "9\n9\n5\n0\n"

@@ -35,11 +35,11 @@ def limit(max_bytes: int, seconds: int) -> None:
 
 
 def _lower(kind: int, most: int) -> None:
-    """Sets a limit, or leaves one that is lower: the system lets nobody raise it."""
+    """Sets a limit, or leaves the one that is lower."""
     import resource
 
-    _, hard = resource.getrlimit(kind)
-    if hard == resource.RLIM_INFINITY or most < hard:
+    now, hard = resource.getrlimit(kind)
+    if now == resource.RLIM_INFINITY or most < now:
         resource.setrlimit(kind, (most, hard))
 
 

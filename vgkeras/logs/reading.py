@@ -160,7 +160,7 @@ def _table(name: str, file: pq.ParquetFile) -> pd.DataFrame:
     if len(table) != file.metadata.num_rows:
         raise ValueError(f"table `{name}` has not as many rows as it says")
     check_values(name, table)
-    return table.to_pandas(ignore_metadata=True)
+    return table.to_pandas(ignore_metadata=True, use_threads=False)
 
 
 def _names(name: str, schema: pa.Schema) -> list[str]:

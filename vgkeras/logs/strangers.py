@@ -19,6 +19,7 @@ from vgkeras._checks import check_positive, check_positive_int
 from vgkeras.logs.reading import refusal
 
 REFUSED, TOO_LARGE = 3, 4  # exit codes of a child that says why
+_MODULE = ("-P", "-m", "vgkeras.logs")  # not of the folder that this runs in
 _ROOT = Path(__file__).parents[2]
 _PATIENCE = 3  # seconds by the clock for one of a processor, which others share
 # No threads, and memory that is asked of the system only when it is used.
@@ -82,7 +83,7 @@ def ask_child(source: bytes, max_bytes: int, seconds: int) -> tuple[int | None, 
     settings = {**_SETTINGS, "PYTHONPATH": os.pathsep.join(paths)}
     try:
         child = subprocess.run(
-            [sys.executable, "-m", "vgkeras.logs", str(max_bytes), str(seconds)],
+            [sys.executable, *_MODULE, str(max_bytes), str(seconds)],
             input=source,
             stdout=subprocess.PIPE,
             env={**os.environ, **settings},
