@@ -269,38 +269,37 @@ def bombs() -> dict[str, Callable[[], bytes]]:
 
 def others() -> dict[str, Callable[[], bytes]]:
     """Files of another kind, or with other tables."""
-    content, log = small().to_bytes(), small()
     return {
         "nothing": bytes,
         "zeros": lambda: bytes(10**6),
         "magic": lambda: b"PAR1" + bytes(100) + b"PAR1",
         "a page": lambda: b"<html><script>alert(1)</script></html>",
-        "a CSV": lambda: log.layers.to_csv().encode(),
-        "a pickle": lambda: pickle.dumps(log.runs),
-        "a zip": lambda: zipped(content),
-        "a feather": lambda: feather(log.layers),
+        "a CSV": lambda: small().layers.to_csv().encode(),
+        "a pickle": lambda: pickle.dumps(small().runs),
+        "a zip": lambda: zipped(small().to_bytes()),
+        "a feather": lambda: feather(small().layers),
         "another table": lambda: table_bytes(pd.DataFrame({"a": [1]})),
         "lists": lambda: table_bytes(pa.table({"y": [[["nested"]]]})),
-        "no column `step`": lambda: rewritten(
-            log, layers=arrow(log.layers.drop(columns="step"))
-        ),
-        "text for a number": lambda: rewritten(
-            log, layers=arrow(log.layers.assign(log10_norm="=1+1"))
-        ),
-        "a column of dates": lambda: rewritten(
-            log, layers=arrow(log.layers.assign(when=pd.Timestamp(0)))
-        ),
-        "negative steps": lambda: rewritten(
-            log, layers=arrow(log.layers.assign(step=-1))
-        ),
-        "a run of nobody": lambda: rewritten(
-            log, layers=arrow(log.layers.assign(run=9))
-        ),
-        "runs that are losses": lambda: rewritten(
-            log, parts={"runs": table_bytes(log.losses)}
-        ),
-        "metadata of bytes": lambda: rewritten(log, parts={"metadata": b"\xff"}),
+        "no column `step`": lambda: with_layers(small().layers.drop(columns="step")),
+        "text for a number": lambda: with_column(log10_norm="=1+1"),
+        "a column of dates": lambda: with_column(when=pd.Timestamp(0)),
+        "negative steps": lambda: with_column(step=-1),
+        "a run of nobody": lambda: with_column(run=9),
+        "runs that are losses": lambda: with_part(runs=table_bytes(small().losses)),
+        "metadata of bytes": lambda: with_part(metadata=b"\xff"),
     }
+
+
+def with_part(**parts: bytes) -> bytes:
+    return rewritten(small(), parts=parts)
+
+
+def with_layers(layers: pd.DataFrame) -> bytes:
+    return rewritten(small(), layers=arrow(layers))
+
+
+def with_column(**values: Any) -> bytes:
+    return with_layers(small().layers.assign(**values))
 
 
 @functools.cache
@@ -380,7 +379,7 @@ def rows_repeated() -> bytes:
 
 
 def rows_in_theory() -> bytes:
-    return rewritten(small(), parts={"theory": rows_repeated()})
+    return with_part(theory=rows_repeated())
 
 
 @functools.cache
@@ -420,23 +419,22 @@ def deep_footer() -> bytes:
 
 def deep_metadata() -> bytes:
     lists = b'{"a": [' + b"[]," * (25 * 10**5) + b"[]]}"
-    return rewritten(small(), parts={"metadata": lists})
+    return with_part(metadata=lists)
 
 
 def long_number() -> bytes:
-    return rewritten(small(), parts={"metadata": b'{"a": 1' + b"0" * 5 * 10**6 + b"}"})
+    return with_part(metadata=b'{"a": 1' + b"0" * 5 * 10**6 + b"}")
 
 
 def theory_within_theory() -> bytes:
-    inner = rewritten(small(), parts={"theory": small().to_bytes()})
-    return rewritten(small(), parts={"theory": inner})
+    return with_part(theory=with_part(theory=small().to_bytes()))
 
 
 def theories() -> bytes:
     """As deep as 20 MB go: each level takes a third more than the one within."""
     content = small().to_bytes()
     while len(content) < 10 * 2**20:
-        content = rewritten(small(), parts={"theory": content})
+        content = with_part(theory=content)
     return content
 
 

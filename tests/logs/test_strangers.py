@@ -18,6 +18,7 @@ from hand_made_logs import (
 )
 from test_reading import COLUMNS, OTHERS, TABLES, VERSION_0_1
 
+from tests.load.damage import damaged_file
 from vgkeras import logs
 from vgkeras.logs import __main__ as child
 from vgkeras.logs import strangers
@@ -188,6 +189,15 @@ def test_the_child_tells_why_a_file_with_wrong_tables_is_refused(case):
     code, answer = child.reply(content, MOST)
 
     assert (code, answer.decode()) == (strangers.REFUSED, reason_of_load(content))
+
+
+def test_the_child_has_an_answer_to_any_damage():
+    answers = [child.reply(damaged_file(number)[1], MOST) for number in range(320)]
+
+    reasons = [answer.decode() for code, answer in answers if code != 0]
+    assert {code for code, _ in answers} == {0, strangers.REFUSED}
+    assert all(reason and reason.isprintable() for reason in reasons)
+    assert len(reasons) > 200
 
 
 def reason_of_load(content):
