@@ -257,6 +257,13 @@ def test_the_child_cannot_take_more_time_than_it_may():
 
 
 @LINUX
+def test_where_memory_is_short_the_child_goes_first():
+    code = "print(open('/proc/self/oom_score_adj').read().strip())"
+
+    assert within_limits(code, max_bytes=10**9, seconds=9).stdout == "1000\n"
+
+
+@LINUX
 def test_a_lower_limit_of_the_system_stays():
     code = """
         import resource
