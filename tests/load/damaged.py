@@ -26,7 +26,7 @@ import pyarrow as pa
 
 import vgkeras as vg
 from tests.load import damage
-from tests.load.report import Goal, told
+from tests.load.report import Goal, print_table
 from vgkeras.logs import __main__ as child
 from vgkeras.logs import strangers
 
@@ -257,7 +257,7 @@ def main() -> None:
     ]
     goals = [goal for part, _ in parts for goal in part]
     failures = [failure for _, part in parts for failure in part]
-    sys.exit(not told(goals, failures))
+    sys.exit(not print_table(goals, failures))
 
 
 if __name__ == "__main__":
