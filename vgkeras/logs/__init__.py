@@ -13,3 +13,4 @@ from vgkeras.logs.schema import (
     run_table,
     versions,
 )
+from vgkeras.logs.strangers import rewrite

@@ -35,7 +35,7 @@ def load(source: str | os.PathLike[str] | bytes | BinaryIO) -> GradientLog:
 
     Nothing in the file is believed before it is checked, and nothing in it can run.
     But what it unpacks to is not limited: give the file of a stranger to
-    `vgkeras.logs.strangers.rewrite` first.
+    `vgkeras.logs.rewrite` first.
 
     Args:
         source: The Parquet file: its path, a file opened in binary mode, or its bytes.

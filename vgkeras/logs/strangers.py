@@ -50,7 +50,8 @@ def rewrite(source: bytes, *, max_bytes: int, seconds: float = 10) -> bytes:
         ValueError: If the file is damaged, cut short, too large or no gradient log.
 
     Example:
-        >>> log = vg.load(rewrite(content, max_bytes=50_000_000))  # doctest: +SKIP
+        >>> ours = vg.logs.rewrite(content, max_bytes=50_000_000)  # doctest: +SKIP
+        >>> log = vg.load(ours)  # doctest: +SKIP
     """
     most = check_positive_int("max_bytes", max_bytes)
     limit = math.ceil(check_positive("seconds", seconds))
