@@ -227,7 +227,7 @@ def test_the_lessons_small_scale_vanishes_in_every_layer(lesson):
     assert "Measured: 1.32e-09, 1.88 decades beyond" in text
     assert "float32, step 0; 30 of 30 rows are bad" in text
     assert "> 30     dense_30/kernel  2.6e-09  1.3e-09" in text.splitlines()
-    assert "Way out: let every layer keep the size" in text
+    assert "Way out: let every layer keep the norm" in text
 
 
 def test_the_lessons_signal_vanishes_before_its_gradients_are_small(lesson):

@@ -33,27 +33,17 @@ def _non_finite(run: Run) -> Finding | None:
     if step in lost:
         value = float(run.losses[run.steps == step][0])
         rule = f"loss is {'NaN' if math.isnan(value) else 'Inf'}"
-        return finding_of(
-            run, "non-finite", rule, measured=value, step=step, remedy=remedy
-        )
-    for rows, what in zip(
-        backward, ("activation gradient", "weight gradient"), strict=True
-    ):
+        return finding_of(run, "non-finite", rule, math.nan, remedy, value, step=step)
+    kinds = ("activation gradient", "weight gradient")
+    for rows, what in zip(backward, kinds, strict=True):
         if len(rows.step):
             return _share(run, rows.where([-1]), what, remedy)
     return None
 
 
 def _share(run: Run, at: Tensors, what: str, remedy: str) -> Finding:
-    return finding_of(
-        run,
-        "non-finite",
-        f"share of Inf or NaN in the {what} > 0",
-        threshold=0.0,
-        measured=at.nonfinite_fraction[0],
-        at=at,
-        remedy=remedy,
-    )
+    rule, share = f"share of Inf or NaN in the {what} > 0", at.nonfinite_fraction[0]
+    return finding_of(run, "non-finite", rule, 0.0, remedy, share, at=at)
 
 
 def _recovered(run: Run) -> bool:
@@ -70,15 +60,11 @@ def _disconnected(run: Run) -> Finding | None:
     rows = run.weights.where(np.isnan(run.weights.log10_norm))
     if not len(rows.step):
         return None
-    step = int(rows.step[0])
+    few, all_ = (len(t.at(rows.step[0]).step) for t in (rows, run.weights))
+    rule = "gradient is None: the loss does not depend on the variable"
+    extent = f"{few} of {all_} variables"
     return finding_of(
-        run,
-        "disconnected",
-        "gradient is None: the loss does not depend on the variable",
-        at=rows,
-        remedy=CONNECT,
-        extent=f"{len(rows.at(step).step)} of {len(run.weights.at(step).step)} "
-        "variables",
+        run, "disconnected", rule, math.nan, CONNECT, at=rows, extent=extent
     )
 
 
@@ -100,15 +86,11 @@ def _dead(run: Run) -> Finding | None:
     before = outputs.where((outputs.step == at.step) & (outputs.layer < at.layer))
     if _slid(before.log10_max, run):
         return None
+    share = at.zero_fraction[0]
     return finding_of(
-        run,
-        "dead units",
-        f"share of exact zeros in the activation > {DEAD}",
-        threshold=DEAD,
-        measured=at.zero_fraction[0],
-        margin=math.log10(at.zero_fraction[0] / DEAD),
+        *(run, "dead units", f"share of exact zeros in the activation > {DEAD}"),
+        *(DEAD, REVIVE, share, math.log10(share / DEAD)),
         at=at,
-        remedy=REVIVE,
         extent="and its gradient is as empty",
     )
 
@@ -142,16 +124,9 @@ def _zero(run: Run) -> Finding | None:
     cause = _cause(run, int(at.step[0]))
     if cause == "branch" and len(np.unique(rows.step)) == 1:
         return None  # such a branch wakes with the first update
-    return finding_of(
-        run,
-        "zero",
-        "weight gradient is exactly zero",
-        threshold=0.0,
-        measured=0.0,
-        at=at,
-        remedy=zero_advice(run, cause),
-        extent=f"{len(here)} of {len(np.unique(rows.layer))} layers",
-    )
+    rule, remedy = "weight gradient is exactly zero", zero_advice(run, cause)
+    extent = f"{len(here)} of {len(np.unique(rows.layer))} layers"
+    return finding_of(run, "zero", rule, 0.0, remedy, 0.0, at=at, extent=extent)
 
 
 def _to_the_end(rows: Tensors, empty: np.ndarray) -> np.ndarray:
@@ -186,7 +161,7 @@ def _cause(run: Run, step: int) -> str:
 def _slid(log10_max: np.ndarray, run: Run) -> bool:
     """Whether numbers came down to the floor of their format before they became 0.
 
-    Units that die give no warning: what goes into them is of ordinary size.
+    Units that die give no warning: what goes into them is ordinary.
     """
     floor = math.log10(vanishes_below(computed_in(run.row["dtype"])))
     before = log10_max[np.isfinite(log10_max)]

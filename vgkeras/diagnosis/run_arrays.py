@@ -175,7 +175,7 @@ def runs(log: GradientLog) -> Iterator[Run]:
     kinds = [dict(_grouped(layers[layers["kind"] == kind])) for kind in KINDS]
     ordered = log.losses.sort_values(["run", "step"], kind="stable")
     losses = dict(iter(ordered.groupby("run")))
-    nothing = tensors(layers.iloc[:0])
+    nothing = _tensors(layers.iloc[:0])
     for row in log.runs.to_dict("records"):
         own = losses.get(row["run"], ordered.iloc[:0])
         yield Run(
@@ -209,13 +209,13 @@ def _grouped(rows: pd.DataFrame) -> Iterator[tuple[int, Tensors]]:
     keys = [rows[key].to_numpy() for key in ("layer", "step", "run")]
     rows = rows.iloc[np.lexsort(keys)]
     numbers, starts = np.unique(rows["run"].to_numpy(), return_index=True)
-    everything = tensors(rows)
+    everything = _tensors(rows)
     stops = [*starts[1:], len(rows)][: len(starts)]
     for number, start, stop in zip(numbers.tolist(), starts, stops, strict=True):
         yield number, everything.where(slice(start, stop))
 
 
-def tensors(rows: pd.DataFrame) -> Tensors:
+def _tensors(rows: pd.DataFrame) -> Tensors:
     """The rows of a table of layers, in its order."""
 
     def column(name: str) -> np.ndarray:
@@ -225,6 +225,11 @@ def tensors(rows: pd.DataFrame) -> Tensors:
         return rows[name].to_numpy() if label else rows[name].to_numpy(float)
 
     return Tensors(*map(column, Tensors._fields))
+
+
+def root_mean_square(layers: pd.DataFrame) -> pd.Series:
+    """log10 of the root mean square of the elements that are not 0, row by row."""
+    return pd.Series(_tensors(layers).log10_rms(), layers.index)
 
 
 class Slope(NamedTuple):
