@@ -956,7 +956,7 @@ def test_a_sentence_tells_the_place_the_number_and_the_way_out():
 def test_a_healthy_sentence_tells_how_far_it_is():
     assert str(only(hand_made(rows([[-5]], update_ratio=1.0)))) == (
         "Healthy: nearest to a limit, in layer 1 (dense_1/kernel) at step 0, the "
-        "update relative to the weights is 1, 1.0 decades below 10 (float32)."
+        "update relative to the weights is 1, 1 decade below 10 (float32)."
     )
 
 
@@ -1093,7 +1093,7 @@ def test_the_order_of_rows_does_not_matter(lesson):
         (
             lambda: diagnose(hand_made(), np.ones((2, 2))),
             ValueError,
-            r"`x` and `y` must be left out when a log is diagnosed\. "
+            r"`x` and `y` must be left out with a log: it holds what was measured\. "
             r"Received: a GradientLog with data\.",
         ),
         (

@@ -86,12 +86,11 @@ def _dead(run: Run) -> Finding | None:
     before = outputs.where((outputs.step == at.step) & (outputs.layer < at.layer))
     if _slid(before.log10_max, run):
         return None
-    share = at.zero_fraction[0]
+    rule = f"share of exact zeros in the activation > {DEAD}"
+    share, extent = at.zero_fraction[0], "and its gradient is as empty"
+    facts = (share, math.log10(share / DEAD))
     return finding_of(
-        *(run, "dead units", f"share of exact zeros in the activation > {DEAD}"),
-        *(DEAD, REVIVE, share, math.log10(share / DEAD)),
-        at=at,
-        extent="and its gradient is as empty",
+        run, "dead units", rule, DEAD, REVIVE, *facts, at=at, extent=extent
     )
 
 

@@ -38,7 +38,7 @@ class Line:
     Args:
         function: Returns arrays for a number `t`.
         cotangents: Weights, in the shapes of the arrays.
-        length: Size of `t` at which the function may change by its own size.
+        length: A `t` at which the function may change by as much as it is.
         limit: Largest `t` that may be used.
         moves: Whether a function that does not change at all is to be looked at
             farther away.
@@ -95,11 +95,11 @@ class Line:
 
     def _first_step(self, step: float, moves: bool) -> float:
         """A step that changes the values by about a millionth of themselves."""
-        size = norm(self._centre)
+        whole = norm(self._centre)
         for _ in range(_TRIES):
-            moved = self._function(step)
-            change = norm([a - c for a, c in zip(moved, self._centre, strict=True)])
-            relative = change / size if size else 0.0
+            values = self._function(step)
+            change = norm([a - c for a, c in zip(values, self._centre, strict=True)])
+            relative = change / whole if whole else 0.0
             if (relative == 0 and not moves) or 0.01 <= relative / _CHANGE <= 100:
                 break
             if not math.isfinite(relative):

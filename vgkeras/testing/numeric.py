@@ -24,7 +24,7 @@ _NOT_FINITE = (
     "and nothing can be compared. `assert_gradients_finite` shows where it begins."
 )
 _NUDGE = 1e3  # steps away from a kink
-_LARGEST = 0.01  # step, relative to a variable or to a usual one, of size 1
+_LARGEST = 0.01  # step, relative to a variable or to one of elements of 1
 _REPEATABLE = 1e-9  # relative difference of two calls that are the same
 
 
@@ -58,12 +58,12 @@ class Place:
 
     def line(self, direction: np.ndarray, offset: Any, moves: bool) -> Line:
         """The values along a unit vector from an offset."""
-        size, usual = norm([self.point]), math.sqrt(self.point.size)
+        own, usual = norm([self.point]), math.sqrt(self.point.size)
         return Line(
             lambda t: self.values(offset + t * direction),
             self.cotangents,
-            length=size if size > 0 else usual,
-            limit=_LARGEST * max(size, usual),
+            length=own if own > 0 else usual,
+            limit=_LARGEST * max(own, usual),
             moves=moves,
         )
 
@@ -74,17 +74,17 @@ def check_directions(
     """Returns a number of random directions, or unit vectors by name of a variable."""
     if not isinstance(value, Mapping):
         return check_positive_int("directions", value)
-    known = dict(zip(names, shapes, strict=True))
-    found = {}
-    for name, given in value.items():
-        if name not in known:
+    shape = dict(zip(names, shapes, strict=True))
+    units = {}
+    for name, vectors in value.items():
+        if name not in shape:
             raise ValueError(
                 "`directions` must name trainable variables. "
-                f"Received: {name!r}, which is none of {list(known)}."
+                f"Received: {name!r}, which is none of {list(shape)}."
             )
-        several = given if isinstance(given, list | tuple) else [given]
-        found[name] = [_unit(name, vector, known[name]) for vector in several]
-    return found
+        several = vectors if isinstance(vectors, list | tuple) else [vectors]
+        units[name] = [_unit(name, vector, shape[name]) for vector in several]
+    return units
 
 
 def _unit(name: str, vector: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -98,7 +98,7 @@ def _unit(name: str, vector: Any, shape: tuple[int, ...]) -> np.ndarray:
     return vector / length
 
 
-def compared(
+def compare(
     model: keras.Model,
     x: Any,
     y: Any,
@@ -109,7 +109,7 @@ def compared(
     """Compares directional derivatives, in float64, of variables and of the loss.
 
     The chain rule is checked in two parts, so that a gradient of 1e-40 can be behind
-    a loss of size 1: the loss by the outputs, and the outputs, weighted with that
+    a loss of 1: the loss by the outputs, and the outputs, weighted with that
     gradient, by each variable.
 
     Args:
@@ -137,17 +137,17 @@ def compared(
         cotangents = loss_by_outputs.gradients()
         if not all(np.isfinite(part).all() for part in cotangents):
             raise AssertionError(_NOT_FINITE)
-        found = [(-1, place) for place in loss_by_outputs.places()]
+        places = [(-1, place) for place in loss_by_outputs.places()]
         first = call.gradients(cotangents)
         if isinstance(settings.directions, dict):
             variables = {i: n for i, n in variables.items() if n in settings.directions}
         for index, name in variables.items():
             place = _by_variable(call, index, name, cotangents, first[index])
-            found.append((index, place))
+            places.append((index, place))
         with np.errstate(all="ignore"):  # what overflows is a result
             rows = [
                 {"index": index, "name": place.name, **row}
-                for index, place in found
+                for index, place in places
                 for row in _rows(place, index, settings)
             ]
     return pd.DataFrame(rows)
