@@ -17,19 +17,7 @@ from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog, run_table
 def log_of(
     log_or_model: Any, x: Any, y: Any, loss: Any, learning_rate: float | None
 ) -> GradientLog:
-    """The log that was given, or a log of one tape pass over the model.
-
-    Args:
-        log_or_model: A log or a Keras model.
-        x: Inputs of the model; `None` with a log, as `y`.
-        y: Targets of the model.
-        loss: Loss of the model, or one for each output.
-        learning_rate: Of the step of plain descent that a model is judged by.
-
-    Raises:
-        TypeError: If it is neither a log nor a Keras model.
-        ValueError: If a log comes with data, or a model without.
-    """
+    """The log itself, or a log of one tape pass over the model; see `diagnose`."""
     if isinstance(log_or_model, GradientLog):
         if x is not None or y is not None:
             raise ValueError(

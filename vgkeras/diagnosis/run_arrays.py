@@ -163,14 +163,7 @@ class Run:
 
 
 def runs(log: GradientLog) -> Iterator[Run]:
-    """The runs of a log, in its order.
-
-    Args:
-        log: A measured or predicted log.
-
-    Yields:
-        A `Run` per row of `log.runs`; one without rows in a table has empty arrays.
-    """
+    """The runs of a log, in its order; one without rows in a table has empty arrays."""
     layers = with_known_zeros(log.layers)
     kinds = [dict(_grouped(layers[layers["kind"] == kind])) for kind in KINDS]
     ordered = log.losses.sort_values(["run", "step"], kind="stable")
@@ -248,15 +241,10 @@ class Slope(NamedTuple):
 
 
 def slope(rows: Tensors, decades: float, *, backward: bool = False) -> Slope | None:
-    """Fits the growth from layer to layer at each step with three layers or more.
+    """Fits the growth from layer to layer at each step with three finite layers.
 
-    Args:
-        rows: Activations, or gradients with respect to them.
-        decades: What counts as a change, for `place`.
-        backward: Whether to travel from the last layer to the first.
-
-    Returns:
-        A `Slope`, or `None` if no step has three finite layers.
+    `decades` is what counts as a change, for `place`; `backward` travels from the last
+    layer to the first. `None` if there is no such step.
     """
     broken = np.unique(rows.step[rows.log10_norm == np.inf])
     rows = rows.finite()

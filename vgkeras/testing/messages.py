@@ -56,15 +56,8 @@ def table_lines(
 ) -> list[str]:
     """Lines of an aligned table; bad rows start with `>`.
 
-    Args:
-        columns: Cells, by column title.
-        bad: Whether each row is marked.
-        focus: Index of the row that a long table is cut around.
-
-    Returns:
-        The header and the rows. A long table is cut to its two ends and the rows
-        around `focus`; a line says how many were left out, and how many of them
-        are bad.
+    A long table is cut to its two ends and the rows around the index `focus`; a line
+    says how many were left out, and how many of them are bad.
 
     Example:
         >>> print(*table_lines({"layer": ["1"], "norm": ["3.0e-09"]}, [True]), sep="|")
@@ -118,12 +111,9 @@ class Wording:
 def check(log: GradientLog, wording: Wording, rows: pd.DataFrame) -> None:
     """Raises if a row is bad: about the first run and step that has one.
 
-    Args:
-        log: What was measured.
-        wording: The words.
-        rows: Rows of layers with the columns `bad`; `value`, which the rule is about;
-            `beyond`, decades beyond the threshold, NaN where there is none; and for a
-            comparison `expected` and `note`.
+    `rows` are of layers, with the columns `bad`; `value`, which the rule is about;
+    `beyond`, decades beyond the threshold, NaN where there is none; and for a
+    comparison `expected` and `note`.
     """
     __tracebackhide__ = of_assertions
     if not rows["bad"].any():
@@ -202,12 +192,7 @@ def _run(log: GradientLog, number: int) -> str:
 
 
 def check_finding(log: GradientLog, finding: Finding) -> None:
-    """Raises because of a finding of `diagnose`.
-
-    Args:
-        log: The log that was diagnosed.
-        finding: The finding that its run has.
-    """
+    """Raises because of a finding of `diagnose` about a run of the log."""
     __tracebackhide__ = of_assertions
     rows = _rows_of(log.layers, finding)
     columns = _labels(rows) | {
@@ -233,10 +218,7 @@ def check_finding(log: GradientLog, finding: Finding) -> None:
 
 
 def _rows_of(layers: pd.DataFrame, finding: Finding) -> pd.DataFrame:
-    """The rows that a finding is about: of its run, its step and its kind.
-
-    They have a column `bad`: whether the rule fires there too.
-    """
+    """Rows of the run, step and kind of a finding, `bad` where its rule fires too."""
     rows = layers[layers["run"] == finding.run]
     rows = rows[rows["kind"] == _kind_of(finding.rule)]
     if finding.step is not None:  # or else the last step logged before

@@ -110,24 +110,11 @@ def compare(
 
     The chain rule is checked in two parts, so that a gradient of 1e-40 can be behind
     a loss of 1: the loss by the outputs, and the outputs, weighted with that
-    gradient, by each variable.
-
-    Args:
-        model: A built Keras model. It is not changed.
-        x: Inputs.
-        y: Targets.
-        loss: A loss, or one for each output.
-        variables: Indices, among the trainable variables, and names of those that are
-            compared.
-        settings: Tolerance, directions, seed and training flag.
+    gradient, by each variable. `variables` are names by index among the trainable ones.
 
     Returns:
         A frame with a row per direction: `index, name, tape, numeric, error, scale,
         beside_kink, agrees, resolved`; `index` is -1 for the loss.
-
-    Raises:
-        AssertionError: If the loss or its gradient is not finite.
-        ValueError: If the model cannot be compared.
     """
     __tracebackhide__ = of_assertions
     with widened(model, loss):

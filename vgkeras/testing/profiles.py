@@ -28,12 +28,7 @@ _ABOUT = (
 
 
 def write(log: GradientLog, path: str | os.PathLike[str]) -> None:
-    """Writes the norms of a log as JSON, a line per row.
-
-    Args:
-        log: The log; every row of its table `layers` is written.
-        path: The file, conventionally `*.json`; folders are made as needed.
-    """
+    """Writes the norms of a log as JSON, a line per row; folders are made as needed."""
     rows = log.layers[[*KEYS, "log10_norm"]].to_dict("records")
     lines = ",\n".join(f"  {json.dumps(_encoded(row))}" for row in rows)
     head = {
@@ -52,12 +47,7 @@ def write(log: GradientLog, path: str | os.PathLike[str]) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Reads the rows of a profile, and what else its file says.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged or no profile.
-    """
+    """Reads the rows of a profile, and what else its file says."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         rows = [_decoded(row) for row in content.pop("rows")]
@@ -79,14 +69,10 @@ def match_profile(recorded: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFram
     rows of one name, which match in their order. Keras counts the layers of a process
     (`dense`, `dense_1`, ...): names are compared with their counters numbered anew.
 
-    Args:
-        recorded: Rows of a profile.
-        measured: Rows of a log, with the same columns.
-
     Returns:
         A row per step and variable: `run, step, layer, name, kind, recorded,
         log10_norm, note`. The note is empty, `"missing"` in the log or `"new"` to the
-        profile, and tells whether the whole step is.
+        profile, and says whether the whole step is.
     """
     before, now = (_numbered(rows) for rows in (recorded, measured))
     keys = ["run", "step", "layer", "canonical", "kind", "call"]

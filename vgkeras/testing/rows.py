@@ -26,22 +26,7 @@ def select_rows(
     exclude: Any = (),
     learning_rate: float = 0.01,
 ) -> GradientLog:
-    """A log of the rows that an assertion looks at.
-
-    Args:
-        log_or_model: A log, or a Keras model, which is measured in one tape pass.
-        x: Inputs of the model; `None` with a log, as `y`.
-        y: Targets of the model.
-        loss: Loss of the model, or one for each output.
-        kinds: Kinds of rows.
-        steps: A step or steps that must be in the log, or `None` for all.
-        exclude: Layer numbers, names and patterns of rows to leave out.
-        learning_rate: Of the step of plain descent that a model is judged by.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range, or no row is left.
-    """
+    """A log of the rows that an assertion looks at; its arguments are checked."""
     kinds = _checks.check_each("kinds", kinds, _check_kind)
     exclude = check_exclude(exclude)
     log = diagnosis.log_of(log_or_model, x, y, loss, learning_rate)
@@ -59,10 +44,7 @@ def select_rows(
 def rows_named(
     layers: pd.DataFrame, exclude: list[Any], *, strict: bool = True
 ) -> pd.Series:
-    """Whether each row is of a layer or variable that is to be left out.
-
-    `strict` refuses an entry that is of no row.
-    """
+    """Whether each row is of an excluded layer; `strict` refuses what is not there."""
     named = pd.Series(False, index=layers.index)
     for entry in exclude:
         rows = _rows_of_entry(layers, entry)

@@ -17,16 +17,12 @@ WIDE = "float64"
 
 @contextlib.contextmanager
 def widened(model: keras.Model, loss: Any = None) -> Iterator[None]:
-    """Lets a model, and a Keras loss, compute in float64 as long as this lasts.
+    """Lets a built model, and its Keras losses, compute in float64 for a while.
 
     Every variable holds a copy of its value, every layer has the policy `float64`.
     Afterwards the model has its own variables and policies again: whatever was done
     to the copies, it is unchanged to the last bit. Models need not be cloned for
     this, so subclassed ones do not need a `get_config`.
-
-    Args:
-        model: A built Keras model.
-        loss: Keras losses in any nesting; objects of another kind stay as they are.
     """
     floatx = keras.config.floatx()
     before: list[tuple[Any, str, Any]] = []
@@ -70,16 +66,8 @@ class WideCall:
     """The outputs of a widened model, as a function of its variables alone.
 
     Before each call the variables that are not trained, moving averages and random
-    seeds, are put back: a `Dropout` drops the same units every time.
-
-    Args:
-        model: A widened model.
-        x: Its inputs.
-        training: Whether it is called as in training.
-
-    Attributes:
-        outputs: Its outputs at first, in their structure.
-        variables: Its trainable variables, `tf.Variable` in float64.
+    seeds, are put back: a `Dropout` drops the same units every time. `outputs` are
+    those at first, in their structure, `variables` the trainable ones in float64.
     """
 
     def __init__(self, model: keras.Model, x: Any, training: bool) -> None:
