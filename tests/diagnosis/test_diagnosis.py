@@ -1002,7 +1002,12 @@ def test_html_is_a_table_that_takes_the_colours_of_the_notebook(lesson):
 
     table = ElementTree.fromstring(findings._repr_html_())
 
+    titles = [cell.text for cell in table.findall("thead/tr/th")]
+    assert titles[:4] == ["run", "regime", "where", "rule"]
+    assert titles[4:] == ["measured", "decades beyond", "remedy"]
     assert len(table.findall("tbody/tr")) == len(findings)
+    text = "".join(table.itertext())
+    assert all(finding.remedy in text for finding in findings)  # nothing is cut short
     cells = {len(row) for row in table.iter("tr")}
     assert cells == {len(table.findall("thead/tr/th"))}
     styles = {element.get("style", "") for element in table.iter()}

@@ -21,16 +21,16 @@ def _non_finite(run: Run) -> Finding | None:
         rows.where(rows.nonfinite_fraction > 0)
         for rows in (run.activations, run.gradients, run.weights)
     ]
-    lost = run.steps[~np.isfinite(run.losses)]
-    steps = [int(s) for s in [*lost[:1], *(r.step[0] for r in bad if len(r.step))]]
+    bad_losses = run.steps[~np.isfinite(run.losses)]
+    steps = [*bad_losses[:1], *(rows.step[0] for rows in bad if len(rows.step))]
     if not steps or (run.scaled and _recovered(run)):
         return None
-    step = min(steps)
+    step = int(min(steps))
     remedy = non_finite_advice(run, step)
     forward, *backward = (rows.at(step) for rows in bad)
     if len(forward.step):
         return _share(run, forward.where([0]), "activation", remedy)
-    if step in lost:
+    if step in bad_losses:
         value = float(run.losses[run.steps == step][0])
         rule = f"loss is {'NaN' if math.isnan(value) else 'Inf'}"
         return finding_of(run, "non-finite", rule, math.nan, remedy, value, step=step)
@@ -60,9 +60,9 @@ def _disconnected(run: Run) -> Finding | None:
     rows = run.weights.where(np.isnan(run.weights.log10_norm))
     if not len(rows.step):
         return None
-    few, all_ = (len(t.at(rows.step[0]).step) for t in (rows, run.weights))
+    few, every = (len(t.at(rows.step[0]).step) for t in (rows, run.weights))
     rule = "gradient is None: the loss does not depend on the variable"
-    extent = f"{few} of {all_} variables"
+    extent = f"{few} of {every} variables"
     return finding_of(
         run, "disconnected", rule, math.nan, CONNECT, at=rows, extent=extent
     )
@@ -75,7 +75,7 @@ def _no_signal(run: Run) -> Finding | None:
 
 def _dead(run: Run) -> Finding | None:
     """A layer that lets nothing through, up to the last step that is not learned."""
-    outputs = run.unlearned(run.activations)
+    outputs = run.rows_before_learning(run.activations)
     outputs = outputs.where(~(outputs.nonfinite_fraction > 0))
     empty = _to_the_end(
         outputs, (outputs.zero_fraction > DEAD) & _starved(run, outputs)
@@ -113,7 +113,9 @@ def _starved(run: Run, outputs: Tensors) -> np.ndarray:
 
 
 def _zero(run: Run) -> Finding | None:
-    rows = run.unlearned(run.weights.where(~np.isnan(run.weights.log10_norm))).main()
+    rows = run.rows_before_learning(
+        run.weights.where(~np.isnan(run.weights.log10_norm))
+    ).main()
     rows = rows.where(~(rows.nonfinite_fraction > 0))
     zero = _to_the_end(rows, rows.log10_norm == -math.inf)
     if not zero.any():
@@ -147,14 +149,14 @@ def _cause(run: Run, step: int) -> str:
     if len(silent) and _slid(forward.log10_max[: silent[0]], run):
         return "forward"
     upward = backward.where(slice(None, None, -1))
-    lost = np.flatnonzero(upward.log10_norm == -math.inf)
-    if not len(lost):
+    empty = np.flatnonzero(upward.log10_norm == -math.inf)
+    if not len(empty):
         return ""
-    if lost[0] == 0:
+    if empty[0] == 0:
         return "error"
-    if np.isfinite(upward.log10_norm[lost[0] :]).any():
+    if np.isfinite(upward.log10_norm[empty[0] :]).any():
         return "branch"
-    return "backward" if _slid(upward.log10_max[: lost[0]], run) else ""
+    return "backward" if _slid(upward.log10_max[: empty[0]], run) else ""
 
 
 def _slid(log10_max: np.ndarray, run: Run) -> bool:

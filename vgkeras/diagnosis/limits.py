@@ -30,12 +30,12 @@ from vgkeras.diagnosis.run_arrays import (
     slopes,
 )
 from vgkeras.floats import computed_in, stored_in
+from vgkeras.theory import EXPLODED
 
 SMALL_GRADIENT = 1e-7  # root mean square
 FACTOR = 1.05  # a layer; a network of many layers may grow more slowly and train
 KERNEL_FACTOR = 1.1  # the same for kernels' gradients: kernels differ in shape
 LARGE_UPDATE = 10.0  # relative to the weights
-LOSS_GROWTH = 1000.0  # last loss relative to the start
 STILL = 0.01  # a loss that lost less than this share has not moved
 FEWEST_STEPS = 10  # a run of fewer updates cannot be called stalled
 
@@ -98,9 +98,9 @@ def _frozen(run: Run) -> list[Finding]:
     rounding = stored_in(run.row["dtype"]).epsilon / 2
     with np.errstate(divide="ignore"):
         ratio = np.log10(rows.update_ratio)
-    lost = rows.frozen_fraction > rows.zero_fraction + 1e-9
+    rounds = rows.frozen_fraction > rows.zero_fraction + 1e-9
     rule = f"update relative to the weights < {rounding:.2g}"
-    findings = _small(run, Limit("frozen", rule, rounding, ""), rows, ratio, lost)
+    findings = _small(run, Limit("frozen", rule, rounding, ""), rows, ratio, rounds)
     return [replace(finding, remedy=frozen_advice(finding)) for finding in findings]
 
 
@@ -113,7 +113,7 @@ def _vanishing(run: Run) -> list[Finding]:
 
 def _weights(run: Run) -> Tensors:
     """The kernels' gradients that are numbers but 0, at the judged steps."""
-    return run.judged(run.weights).finite().main()
+    return run.rows_to_judge(run.weights).finite().main()
 
 
 def _small(
@@ -149,11 +149,11 @@ def _by_layer(run: Run) -> list[Finding]:
 
 def _on_line(run: Run, ends: str, line: Slope, growth: float) -> Iterator[Finding]:
     """Decay at most steps, and growth faster than `growth`, of one line."""
-    lost, won = -line.total - DECADES, line.total - DECADES
-    often = (lost > 0).sum() > 0.5 * len(lost)
-    lost = _unless(~(line.whole & often), lost)
-    won = _unless(line.rate <= growth, won)
-    sides = (("vanishing", "<", -DECADES, lost), ("exploding", ">", DECADES, won))
+    decay, gain = -line.total - DECADES, line.total - DECADES
+    often = (decay > 0).sum() > 0.5 * len(decay)
+    decay = _unless(~(line.whole & often), decay)
+    gain = _unless(line.rate <= growth, gain)
+    sides = (("vanishing", "<", -DECADES, decay), ("exploding", ">", DECADES, gain))
     for regime, sign, threshold, margin in sides:
         remedy = advice_by_layer(regime, backward="gradient" in ends)
         limit = Limit(regime, f"{ends} {sign} {threshold:g}", threshold, remedy)
@@ -165,7 +165,7 @@ def _weight_slope(run: Run) -> Slope | None:
     """The kernels' gradients stand in for those of activations that were not logged."""
     if len(run.gradients.step):
         return None
-    rows = run.judged(run.weights).main()
+    rows = run.rows_to_judge(run.weights).main()
     rms = rows._replace(log10_norm=rows.log10_rms())
     return slope(rms, DECADES, backward=True)
 
@@ -181,7 +181,7 @@ def _large_update(run: Run) -> list[Finding]:
 
 def _large_output(run: Run) -> list[Finding]:
     """Outputs whose square, and so a squared loss, is beyond the largest number."""
-    rows = run.judged(run.activations).finite()
+    rows = run.rows_to_judge(run.activations).finite()
     rows = rows.where(rows.layer == rows.layer.max(initial=0))
     rows = rows.where(~np.isnan(rows.log10_max))
     root = math.sqrt(stored_in(run.row["dtype"]).largest)
@@ -192,29 +192,29 @@ def _large_output(run: Run) -> list[Finding]:
 
 def _loss_growth(run: Run) -> list[Finding]:
     peak = run.losses[np.isfinite(run.losses)].max(initial=-math.inf)
-    reached = run.last if math.isfinite(run.last) else float(peak)
-    begun = run.first if math.isnan(run.zero_map) else max(run.first, run.zero_map)
-    if len(run.losses) < 2 or not (begun > 0 and reached > 0):
+    end = run.last if math.isfinite(run.last) else float(peak)
+    start = run.first if math.isnan(run.zero_map) else max(run.first, run.zero_map)
+    if len(run.losses) < 2 or not (start > 0 and end > 0):
         return []
-    rule = f"last loss relative to the start > {LOSS_GROWTH:g}"
-    limit = Limit("exploding", rule, LOSS_GROWTH, CLIP)
-    margin = math.log10(reached) - math.log10(begun) - math.log10(LOSS_GROWTH)
-    return [finding_of(run, *limit, reached / begun, margin)]
+    rule = f"last loss relative to the start > {EXPLODED:g}"
+    limit = Limit("exploding", rule, EXPLODED, CLIP)
+    margin = math.log10(end) - math.log10(start) - math.log10(EXPLODED)
+    return [finding_of(run, *limit, end / start, margin)]
 
 
 def _no_progress(run: Run) -> list[Finding]:
     """A loss that does not fall, or not far enough."""
-    begun = run.start
+    start = run.start
     if math.isnan(run.zero_map) and len(run.losses):
-        begun = float(np.median(run.losses[: max(1, len(run.losses) // 10)]))
-    enough = len(run.losses) > FEWEST_STEPS and begun > 0 and run.last >= 0
-    if not enough or run.learned or run.last > LOSS_GROWTH * begun:
+        start = float(np.median(run.losses[: max(1, len(run.losses) // 10)]))
+    enough = len(run.losses) > FEWEST_STEPS and start > 0 and run.last >= 0
+    if not enough or run.learned or run.last > EXPLODED * start:
         return []
-    ratio = run.last / begun
-    lost = max(1 - ratio, 0.0)
-    flat = math.log10(STILL / lost) if lost else math.inf
+    ratio = run.last / start
+    fall = max(1 - ratio, 0.0)
+    flat = math.log10(STILL / fall) if fall else math.inf
     slow = math.log10(ratio / IMPROVED) if ratio else -math.inf
-    findings = [finding_of(run, *_STALLED, lost, flat)]
+    findings = [finding_of(run, *_STALLED, fall, flat)]
     if flat <= 0 and (slow <= 0 or run.row["outcome"] == "stalls"):
         findings.append(finding_of(run, *_SLOW, ratio, slow))
     return findings

@@ -27,7 +27,7 @@ def log_of(
         return log_or_model
     if learning_rate is not None:
         check_positive("learning_rate", learning_rate)
-    return _measured_log(_check_model(log_or_model), x, y, loss, learning_rate)
+    return _log_of_model(_check_model(log_or_model), x, y, loss, learning_rate)
 
 
 def _check_model(model: Any) -> Any:
@@ -41,7 +41,7 @@ def _check_model(model: Any) -> Any:
     return model
 
 
-def _measured_log(
+def _log_of_model(
     model: Any, x: Any, y: Any, loss: Any, rate: float | None
 ) -> GradientLog:
     """One tape pass over the model as a log of one run without an update."""

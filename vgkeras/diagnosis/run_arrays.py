@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from vgkeras.logs import KINDS, GradientLog
+from vgkeras.theory import LEARNED
 
-LEARNED = 0.01  # a loss below this share of its start is learned (`theory.judge`)
 IMPROVED = 0.5  # a run with a last loss below this share of its start learns
 HIGH = 0.9  # a step with a loss above this share of the start has learned nothing yet
 TINY = 1e-6  # counts as learned where the loss of the zero map is unknown
@@ -126,11 +126,11 @@ class Run:
         """Whether the loss was multiplied for the sake of small gradients."""
         return "lossscale" in str(self.row["optimizer"]).lower().replace("_", "")
 
-    def unlearned(self, tensors: Tensors) -> Tensors:
+    def rows_before_learning(self, tensors: Tensors) -> Tensors:
         """The rows of steps whose loss is not learned: an exact 0 is a fault there."""
         return tensors.where(~(self._loss_at(tensors.step) <= self._learned))
 
-    def judged(self, tensors: Tensors) -> Tensors:
+    def rows_to_judge(self, tensors: Tensors) -> Tensors:
         """The rows of steps at which a small gradient is no sign of success.
 
         Those with a loss about as high as at the start. Of a run that learned, the
@@ -165,7 +165,7 @@ class Run:
 def runs(log: GradientLog) -> Iterator[Run]:
     """The runs of a log, in its order; one without rows in a table has empty arrays."""
     layers = with_known_zeros(log.layers)
-    kinds = [dict(_grouped(layers[layers["kind"] == kind])) for kind in KINDS]
+    kinds = [dict(_by_run(layers[layers["kind"] == kind])) for kind in KINDS]
     ordered = log.losses.sort_values(["run", "step"], kind="stable")
     losses = dict(iter(ordered.groupby("run")))
     nothing = _tensors(layers.iloc[:0])
@@ -197,7 +197,7 @@ def with_known_zeros(layers: pd.DataFrame) -> pd.DataFrame:
     return layers.assign(zero_fraction=zeros.mask(unknown, latest))
 
 
-def _grouped(rows: pd.DataFrame) -> Iterator[tuple[int, Tensors]]:
+def _by_run(rows: pd.DataFrame) -> Iterator[tuple[int, Tensors]]:
     """The rows of each run, by step and layer."""
     keys = [rows[key].to_numpy() for key in ("layer", "step", "run")]
     rows = rows.iloc[np.lexsort(keys)]
@@ -254,12 +254,12 @@ def slope(rows: Tensors, decades: float, *, backward: bool = False) -> Slope | N
     if not enough.any():
         return None
     count = np.repeat(counts, counts)
-    travelled = np.arange(len(count)) - np.repeat(begin, counts)
-    centred = travelled - (count - 1) / 2
+    distance = np.arange(len(count)) - np.repeat(begin, counts)
+    centred = distance - (count - 1) / 2
     spread = np.add.reduceat(centred**2, begin)[enough]
     rate = np.add.reduceat(centred * rows.log10_norm, begin)[enough] / spread
-    passed = np.abs(rows.log10_norm - np.repeat(rows.log10_norm[begin], counts))
-    end = np.where(passed > decades, travelled, count - 1)
+    change = np.abs(rows.log10_norm - np.repeat(rows.log10_norm[begin], counts))
+    end = np.where(change > decades, distance, count - 1)
     place = rows.where((begin + np.minimum.reduceat(end, begin))[enough])
     whole = ~np.isin(place.step, broken)
     return Slope(rate * (counts[enough] - 1), rate, whole, place)
@@ -271,6 +271,6 @@ DECADES = 2.0  # from the first layer to the last, or back
 def slopes(run: Run) -> tuple[Slope | None, Slope | None]:
     """Slopes of the activations, and backward of their gradients."""
     return (
-        slope(run.judged(run.activations), DECADES),
-        slope(run.judged(run.gradients), DECADES, backward=True),
+        slope(run.rows_to_judge(run.activations), DECADES),
+        slope(run.rows_to_judge(run.gradients), DECADES, backward=True),
     )

@@ -230,9 +230,6 @@ def assert_not_exploding(
     Example:
         >>> testing.assert_not_exploding(model, x, y)  # doctest: +SKIP
         >>> testing.assert_not_exploding(log, threshold=100)  # doctest: +SKIP
-
-    Reference:
-        `vgkeras.diagnose` and `vgkeras.rules` say where the numbers come from.
     """
     __tracebackhide__ = of_assertions
     rate = _checks.check_positive("learning_rate", learning_rate)

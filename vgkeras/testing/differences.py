@@ -87,11 +87,11 @@ class Line:
         if len(moving) < 2:
             return slopes[rungs.index(1.0)]
         kink = min(slope.kink for slope in moving)
-        judged = [
+        certain = [
             Slope(fine.value, abs(fine.value - coarse.value) + fine.error, kink)
             for fine, coarse in itertools.pairwise(moving)
         ]
-        return min(judged, key=_uncertainty)
+        return min(certain, key=_uncertainty)
 
     def _first_step(self, step: float, moves: bool) -> float:
         """A step that changes the values by about a millionth of themselves."""

@@ -133,7 +133,7 @@ def _failure(log: GradientLog, wording: Wording, rows: pd.DataFrame) -> Failure:
     return Failure(
         problem=f"{_place(first)} {wording.problem(first)}.",
         details=[
-            f"Rule: {wording.rule}.{_measured(wording, first)}",
+            f"Rule: {wording.rule}.{_measurement(wording, first)}",
             _scope(log, rows, first["run"]),
         ],
         columns=_columns(wording, rows),
@@ -166,7 +166,7 @@ def _place(row: pd.Series) -> str:
     )
 
 
-def _measured(wording: Wording, first: pd.Series) -> str:
+def _measurement(wording: Wording, first: pd.Series) -> str:
     """What was measured, and how far beyond the threshold."""
     value, margin = first["value"], first["beyond"]
     if wording.expected and not margin > 0:
@@ -263,7 +263,7 @@ def _columns(wording: Wording, rows: pd.DataFrame) -> dict[str, list[str]]:
     if wording.quantity != "norm":
         columns[wording.quantity] = rows["value"].map(number_of).tolist()
     if rows["beyond"].notna().any():
-        columns["decades beyond"] = _formatted(rows["beyond"], "+.2f")
+        columns["decades beyond"] = _format(rows["beyond"], "+.2f")
     return columns
 
 
@@ -272,14 +272,14 @@ def _comparison(wording: Wording, rows: pd.DataFrame) -> dict[str, list[str]]:
     columns = {
         wording.expected: rows["expected"].map(number_of).mask(new, "-").tolist(),
         "measured": rows["log10_norm"].map(number_of).mask(gone, "-").tolist(),
-        "decades apart": _formatted(rows["value"], ".4f"),
+        "decades apart": _format(rows["value"], ".4f"),
     }
     if rows["note"].ne("").any():
         columns["note"] = rows["note"].tolist()
     return columns
 
 
-def _formatted(values: pd.Series, spec: str) -> list[str]:
+def _format(values: pd.Series, spec: str) -> list[str]:
     return ["" if math.isnan(value) else f"{value:{spec}}" for value in values]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -225,21 +226,23 @@ def _by_variable(
     variable = call.variables[index]
     point = variable.numpy()
 
-    def values(offset: Any) -> list[np.ndarray]:
+    @contextlib.contextmanager
+    def at(offset: Any) -> Iterator[None]:
         variable.assign(point + offset)
         try:
-            return call.arrays()
+            yield
         finally:
             variable.assign(point)
+
+    def values(offset: Any) -> list[np.ndarray]:
+        with at(offset):
+            return call.arrays()
 
     def gradient(offset: Any) -> np.ndarray:
         if not np.any(offset):
             return first
-        variable.assign(point + offset)
-        try:
+        with at(offset):
             return call.gradients(cotangents)[index]
-        finally:
-            variable.assign(point)
 
     return Place(name, point, values, cotangents, gradient)
 
@@ -289,14 +292,14 @@ def _at(
     tape = float(np.sum(gradient * direction))
     typical = norm([gradient]) / math.sqrt(max(1, gradient.size))
     line = place.line(direction, offset, moves=tape != 0)
-    row = _judged(tape, line.slope(), typical, tolerance)
+    row = _judgement(tape, line.slope(), typical, tolerance)
     if row["resolved"]:
         return row, 0.0, line.step
     slope = line.best_slope()
-    return _judged(tape, slope, typical, tolerance), slope.kink, line.step
+    return _judgement(tape, slope, typical, tolerance), slope.kink, line.step
 
 
-def _judged(
+def _judgement(
     tape: float, slope: Slope, typical: float, tolerance: float
 ) -> dict[str, Any]:
     """Whether both agree within the tolerance, or within the error of differences."""

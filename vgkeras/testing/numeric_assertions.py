@@ -56,20 +56,16 @@ def assert_gradients_match_numeric(
     have another gradient, with `stop_gradient` or a straight-through estimator, fails:
     exclude what is in front of it.
 
-    Args:
+    Args (the others: see `assert_gradients_finite`):
         model: A Keras model of any kind.
-        x: Inputs: an array or tensor, or a list or dict of them.
-        y: Targets, in the structure of the model's outputs.
-        loss: A Keras loss, its name, a callable `(y, y_pred)`, or one for each output.
         tolerance: Largest difference, relative to the derivatives and to the root mean
             square of the tape's gradient. With 1e-4 a single entry of the wrong sign
-            is found among some 10**7.
+            is noticed among some 10**7.
         directions: Random directions for each variable, or by name of the variable
             (`"dense_1/kernel"`) a direction or a list of directions in its shape; then
             only these variables are compared. Lengths do not matter.
         seed: Seed of the random directions.
         training: Whether the model is called as in training.
-        exclude: Layers or variables to leave out.
 
     Returns:
         A frame with a row per direction: `layer, name, tape, numeric, error, scale,

@@ -99,7 +99,7 @@ def assert_matches_profile(
     log = select_rows(
         log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
     )
-    recorded, head = _recorded(log, path)
+    recorded, head = _profile(log, path)
     recorded = recorded[recorded["kind"].isin(kinds)]
     if steps is not None:
         recorded = recorded[recorded["step"].isin(log.layers["step"])]
@@ -117,7 +117,7 @@ def assert_matches_profile(
     check(log, wording, decades_apart(rows, tolerance))
 
 
-def _recorded(log: GradientLog, path: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _profile(log: GradientLog, path: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Reads a profile, or says how to record it, or records it because asked to."""
     __tracebackhide__ = of_assertions
     if os.environ.get(RECORD_VARIABLE, "0") not in ("", "0"):

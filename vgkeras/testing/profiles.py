@@ -30,7 +30,7 @@ _ABOUT = (
 def write(log: GradientLog, path: str | os.PathLike[str]) -> None:
     """Writes the norms of a log as JSON, a line per row; folders are made as needed."""
     rows = log.layers[[*KEYS, "log10_norm"]].to_dict("records")
-    lines = ",\n".join(f"  {json.dumps(_encoded(row))}" for row in rows)
+    lines = ",\n".join(f"  {json.dumps(_encode(row))}" for row in rows)
     head = {
         "format": _FORMAT,
         "version": _VERSION,
@@ -50,7 +50,7 @@ def read(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Reads the rows of a profile, and what else its file says."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        rows = [_decoded(row) for row in content.pop("rows")]
+        rows = [_decode(row) for row in content.pop("rows")]
         if content["format"] != _FORMAT or content["version"] != _VERSION or not rows:
             raise ValueError(f"it says {content['format']!r}, {content['version']!r}")
         return pd.DataFrame(rows)[[*KEYS, "log10_norm"]], content
@@ -74,7 +74,7 @@ def match_profile(recorded: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFram
         log10_norm, note`. The note is empty, `"missing"` in the log or `"new"` to the
         profile, and says whether the whole step is.
     """
-    before, now = (_numbered(rows) for rows in (recorded, measured))
+    before, now = (_with_identity(rows) for rows in (recorded, measured))
     keys = ["run", "step", "layer", "canonical", "kind", "call"]
     table = now.merge(before, "outer", keys, suffixes=("", "_recorded"), indicator=True)
     for column in ("name", "place"):
@@ -85,7 +85,7 @@ def match_profile(recorded: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFram
     return table[[*KEYS, "recorded", "log10_norm", "note"]].reset_index(drop=True)
 
 
-def _numbered(rows: pd.DataFrame) -> pd.DataFrame:
+def _with_identity(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with the canonical name, the number of a call and the place of each."""
     rows = rows.astype({"name": "str", "kind": "str"})
     rows = rows.sort_values(["run", "step", "layer"], kind="stable")
@@ -125,13 +125,13 @@ def _notes(table: pd.DataFrame) -> np.ndarray:
     return np.select([step_gone, step_new, gone, new], names, "")
 
 
-def _encoded(row: dict[str, Any]) -> dict[str, Any]:
+def _encode(row: dict[str, Any]) -> dict[str, Any]:
     norm = row["log10_norm"]
     words = {"nan": "none", "-inf": "zero", "inf": "non-finite"}
     return {**row, "log10_norm": words.get(str(norm), round(norm, 6))}
 
 
-def _decoded(row: dict[str, Any]) -> dict[str, Any]:
+def _decode(row: dict[str, Any]) -> dict[str, Any]:
     norm = row["log10_norm"]
     if not isinstance(row["name"], str) or not isinstance(row["layer"], int):
         raise ValueError(f"it has the row {row!r}")

@@ -45,7 +45,7 @@ def rows_named(
     layers: pd.DataFrame, exclude: list[Any], *, strict: bool = True
 ) -> pd.Series:
     """Whether each row is of an excluded layer; `strict` refuses what is not there."""
-    named = pd.Series(False, index=layers.index)
+    mask = pd.Series(False, index=layers.index)
     for entry in exclude:
         rows = _rows_of_entry(layers, entry)
         if strict and not rows.any():
@@ -53,8 +53,8 @@ def rows_named(
                 "`exclude` must name layers or variables that are there. Received: "
                 f"{entry!r}, which is none of {list(layers['name'].unique())}."
             )
-        named |= rows
-    return named
+        mask |= rows
+    return mask
 
 
 def _rows_of_entry(layers: pd.DataFrame, entry: str | int) -> pd.Series:

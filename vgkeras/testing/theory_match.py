@@ -39,7 +39,7 @@ def beside_theory(
     Returns:
         Rows of `measured` with the column `theory`, base-10 logarithms.
     """
-    norms = _followed(expected, runs, tolerance).melt(
+    norms = _comparable_norms(expected, runs, tolerance).melt(
         value_name="theory", ignore_index=False
     )
     rows = measured.astype({"name": "str", "kind": "str"})
@@ -85,7 +85,7 @@ def _closed_form(model: Any, x: Any, y: Any) -> tuple[pd.DataFrame, dict[str, in
     return rows.reset_index(), {**shape, "samples": samples}
 
 
-def _followed(
+def _comparable_norms(
     expected: pd.DataFrame, runs: pd.DataFrame, tolerance: float
 ) -> pd.DataFrame:
     """Norms by `run, step, layer` and kind; NaN where the format cannot follow."""
@@ -100,10 +100,10 @@ def _followed(
     floor = limits["lowest"] + _HEADROOM - np.log10(tolerance)
     fits = ~large & norms.sub(spread).ge(floor, axis="index")
     error = _residual_error(norms, run, limits["rounding"])
-    fits[_ACTIVATION] = _reached(fits[_ACTIVATION])
+    fits[_ACTIVATION] = _all_before(fits[_ACTIVATION])
     fits[_GRADIENT] &= _at_last(error <= tolerance) & _at_last(~large[_ACTIVATION])
-    fits[_GRADIENT] = _reached(fits[_GRADIENT][::-1])[::-1]
-    fits[_WEIGHT] &= fits[_GRADIENT] & _entering(fits[_ACTIVATION])
+    fits[_GRADIENT] = _all_before(fits[_GRADIENT][::-1])[::-1]
+    fits[_WEIGHT] &= fits[_GRADIENT] & _at_entrance(fits[_ACTIVATION])
     return norms.where(fits).where(~_after(large.any(axis="columns")))
 
 
@@ -147,12 +147,12 @@ def _at_last(values: pd.Series) -> pd.Series:
     return values.groupby(["run", "step"]).transform("last")
 
 
-def _reached(fits: pd.Series) -> pd.Series:
-    """Whether this row fits, and all before it in its run and step."""
+def _all_before(fits: pd.Series) -> pd.Series:
+    """Whether all rows fit up to this one, in its run and step."""
     return fits.groupby(["run", "step"]).cummin()
 
 
-def _entering(fits: pd.Series) -> pd.Series:
+def _at_entrance(fits: pd.Series) -> pd.Series:
     """Whether the activation that enters the layer fits; the inputs always do."""
     return fits.groupby(["run", "step"]).shift(1, fill_value=True)
 
