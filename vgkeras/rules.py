@@ -5,7 +5,18 @@ they show that "vanishing" and "exploding" are conventions: on the same stacks t
 first fire at depths from 12 to never. `what_others_say` asks all of them about the runs
 of a log, `first_depths` for the first depth at which each fires, and
 `RULES["keras_terminate_on_nan"](log)` asks a single one. A row says in `condition` when
-its rule fires, and in `note` what it does differently from its source.
+its rule fires, and in `note` what it does differently from its source:
+
+    sagemaker_      vanishing_gradient, exploding_gradient, exploding_output, all_zero,
+                    large_update, small_update, loss_not_decreasing
+    autotrainer_    vanishing_gradient, exploding_gradient, dying_relu, nan_loss
+    deepdiagnosis_  vanishing_gradient
+    neuroscope_     small_gradient, vanishing_gradient, exploding_gradient,
+                    exploding_layer (of the package neuroscope, version 0.2.2)
+    craft_bits_     vanishing, exploding
+    one each        karpathy_small_update, keras_terminate_on_nan, umlaut_learning_rate
+    number formats  norm_prints_as_zero, norm_prints_as_inf, below_smallest_normal,
+                    update_rounds_away
 
 Left out is what the columns of a log cannot state exactly: rules on single units
 (SageMaker DeadRelu, NeuroScope dead neurons, DeepDiagnosis dead nodes: the log holds
