@@ -493,7 +493,7 @@ def test_a_predicted_log_which_has_no_sizes_goes_by_the_norm():
     )
 
 
-def test_a_log_without_sizes_goes_by_the_largest_magnitude():
+def test_a_log_without_sizes_goes_by_the_largest_element():
     log = handmade_log([[-3.0]], size=10**6)
     old = log.replace(layers=log.layers.drop(columns="size"))
 

@@ -401,7 +401,7 @@ def test_a_layer_called_twice_has_two_rows(golden):
     assert "norm 1.0e-03, recorded 0.01" in text
 
 
-def test_steps_that_are_not_there_are_told(golden):
+def test_steps_that_are_not_there_are_named(golden):
     testing.record_profile(handmade_log([[0.0], [0.0]]), path=golden)
 
     longer, shorter = handmade_log([[0.0]] * 3), handmade_log([[0.0]])

@@ -114,7 +114,7 @@ class Run:
         """Whether the loss came down to 1%."""
         if self.row["outcome"]:
             return bool(self.row["outcome"] == "trains")
-        return self.last <= self._learned
+        return self.last <= self._goal
 
     @property
     def improved(self) -> bool:
@@ -128,7 +128,7 @@ class Run:
 
     def rows_before_learning(self, tensors: Tensors) -> Tensors:
         """The rows of steps whose loss is not learned: an exact 0 is a fault there."""
-        return tensors.where(~(self._loss_at(tensors.step) <= self._learned))
+        return tensors.where(~(self._loss_at(tensors.step) <= self._goal))
 
     def rows_to_judge(self, tensors: Tensors) -> Tensors:
         """The rows of steps at which a small gradient is no sign of success.
@@ -142,7 +142,7 @@ class Run:
         return tensors.where(~(self._loss_at(tensors.step) <= high))
 
     @property
-    def _learned(self) -> float:
+    def _goal(self) -> float:
         """The loss that counts as learned; a loss with a sign has none."""
         if (self.losses < 0).any():
             return -math.inf
