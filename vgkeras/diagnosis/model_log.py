@@ -27,7 +27,9 @@ def log_of(
         return log_or_model
     if learning_rate is not None:
         check_positive("learning_rate", learning_rate)
-    return _log_of_model(_check_model(log_or_model), x, y, loss, learning_rate)
+    model = _check_model(log_or_model)
+    _check_data(x, y)
+    return _log_of_model(model, x, y, loss, learning_rate)
 
 
 def _check_model(model: Any) -> Any:
@@ -41,16 +43,19 @@ def _check_model(model: Any) -> Any:
     return model
 
 
-def _log_of_model(
-    model: Any, x: Any, y: Any, loss: Any, rate: float | None
-) -> GradientLog:
-    """One tape pass over the model as a log of one run without an update."""
+def _check_data(x: Any, y: Any) -> None:
     missing = [name for name, value in (("x", x), ("y", y)) if value is None]
     if missing:
         raise ValueError(
             "`x` and `y` must be given with a model: its gradients depend on them. "
             f"Received: a model without {' and '.join(missing)}."
         )
+
+
+def _log_of_model(
+    model: Any, x: Any, y: Any, loss: Any, rate: float | None
+) -> GradientLog:
+    """One tape pass over the model as a log of one run without an update."""
     from vgkeras import tape
 
     x, total = tape.tensors(x), tape.total_loss(loss)
