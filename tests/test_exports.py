@@ -1,7 +1,9 @@
 """Exported code is run, and gives the numbers of the run it was made from."""
 
 import contextlib
+import functools
 import io
+import re
 
 import numpy as np
 import pytest
@@ -42,6 +44,17 @@ def test_the_notebook_cell_makes_the_same_sweep(log):
 
     assert_allclose(names["log"].losses["loss"], log.losses["loss"], rtol=1e-6)
     assert len(printed.splitlines()) == 7  # the log, and a sentence for each run
+
+
+def test_the_code_names_what_is_public_today(log):
+    code = exports.notebook(SETTINGS) + exports.keras_script(log, 0)
+    code += exports.test(log, 0)
+
+    names = re.findall(r"\bvg\.([\w.]+)\(", code)
+
+    assert {"sweep", "charts.run_sentences", "build_stack", "train"} <= set(names)
+    for name in names:
+        assert callable(functools.reduce(getattr, name.split("."), vg))
 
 
 @pytest.mark.parametrize("run", [0, 3, 5])

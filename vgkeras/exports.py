@@ -132,7 +132,7 @@ def keras_script(log: GradientLog, run: int) -> str:
         ValueError: If `log` has no such run, or the run did not start at a scaled
             identity, by plain gradient descent.
     """
-    return _KERAS.format(**_told(log, run))
+    return _KERAS.format(**_row(log, run))
 
 
 def test(log: GradientLog, run: int) -> str:
@@ -148,18 +148,19 @@ def test(log: GradientLog, run: int) -> str:
     Raises:
         ValueError: See `keras_script`.
     """
-    told = _told(log, run)
+    row = _row(log, run)
     losses = log.losses.loc[log.losses["run"] == run, "loss"]
     first, last = (float(f"{loss:.6g}") for loss in losses.iloc[[0, -1]])
     finite = abs(last) < float("inf")
     checks = _FINITE.format(first=first, last=last) if finite else _INFINITE
-    return _TEST.format(**told, checks=checks)
+    return _TEST.format(**row, checks=checks)
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # pytest takes it for one of its own
 
 
-def _told(log: GradientLog, run: int) -> dict[str, Any]:
+def _row(log: GradientLog, run: int) -> dict[str, Any]:
+    """The row of a run that can be made again, or an error."""
     if log.runs.empty:
         raise ValueError(
             f"`log` must hold at least one run. Received: log={log!r}. Make one by "

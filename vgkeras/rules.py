@@ -104,14 +104,14 @@ class Rule:
         Raises:
             ValueError: If the log lacks a column that the rule needs.
         """
-        absent = [c for c in self.needs if c not in log.layers.columns]
+        absent = self.absent(log)
         if absent:
             raise ValueError(
                 f"`layers` must have the column {absent[0]} for this rule. Received: "
                 f"layers without {', '.join(absent)}. Measure the log again."
             )
         rows = self.rows(log)
-        table = pd.DataFrame({"run": rows["run"], "measured": self._measured(rows)})
+        table = pd.DataFrame({"run": rows["run"], "measured": self._values(rows)})
         table["fires"] = (self.fires or self._crosses)(rows)
         for place in ("step", "layer"):
             table[place] = rows[place].astype(float) if place in rows else np.nan
@@ -119,7 +119,11 @@ class Rule:
         result = _by_run(table, pd.Index(log.runs["run"], name="run"), nearest)
         return result.assign(threshold=self.threshold)[_RESULT]
 
-    def _measured(self, rows: pd.DataFrame) -> pd.Series:
+    def absent(self, log: GradientLog) -> list[str]:
+        """The columns of `layers` that the rule needs and the log lacks."""
+        return [column for column in self.needs if column not in log.layers.columns]
+
+    def _values(self, rows: pd.DataFrame) -> pd.Series:
         values = rows[self.quantity]
         return _power(values) if self.quantity.startswith("log10_") else values
 
@@ -452,13 +456,13 @@ def first_depths(log: GradientLog) -> pd.DataFrame:
 
 
 def _fires(rule: Rule, log: GradientLog) -> pd.Series:
-    if set(rule.needs) - set(log.layers.columns):
+    if rule.absent(log):
         return pd.Series(False, index=log.runs["run"])
     return rule(log)["fires"]
 
 
 def _answers(rule: Rule, log: GradientLog) -> list[str]:
-    if set(rule.needs) - set(log.layers.columns):
+    if rule.absent(log):
         return ["not logged"] * len(log.runs)
     return [_answer(row) for row in rule(log).to_dict("records")]
 

@@ -37,7 +37,7 @@ def rows(values, kind=WEIGHT, **columns):
 
 
 def hand_made(*tables, losses=FLAT, **run):
-    """A log of one run of unknown finding."""
+    """A log of one run of unknown outcome."""
     row = dict.fromkeys(RUN_COLUMNS, "") | {
         "run": 0,
         "depth": 2,
@@ -150,13 +150,13 @@ def only(log):
         ),
         (
             "slow",
-            hand_made(rows([[0]]), losses=[1.0] * 10 + [0.49], finding="stalls"),
-            hand_made(rows([[0]]), losses=[1.0] * 10 + [0.51], finding="stalls"),
+            hand_made(rows([[0]]), losses=[1.0] * 10 + [0.49], outcome="stalls"),
+            hand_made(rows([[0]]), losses=[1.0] * 10 + [0.51], outcome="stalls"),
         ),
         (
             "slow",  # nobody said yet what it should have reached
             hand_made(rows([[0]]), losses=[1.0] * 10 + [0.51]),
-            hand_made(rows([[0]]), losses=[1.0] * 10 + [0.51], finding="stalls"),
+            hand_made(rows([[0]]), losses=[1.0] * 10 + [0.51], outcome="stalls"),
         ),
         (
             "dead units",
@@ -359,7 +359,7 @@ def test_a_stack_thrown_to_zero_by_its_first_update_vanishes_and_explodes():
     log = hand_made(
         rows([[6], [-30], [-30]], update_ratio=50.0),
         losses=[1e9, *[1.0] * 11],
-        finding="stalls",
+        outcome="stalls",
         loss_zero=1.0,
     )
 
@@ -844,7 +844,7 @@ def test_several_outputs_have_several_losses(rng):
         ),
         (
             hand_made(rows([[0]], update_ratio=5.96e-10, frozen_fraction=1.0)),
-            "a learning rate 1e+02 times larger would move them",
+            "a learning rate 100 times larger would move them",
             "clip",
         ),
         (
@@ -947,7 +947,7 @@ def test_a_sentence_tells_the_place_the_number_and_the_way_out():
     assert str(only(log)) == (
         "Vanishing from layer 2 (dense_2/kernel) at step 0: the root mean square of "
         "the weight gradient is 5.0e-10, 2.3 decades below 1e-07 (float32, 1 of 2 "
-        "layers); let every layer keep the size of what it passes on (orthogonal or "
+        "layers); let every layer keep the norm of what it passes on (orthogonal or "
         "variance-scaled initial weights, residual connections, normalization); "
         "clipping does not help."
     )
@@ -956,7 +956,7 @@ def test_a_sentence_tells_the_place_the_number_and_the_way_out():
 def test_a_healthy_sentence_tells_how_far_it_is():
     assert str(only(hand_made(rows([[-5]], update_ratio=1.0)))) == (
         "Healthy: nearest to a limit, in layer 1 (dense_1/kernel) at step 0, the "
-        "update relative to the weights is 1, 1.0 decades below 10 (float32)."
+        "update relative to the weights is 1, 1 decade below 10 (float32)."
     )
 
 
@@ -1002,7 +1002,12 @@ def test_html_is_a_table_that_takes_the_colours_of_the_notebook(lesson):
 
     table = ElementTree.fromstring(findings._repr_html_())
 
+    titles = [cell.text for cell in table.findall("thead/tr/th")]
+    assert titles[:4] == ["run", "regime", "where", "rule"]
+    assert titles[4:] == ["measured", "decades beyond", "remedy"]
     assert len(table.findall("tbody/tr")) == len(findings)
+    text = "".join(table.itertext())
+    assert all(finding.remedy in text for finding in findings)  # nothing is cut short
     cells = {len(row) for row in table.iter("tr")}
     assert cells == {len(table.findall("thead/tr/th"))}
     styles = {element.get("style", "") for element in table.iter()}
@@ -1093,7 +1098,7 @@ def test_the_order_of_rows_does_not_matter(lesson):
         (
             lambda: diagnose(hand_made(), np.ones((2, 2))),
             ValueError,
-            r"`x` and `y` must be left out when a log is diagnosed\. "
+            r"`x` and `y` must be left out with a log: it holds what was measured\. "
             r"Received: a GradientLog with data\.",
         ),
         (

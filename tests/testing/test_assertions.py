@@ -155,9 +155,8 @@ def test_the_losses_of_outputs_add_up(rng):
         testing.assert_not_exploding, model, x, y, loss=["mse", "mae"], threshold=1e-9
     )
 
-    assert f"(hidden/kernel) at step 0 explodes: norm {np.linalg.norm(kernel):.1e}" in (
-        text
-    )
+    norm = f"{np.linalg.norm(kernel):.3g}"
+    assert f"(hidden/kernel) at step 0 explodes: norm {norm}" in text
 
 
 def test_targets_in_a_dict_belong_to_the_outputs_of_their_names(rng):
@@ -224,10 +223,10 @@ def test_the_lessons_small_scale_vanishes_in_every_layer(lesson):
     # y = x, whitened: dL/dW = c^29 (c^30 - 1) I, its root mean square c^29 / sqrt(2)
     assert "Vanishing from layer 1 (dense_1/kernel) at step 0" in text.splitlines()[0]
     assert "Rule: root mean square of the weight gradient < 1e-07" in text
-    assert "Measured: 1.32e-09, 1.88 decades beyond" in text
+    assert "Measured: 1.3e-09, 1.9 decades beyond" in text
     assert "float32, step 0; 30 of 30 rows are bad" in text
     assert "> 30     dense_30/kernel  2.6e-09  1.3e-09" in text.splitlines()
-    assert "Way out: let every layer keep the size" in text
+    assert "Way out: let every layer keep the norm" in text
 
 
 def test_the_lessons_signal_vanishes_before_its_gradients_are_small(lesson):
@@ -241,7 +240,7 @@ def test_the_lessons_signal_vanishes_before_its_gradients_are_small(lesson):
     assert "Vanishing from layer 8 (dense_8) at step 0" in text
     assert "Rule: log10 of last / first activation < -2" in text
     assert "Measured: -2.71, 0.71 decades beyond" in text
-    assert "> 8      dense_8   4.4e-02  3.9e-03" in text.splitlines()
+    assert "> 8      dense_8   0.0442  3.9e-03" in text.splitlines()
 
 
 def test_stacks_explode_that_diverge_in_training(lesson):
@@ -253,7 +252,7 @@ def test_stacks_explode_that_diverge_in_training(lesson):
         testing.assert_not_exploding(log.select(depth=depth))
     failure(testing.assert_not_exploding, stacks.build_stack(10, scale=1.5), *lesson)
     text = failure(testing.assert_not_exploding, log)
-    assert "run 2 (depth 10, scale 1.5, float32), step 0" in text  # the last one logged
+    assert "run 2 (c = 1.5, L = 10, float32), step 0" in text  # the last one logged
 
 
 def test_an_update_beyond_the_weights_explodes(lesson):
@@ -265,7 +264,7 @@ def test_an_update_beyond_the_weights_explodes(lesson):
     assert "Exploding from layer 1 (dense_1/kernel) at step 0" in text
     assert "Rule: update relative to the weights > 10" in text
     assert "Measured: 14.5, 0.16 decades beyond" in text
-    assert "> 10     dense_10/kernel  3.1e+03  1.5e+03  1.5e+01" in text.splitlines()
+    assert "> 10     dense_10/kernel  3.1e+03  1.5e+03  14.5" in text.splitlines()
     testing.assert_not_exploding(model, *lesson, learning_rate=0.001)
 
 
@@ -307,7 +306,7 @@ def test_a_threshold_is_held_against_the_norm(lesson):
 
     # c^9 (c^10 - 1) sqrt(2)
     assert "layer 1 (dense_1/kernel) at step 0 explodes: norm 3.1e+03" in text
-    assert "Rule: norm > 5.0e+00. Measured: 3.1e+03, 2.79 decades beyond" in text
+    assert "Rule: norm > 5. Measured: 3.1e+03, 2.8 decades beyond" in text
 
 
 def test_152_layers_overflow_in_float32(lesson):
@@ -387,7 +386,7 @@ def test_a_sweep_fails_about_its_first_bad_run_and_step():
 
     # w <- w (1 - 0.01 c^8 (c^10 - 1)) leaps twice, then overflows
     assert "layer 1 (dense_1/kernel) at step 2 is not finite" in text
-    assert "run 5 (depth 10, scale 1.5, float32), step 2" in text
+    assert "run 5 (c = 1.5, L = 10, float32), step 2" in text
     testing.assert_gradients_finite(log, steps=[0, 1])
     testing.assert_gradients_finite(log.select(scale=0.9))
 
@@ -443,7 +442,7 @@ def test_a_gradient_may_vanish_once_the_model_has_learned():
     )
 
     assert "layer 1 (dense_1/kernel) at step 1 vanishes" in text
-    assert "2.00 decades beyond" in text
+    assert "2 decades beyond" in text
 
 
 def test_learned_means_less_than_the_zero_map_too():
@@ -494,7 +493,7 @@ def test_a_predicted_log_which_has_no_sizes_goes_by_the_norm():
     )
 
 
-def test_a_log_without_sizes_goes_by_the_largest_magnitude():
+def test_a_log_without_sizes_goes_by_the_largest_element():
     log = handmade_log([[-3.0]], size=10**6)
     old = log.replace(layers=log.layers.drop(columns="size"))
 
@@ -520,8 +519,8 @@ def test_a_long_table_is_cut_around_the_bad_row():
         "> 77     dense_77/kernel   Inf or NaN"
     ]
     assert "  ... 66 more rows, 0 of them bad" in lines
-    assert "  1      dense_1/kernel    1.0e+00" in lines
-    assert "  152    dense_152/kernel  1.0e+00" in lines
+    assert "  1      dense_1/kernel    1" in lines
+    assert "  152    dense_152/kernel  1" in lines
     assert len(lines) < 35
 
 
@@ -617,9 +616,13 @@ def test_refused_models_and_data(assertion, lesson):
 
     with pytest.raises(TypeError, match="must be a GradientLog or a Keras model"):
         assertion("model.keras", x, y)
-    with pytest.raises(ValueError, match=r"given with a model.* Received: no x and y"):
+    with pytest.raises(
+        ValueError, match=r"with a model.* Received: a model without x and y"
+    ):
         assertion(model)
-    with pytest.raises(ValueError, match=r"given with a model.* Received: no y"):
+    with pytest.raises(
+        ValueError, match=r"given with a model.* Received: a model without y"
+    ):
         assertion(model, x)
     with pytest.raises(ValueError, match="`loss` must be a Keras loss, its name"):
         assertion(model, x, y, loss="nonsense")
@@ -692,5 +695,5 @@ def test_pytest_shows_the_test_that_failed_and_not_this_package(saved, tmp_path)
     assert done.returncode == 1, done.stdout
     assert "testing.assert_not_exploding(logs.load" in done.stdout
     assert "AssertionError: The gradient of layer 1 (dense_1/kernel)" in done.stdout
-    assert "> 1      dense_1/kernel  1.0e+00  +1.00" in done.stdout
+    assert "> 1      dense_1/kernel  1     +1.00" in done.stdout
     assert "vgkeras/" not in done.stdout.replace(str(tmp_path), "")

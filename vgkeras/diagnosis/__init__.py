@@ -2,5 +2,5 @@
 
 from vgkeras.diagnosis.finding import REGIMES, Finding, Findings
 from vgkeras.diagnosis.judgement import diagnose
-from vgkeras.diagnosis.model_log import measured_log
-from vgkeras.diagnosis.run_arrays import tensors, with_known_zeros
+from vgkeras.diagnosis.model_log import log_of
+from vgkeras.diagnosis.run_arrays import root_mean_square, with_known_zeros

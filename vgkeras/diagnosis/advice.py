@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from vgkeras._text import number_of
 from vgkeras.diagnosis.finding import Finding
 from vgkeras.diagnosis.run_arrays import DECADES, Run, slopes
 from vgkeras.floats import stored_in
 
 _GAIN = (
-    "let every layer keep the size of what it passes on (orthogonal or variance-scaled "
+    "let every layer keep the norm of what it passes on (orthogonal or variance-scaled "
     "initial weights, residual connections, normalization); clipping does not help"
 )
 SHRINK = (
@@ -16,7 +17,7 @@ SHRINK = (
 )
 _SHORTCUT = (
     "use smaller initial weights, or residual connections if normalization keeps the "
-    "activations in size: it makes gradients grow on the way back; clipping "
+    "activations in range: it makes gradients grow on the way back; clipping "
     "(`global_clipnorm=1`) tames the updates only"
 )
 CLIP = "use a smaller learning rate or clip the gradient (`global_clipnorm=1`)"
@@ -50,7 +51,7 @@ def vanishing_advice(run: Run) -> str:
     if seen and min(seen) > -DECADES:
         return (
             "no layer loses it, so scale the loss or the targets, or use an optimizer "
-            "that divides by the size of the gradient (Adam, with a small `epsilon`)"
+            "that divides by the rms of the gradient (Adam, with a small `epsilon`)"
         )
     return _GAIN
 
@@ -71,8 +72,9 @@ def zero_advice(run: Run, cause: str) -> str:
     """Against a gradient of exactly 0, by its cause."""
     if cause in ("forward", "backward"):
         what = "activations" if cause == "forward" else "gradients"
-        told = f"the {what} slide below the smallest number of {run.row['dtype']}"
-        return f"{told}; {underflow_advice(run, forward=cause == 'forward')}"
+        advice = underflow_advice(run, forward=cause == "forward")
+        smallest = f"the smallest number of {run.row['dtype']}"
+        return f"the {what} slide below {smallest}; {advice}"
     if cause == "error":
         return "the loss itself has no slope here, so look at the loss and the targets"
     if cause == "branch":
@@ -89,7 +91,7 @@ def frozen_advice(finding: Finding) -> str:
     wider = "keep the weights in float32 (a mixed policy does)"
     cause = wider if narrow else "find out why the gradient is this small"
     if 0 < finding.margin < 3:
-        times = f"{10**finding.margin:.2g}"
+        times = number_of(finding.margin)
         return f"a learning rate {times} times larger would move them, or {cause}"
     return f"no sensible learning rate makes up for this, so {cause}"
 

@@ -21,39 +21,29 @@ def _non_finite(run: Run) -> Finding | None:
         rows.where(rows.nonfinite_fraction > 0)
         for rows in (run.activations, run.gradients, run.weights)
     ]
-    lost = run.steps[~np.isfinite(run.losses)]
-    steps = [int(s) for s in [*lost[:1], *(r.step[0] for r in bad if len(r.step))]]
+    bad_losses = run.steps[~np.isfinite(run.losses)]
+    steps = [*bad_losses[:1], *(rows.step[0] for rows in bad if len(rows.step))]
     if not steps or (run.scaled and _recovered(run)):
         return None
-    step = min(steps)
+    step = int(min(steps))
     remedy = non_finite_advice(run, step)
     forward, *backward = (rows.at(step) for rows in bad)
     if len(forward.step):
         return _share(run, forward.where([0]), "activation", remedy)
-    if step in lost:
+    if step in bad_losses:
         value = float(run.losses[run.steps == step][0])
         rule = f"loss is {'NaN' if math.isnan(value) else 'Inf'}"
-        return finding_of(
-            run, "non-finite", rule, measured=value, step=step, remedy=remedy
-        )
-    for rows, what in zip(
-        backward, ("activation gradient", "weight gradient"), strict=True
-    ):
+        return finding_of(run, "non-finite", rule, math.nan, remedy, value, step=step)
+    kinds = ("activation gradient", "weight gradient")
+    for rows, what in zip(backward, kinds, strict=True):
         if len(rows.step):
             return _share(run, rows.where([-1]), what, remedy)
     return None
 
 
 def _share(run: Run, at: Tensors, what: str, remedy: str) -> Finding:
-    return finding_of(
-        run,
-        "non-finite",
-        f"share of Inf or NaN in the {what} > 0",
-        threshold=0.0,
-        measured=at.nonfinite_fraction[0],
-        at=at,
-        remedy=remedy,
-    )
+    rule, share = f"share of Inf or NaN in the {what} > 0", at.nonfinite_fraction[0]
+    return finding_of(run, "non-finite", rule, 0.0, remedy, share, at=at)
 
 
 def _recovered(run: Run) -> bool:
@@ -70,15 +60,11 @@ def _disconnected(run: Run) -> Finding | None:
     rows = run.weights.where(np.isnan(run.weights.log10_norm))
     if not len(rows.step):
         return None
-    step = int(rows.step[0])
+    few, every = (len(t.at(rows.step[0]).step) for t in (rows, run.weights))
+    rule = "gradient is None: the loss does not depend on the variable"
+    extent = f"{few} of {every} variables"
     return finding_of(
-        run,
-        "disconnected",
-        "gradient is None: the loss does not depend on the variable",
-        at=rows,
-        remedy=CONNECT,
-        extent=f"{len(rows.at(step).step)} of {len(run.weights.at(step).step)} "
-        "variables",
+        run, "disconnected", rule, math.nan, CONNECT, at=rows, extent=extent
     )
 
 
@@ -89,7 +75,7 @@ def _no_signal(run: Run) -> Finding | None:
 
 def _dead(run: Run) -> Finding | None:
     """A layer that lets nothing through, up to the last step that is not learned."""
-    outputs = run.unlearned(run.activations)
+    outputs = run.rows_before_learning(run.activations)
     outputs = outputs.where(~(outputs.nonfinite_fraction > 0))
     empty = _to_the_end(
         outputs, (outputs.zero_fraction > DEAD) & _starved(run, outputs)
@@ -100,16 +86,11 @@ def _dead(run: Run) -> Finding | None:
     before = outputs.where((outputs.step == at.step) & (outputs.layer < at.layer))
     if _slid(before.log10_max, run):
         return None
+    rule = f"share of exact zeros in the activation > {DEAD}"
+    share, extent = at.zero_fraction[0], "and its gradient is as empty"
+    facts = (share, math.log10(share / DEAD))
     return finding_of(
-        run,
-        "dead units",
-        f"share of exact zeros in the activation > {DEAD}",
-        threshold=DEAD,
-        measured=at.zero_fraction[0],
-        margin=math.log10(at.zero_fraction[0] / DEAD),
-        at=at,
-        remedy=REVIVE,
-        extent="and its gradient is as empty",
+        run, "dead units", rule, DEAD, REVIVE, *facts, at=at, extent=extent
     )
 
 
@@ -132,7 +113,9 @@ def _starved(run: Run, outputs: Tensors) -> np.ndarray:
 
 
 def _zero(run: Run) -> Finding | None:
-    rows = run.unlearned(run.weights.where(~np.isnan(run.weights.log10_norm))).main()
+    rows = run.rows_before_learning(
+        run.weights.where(~np.isnan(run.weights.log10_norm))
+    ).main()
     rows = rows.where(~(rows.nonfinite_fraction > 0))
     zero = _to_the_end(rows, rows.log10_norm == -math.inf)
     if not zero.any():
@@ -142,16 +125,9 @@ def _zero(run: Run) -> Finding | None:
     cause = _cause(run, int(at.step[0]))
     if cause == "branch" and len(np.unique(rows.step)) == 1:
         return None  # such a branch wakes with the first update
-    return finding_of(
-        run,
-        "zero",
-        "weight gradient is exactly zero",
-        threshold=0.0,
-        measured=0.0,
-        at=at,
-        remedy=zero_advice(run, cause),
-        extent=f"{len(here)} of {len(np.unique(rows.layer))} layers",
-    )
+    rule, remedy = "weight gradient is exactly zero", zero_advice(run, cause)
+    extent = f"{len(here)} of {len(np.unique(rows.layer))} layers"
+    return finding_of(run, "zero", rule, 0.0, remedy, 0.0, at=at, extent=extent)
 
 
 def _to_the_end(rows: Tensors, empty: np.ndarray) -> np.ndarray:
@@ -173,20 +149,20 @@ def _cause(run: Run, step: int) -> str:
     if len(silent) and _slid(forward.log10_max[: silent[0]], run):
         return "forward"
     upward = backward.where(slice(None, None, -1))
-    lost = np.flatnonzero(upward.log10_norm == -math.inf)
-    if not len(lost):
+    empty = np.flatnonzero(upward.log10_norm == -math.inf)
+    if not len(empty):
         return ""
-    if lost[0] == 0:
+    if empty[0] == 0:
         return "error"
-    if np.isfinite(upward.log10_norm[lost[0] :]).any():
+    if np.isfinite(upward.log10_norm[empty[0] :]).any():
         return "branch"
-    return "backward" if _slid(upward.log10_max[: lost[0]], run) else ""
+    return "backward" if _slid(upward.log10_max[: empty[0]], run) else ""
 
 
 def _slid(log10_max: np.ndarray, run: Run) -> bool:
     """Whether numbers came down to the floor of their format before they became 0.
 
-    Units that die give no warning: what goes into them is of ordinary size.
+    Units that die give no warning: what goes into them is ordinary.
     """
     floor = math.log10(vanishes_below(computed_in(run.row["dtype"])))
     before = log10_max[np.isfinite(log10_max)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass
 
-from vgkeras import _text as text
+import pandas as pd
+
+from vgkeras._text import decades, number
 from vgkeras.diagnosis.run_arrays import Run, Tensors
 
 REGIMES = (
@@ -62,45 +63,53 @@ class Finding:
     extent: str = ""
 
     def __str__(self) -> str:
+        place, evidence = self._place(), self._evidence()
         if self.regime == "healthy":
-            told = ", ".join(
-                part
-                for part in (
-                    "Healthy: nearest to a limit",
-                    self._place(),
-                    self._evidence(),
-                )
-                if part
-            )
+            sentence = _joint("Healthy: nearest to a limit", place, evidence)
         else:
-            told = f"{self.regime.capitalize()} {self._place()}".rstrip()
-            told += f": {self._evidence()}"
-        details = ", ".join(part for part in (self.dtype, self.extent) if part)
-        told += f" ({details})" if details else ""
-        return f"{told}; {self.remedy}." if self.remedy else f"{told}."
+            sentence = f"{self.regime.capitalize()} {place}".rstrip() + f": {evidence}"
+        details = _joint(self.dtype, self.extent)
+        sentence += f" ({details})" if details else ""
+        return f"{sentence}; {self.remedy}." if self.remedy else f"{sentence}."
 
     def _repr_html_(self) -> str:
-        return _table([self])
+        return Findings([self])._repr_html_()
 
     def _place(self) -> str:
-        named = f" ({self.name})" if self.name else ""
+        name = f" ({self.name})" if self.name else ""
         word = "in" if self.regime == "healthy" else "from"
-        layer = "" if self.layer is None else f"{word} layer {self.layer}{named}"
+        layer = "" if self.layer is None else f"{word} layer {self.layer}{name} "
         step = "" if self.step is None else f"at step {self.step}"
-        return " ".join(part for part in (layer, step) if part)
+        return f"{layer}{step}".rstrip()
 
     def _evidence(self) -> str:
-        """Tells the rule `quantity < number` with what was measured."""
-        *quantity, sign, number = self.rule.split(" ")
+        """The rule `quantity < limit`, with what was measured."""
+        *quantity, sign, limit = self.rule.split(" ")
         if sign not in _SIDES:
             return f"the {self.rule}"
-        told = f"the {' '.join(quantity)} is {text.number(self.measured)}"
+        measured = f"the {' '.join(quantity)} is {number(self.measured)}"
         if self.margin == -math.inf:  # beyond it, but not in a way that counts
-            return told
+            return measured
         if not math.isfinite(self.margin):
-            return f"{told}, {_SIDES[sign][0]} {number}"
+            return f"{measured}, {_SIDES[sign][0]} {limit}"
         side = _SIDES[sign][0 if self.margin > 0 else 1]
-        return f"{told}, {text.decades(abs(self.margin))} {side} {number}"
+        return f"{measured}, {decades(abs(self.margin))} {side} {limit}"
+
+    def _row(self) -> dict[str, object]:
+        """Its row in the table of a notebook."""
+        return {
+            "run": self.run,
+            "regime": self.regime,
+            "where": _joint(self._place(), self.dtype, self.extent),
+            "rule": self.rule,
+            "measured": number(self.measured),
+            "decades beyond": f"{self.margin:+.1f}",
+            "remedy": self.remedy,
+        }
+
+
+def _joint(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)
 
 
 class Findings(list[Finding]):
@@ -117,20 +126,23 @@ class Findings(list[Finding]):
         )
 
     def _repr_html_(self) -> str:
-        return _table(self)
+        """A table without colours of its own: it takes those of the notebook."""
+        table = pd.DataFrame([finding._row() for finding in self])
+        with pd.option_context("display.max_colwidth", None):
+            return table.to_html(escape=True, index=False, justify="left", border=0)
 
 
 def finding_of(
     run: Run,
     regime: str,
     rule: str,
-    *,
-    threshold: float = math.nan,
+    threshold: float,
+    remedy: str,
     measured: float = math.nan,
     margin: float = math.inf,
+    *,
     at: Tensors | None = None,
     step: int | None = None,
-    remedy: str,
     extent: str = "",
 ) -> Finding:
     """A finding at the first row of `at`, or at a step of the whole run."""
@@ -147,31 +159,4 @@ def finding_of(
         dtype=str(run.row["dtype"]),
         remedy=remedy,
         extent=extent,
-    )
-
-
-_COLUMNS = ("run", "regime", "where", "rule", "measured", "decades beyond", "remedy")
-
-
-def _table(findings: list[Finding]) -> str:
-    """An HTML table without colours of its own: it takes those of the notebook."""
-    head = "".join(f'<th style="text-align:left">{name}</th>' for name in _COLUMNS)
-    rows = "".join(f"<tr>{_cells(finding)}</tr>" for finding in findings)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-
-
-def _cells(finding: Finding) -> str:
-    parts = (finding._place(), finding.dtype, finding.extent)
-    texts = (
-        finding.run,
-        finding.regime,
-        ", ".join(part for part in parts if part),
-        finding.rule,
-        text.number(finding.measured),
-        f"{finding.margin:+.1f}",
-        finding.remedy,
-    )
-    style = "text-align:left;vertical-align:top"
-    return "".join(
-        f'<td style="{style}">{html.escape(str(text))}</td>' for text in texts
     )

@@ -12,14 +12,12 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from vgkeras._checks import check_positive
 from vgkeras.diagnosis.advice import LOG_MORE
 from vgkeras.diagnosis.faults import FAULTS
 from vgkeras.diagnosis.finding import REGIMES, Finding, Findings, finding_of
 from vgkeras.diagnosis.limits import LIMITS
-from vgkeras.diagnosis.model_log import check_model, measured_log
+from vgkeras.diagnosis.model_log import log_of
 from vgkeras.diagnosis.run_arrays import Run, runs
-from vgkeras.logs import GradientLog
 
 
 def diagnose(
@@ -56,9 +54,9 @@ def diagnose(
 
     The first and the last layer are never compared by their *weight* gradients: those
     are equal in a deep stack of scaled identities, and vanish all the same. The four
-    regimes of size ask for steps with a loss about as high as the first, and those
-    that compare layers or updates for a run that does not learn. A small gradient
-    counts for a layer if most of these steps have it.
+    regimes from subnormal to exploding ask for steps with a loss about as high as the
+    first, and those that compare layers or updates for a run that does not learn. A
+    small gradient counts for a layer if most of these steps have it.
 
     A model is measured in one tape pass and left as it was; without a later loss to
     tell whether it learns, the numbers alone decide.
@@ -88,17 +86,7 @@ def diagnose(
         >>> print(diagnose(predict(scales=[0.9], depths=[152]))[0].regime)
         vanishing
     """
-    if isinstance(log_or_model, GradientLog):
-        if x is not None or y is not None:
-            raise ValueError(
-                "`x` and `y` must be left out when a log is diagnosed. "
-                "Received: a GradientLog with data."
-            )
-        log = log_or_model
-    else:
-        if learning_rate is not None:
-            check_positive("learning_rate", learning_rate)
-        log = measured_log(check_model(log_or_model), x, y, loss, learning_rate)
+    log = log_of(log_or_model, x, y, loss, learning_rate)
     if not len(log.runs):
         raise ValueError("`log` must hold at least one run. Received: 0 runs.")
     return Findings(finding for run in runs(log) for finding in _findings(run))
@@ -108,10 +96,10 @@ def _findings(run: Run) -> list[Finding]:
     """The findings of one run, gravest first."""
     faults = [finding for find in FAULTS if (finding := find(run)) is not None]
     limits = [finding for measure in LIMITS for finding in measure(run)]
-    beyond = [v for v in limits if v.margin > 0 and not _excused(v, run)]
-    found = [*faults, *_one_of_each(beyond)]
-    found.sort(key=lambda finding: REGIMES.index(finding.regime))
-    return found or [_healthy(run, [v for v in limits if v.margin <= 0])]
+    beyond = [f for f in limits if f.margin > 0 and not _excused(f, run)]
+    findings = [*faults, *_one_of_each(beyond)]
+    findings.sort(key=lambda finding: REGIMES.index(finding.regime))
+    return findings or [_healthy(run, [f for f in limits if f.margin <= 0])]
 
 
 def _excused(finding: Finding, run: Run) -> bool:
@@ -125,16 +113,18 @@ def _excused(finding: Finding, run: Run) -> bool:
 def _one_of_each(findings: list[Finding]) -> list[Finding]:
     """The earliest finding of each regime; of one step, the first: they are ranked."""
     first: dict[str, Finding] = {}
-    for finding in sorted(
-        findings, key=lambda v: math.inf if v.step is None else v.step
-    ):
+    for finding in sorted(findings, key=_step):
         first.setdefault(finding.regime, finding)
     return list(first.values())
+
+
+def _step(finding: Finding) -> float:
+    return math.inf if finding.step is None else finding.step
 
 
 def _healthy(run: Run, limits: list[Finding]) -> Finding:
     if not limits:
         rule = "log holds no number by which this run could be judged"
-        return finding_of(run, "unknown", rule, remedy=LOG_MORE)
+        return finding_of(run, "unknown", rule, math.nan, LOG_MORE)
     nearest = max(limits, key=lambda finding: finding.margin)
     return replace(nearest, regime="healthy", remedy="", extent="")

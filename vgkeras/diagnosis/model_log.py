@@ -1,4 +1,4 @@
-"""A model, measured once, as a log of one run."""
+"""A log, or a model measured once as a log of one run."""
 
 from __future__ import annotations
 
@@ -10,11 +10,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vgkeras._checks import check_positive
 from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog, run_table
 
 
-def check_model(model: Any) -> Any:
-    """Returns `model`, or raises if it is not a Keras model."""
+def log_of(
+    log_or_model: Any, x: Any, y: Any, loss: Any, learning_rate: float | None
+) -> GradientLog:
+    """The log itself, or a log of one tape pass over the model; see `diagnose`."""
+    if isinstance(log_or_model, GradientLog):
+        if x is not None or y is not None:
+            raise ValueError(
+                "`x` and `y` must be left out with a log: it holds what was measured. "
+                "Received: a GradientLog with data."
+            )
+        return log_or_model
+    if learning_rate is not None:
+        check_positive("learning_rate", learning_rate)
+    model = _check_model(log_or_model)
+    _check_data(x, y)
+    return _log_of_model(model, x, y, loss, learning_rate)
+
+
+def _check_model(model: Any) -> Any:
+    """Returns `model`, or raises; TensorFlow is not loaded for a wrong one."""
     keras = sys.modules.get("keras")
     if keras is None or not isinstance(model, keras.Model):
         raise TypeError(
@@ -24,19 +43,22 @@ def check_model(model: Any) -> Any:
     return model
 
 
-def measured_log(
-    model: Any, x: Any, y: Any, loss: Any, rate: float | None
-) -> GradientLog:
-    """One tape pass over the model as a log of one run without an update."""
+def _check_data(x: Any, y: Any) -> None:
     missing = [name for name, value in (("x", x), ("y", y)) if value is None]
     if missing:
         raise ValueError(
             "`x` and `y` must be given with a model: its gradients depend on them. "
             f"Received: a model without {' and '.join(missing)}."
         )
+
+
+def _log_of_model(
+    model: Any, x: Any, y: Any, loss: Any, rate: float | None
+) -> GradientLog:
+    """One tape pass over the model as a log of one run without an update."""
     from vgkeras import tape
 
-    total = tape.total_loss(loss)
+    x, total = tape.tensors(x), tape.total_loss(loss)
     tape.build(model, x)
     with tape.unchanged(model):
         taped = tape.tape_pass(model, x, y, total)

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from vgkeras.logs import KINDS, GradientLog
+from vgkeras.theory import LEARNED
 
-LEARNED = 0.01  # a loss below this share of its start is learned (`theory.judge`)
 IMPROVED = 0.5  # a run with a last loss below this share of its start learns
 HIGH = 0.9  # a step with a loss above this share of the start has learned nothing yet
 TINY = 1e-6  # counts as learned where the loss of the zero map is unknown
@@ -114,7 +114,7 @@ class Run:
         """Whether the loss came down to 1%."""
         if self.row["outcome"]:
             return bool(self.row["outcome"] == "trains")
-        return self.last <= self._learned
+        return self.last <= self._goal
 
     @property
     def improved(self) -> bool:
@@ -126,11 +126,11 @@ class Run:
         """Whether the loss was multiplied for the sake of small gradients."""
         return "lossscale" in str(self.row["optimizer"]).lower().replace("_", "")
 
-    def unlearned(self, tensors: Tensors) -> Tensors:
+    def rows_before_learning(self, tensors: Tensors) -> Tensors:
         """The rows of steps whose loss is not learned: an exact 0 is a fault there."""
-        return tensors.where(~(self._loss_at(tensors.step) <= self._learned))
+        return tensors.where(~(self._loss_at(tensors.step) <= self._goal))
 
-    def judged(self, tensors: Tensors) -> Tensors:
+    def rows_to_judge(self, tensors: Tensors) -> Tensors:
         """The rows of steps at which a small gradient is no sign of success.
 
         Those with a loss about as high as at the start. Of a run that learned, the
@@ -142,7 +142,7 @@ class Run:
         return tensors.where(~(self._loss_at(tensors.step) <= high))
 
     @property
-    def _learned(self) -> float:
+    def _goal(self) -> float:
         """The loss that counts as learned; a loss with a sign has none."""
         if (self.losses < 0).any():
             return -math.inf
@@ -163,19 +163,12 @@ class Run:
 
 
 def runs(log: GradientLog) -> Iterator[Run]:
-    """The runs of a log, in its order.
-
-    Args:
-        log: A measured or predicted log.
-
-    Yields:
-        A `Run` per row of `log.runs`; one without rows in a table has empty arrays.
-    """
+    """The runs of a log, in its order; one without rows in a table has empty arrays."""
     layers = with_known_zeros(log.layers)
-    kinds = [dict(_grouped(layers[layers["kind"] == kind])) for kind in KINDS]
+    kinds = [dict(_by_run(layers[layers["kind"] == kind])) for kind in KINDS]
     ordered = log.losses.sort_values(["run", "step"], kind="stable")
     losses = dict(iter(ordered.groupby("run")))
-    nothing = tensors(layers.iloc[:0])
+    nothing = _tensors(layers.iloc[:0])
     for row in log.runs.to_dict("records"):
         own = losses.get(row["run"], ordered.iloc[:0])
         yield Run(
@@ -204,18 +197,18 @@ def with_known_zeros(layers: pd.DataFrame) -> pd.DataFrame:
     return layers.assign(zero_fraction=zeros.mask(unknown, latest))
 
 
-def _grouped(rows: pd.DataFrame) -> Iterator[tuple[int, Tensors]]:
+def _by_run(rows: pd.DataFrame) -> Iterator[tuple[int, Tensors]]:
     """The rows of each run, by step and layer."""
     keys = [rows[key].to_numpy() for key in ("layer", "step", "run")]
     rows = rows.iloc[np.lexsort(keys)]
     numbers, starts = np.unique(rows["run"].to_numpy(), return_index=True)
-    everything = tensors(rows)
+    everything = _tensors(rows)
     stops = [*starts[1:], len(rows)][: len(starts)]
     for number, start, stop in zip(numbers.tolist(), starts, stops, strict=True):
         yield number, everything.where(slice(start, stop))
 
 
-def tensors(rows: pd.DataFrame) -> Tensors:
+def _tensors(rows: pd.DataFrame) -> Tensors:
     """The rows of a table of layers, in its order."""
 
     def column(name: str) -> np.ndarray:
@@ -225,6 +218,11 @@ def tensors(rows: pd.DataFrame) -> Tensors:
         return rows[name].to_numpy() if label else rows[name].to_numpy(float)
 
     return Tensors(*map(column, Tensors._fields))
+
+
+def root_mean_square(layers: pd.DataFrame) -> pd.Series:
+    """log10 of the root mean square of the elements that are not 0, row by row."""
+    return pd.Series(_tensors(layers).log10_rms(), layers.index)
 
 
 class Slope(NamedTuple):
@@ -243,15 +241,10 @@ class Slope(NamedTuple):
 
 
 def slope(rows: Tensors, decades: float, *, backward: bool = False) -> Slope | None:
-    """Fits the growth from layer to layer at each step with three layers or more.
+    """Fits the growth from layer to layer at each step with three finite layers.
 
-    Args:
-        rows: Activations, or gradients with respect to them.
-        decades: What counts as a change, for `place`.
-        backward: Whether to travel from the last layer to the first.
-
-    Returns:
-        A `Slope`, or `None` if no step has three finite layers.
+    `decades` is what counts as a change, for `place`; `backward` travels from the last
+    layer to the first. `None` if there is no such step.
     """
     broken = np.unique(rows.step[rows.log10_norm == np.inf])
     rows = rows.finite()
@@ -261,12 +254,12 @@ def slope(rows: Tensors, decades: float, *, backward: bool = False) -> Slope | N
     if not enough.any():
         return None
     count = np.repeat(counts, counts)
-    travelled = np.arange(len(count)) - np.repeat(begin, counts)
-    centred = travelled - (count - 1) / 2
+    distance = np.arange(len(count)) - np.repeat(begin, counts)
+    centred = distance - (count - 1) / 2
     spread = np.add.reduceat(centred**2, begin)[enough]
     rate = np.add.reduceat(centred * rows.log10_norm, begin)[enough] / spread
-    passed = np.abs(rows.log10_norm - np.repeat(rows.log10_norm[begin], counts))
-    end = np.where(passed > decades, travelled, count - 1)
+    change = np.abs(rows.log10_norm - np.repeat(rows.log10_norm[begin], counts))
+    end = np.where(change > decades, distance, count - 1)
     place = rows.where((begin + np.minimum.reduceat(end, begin))[enough])
     whole = ~np.isin(place.step, broken)
     return Slope(rate * (counts[enough] - 1), rate, whole, place)
@@ -278,6 +271,6 @@ DECADES = 2.0  # from the first layer to the last, or back
 def slopes(run: Run) -> tuple[Slope | None, Slope | None]:
     """Slopes of the activations, and backward of their gradients."""
     return (
-        slope(run.judged(run.activations), DECADES),
-        slope(run.judged(run.gradients), DECADES, backward=True),
+        slope(run.rows_to_judge(run.activations), DECADES),
+        slope(run.rows_to_judge(run.gradients), DECADES, backward=True),
     )

@@ -1,7 +1,8 @@
 """Assertions on gradients, for pytest: of a log, or of any Keras model and its data.
 
 A failure is an `AssertionError` that names the first bad layer and step, the rule, its
-threshold and the measured value, and shows every layer in a table.
+threshold and the measured value, and shows every layer in a table. All take the
+arguments of `assert_gradients_finite`, and refuse as it does what they cannot use.
 """
 
 from __future__ import annotations
@@ -15,17 +16,16 @@ import pandas as pd
 
 from vgkeras import _checks, theory
 from vgkeras._text import decades, number_of
-from vgkeras.diagnosis import diagnose
+from vgkeras.diagnosis import diagnose, root_mean_square
 from vgkeras.logs import KINDS, GradientLog
 from vgkeras.testing.messages import (
-    Rule,
+    Wording,
     check,
     check_finding,
     decades_apart,
     of_assertions,
-    root_mean_square,
 )
-from vgkeras.testing.rows import WEIGHT_GRADIENT, row_identity, selected
+from vgkeras.testing.rows import WEIGHT_GRADIENT, row_identity, select_rows
 from vgkeras.testing.theory_match import beside_theory, theory_of
 
 _VANISHING = ("zero", "subnormal", "vanishing")  # regimes of the diagnosis
@@ -43,6 +43,8 @@ def assert_gradients_finite(
     exclude: Iterable[str | int] = (),
 ) -> None:
     """Asserts that no gradient holds an Inf or a NaN.
+
+    The arguments described here are those of the other assertions too.
 
     Args:
         log_or_model: A `GradientLog`, of one run or many, or a Keras model. Of a
@@ -70,18 +72,18 @@ def assert_gradients_finite(
         >>> testing.assert_gradients_finite(vg.load("fit.parquet"))  # doctest: +SKIP
     """
     __tracebackhide__ = of_assertions
-    log = selected(
+    log = select_rows(
         log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
     )
-    rule = Rule(
-        told=lambda row: "is not finite",
+    wording = Wording(
+        problem=lambda row: "is not finite",
         rule="no element is Inf or NaN (SageMaker ExplodingTensor)",
         way_out="Lower the learning rate or the scale of the kernels, or clip; look "
         'at `kinds=("activation",)` for the layer that overflows first.',
     )
     norm = log.layers["log10_norm"]
     rows = log.layers.assign(bad=norm == math.inf, value=norm, beyond=math.nan)
-    check(log, rule, rows)
+    check(log, wording, rows)
 
 
 def assert_gradients_connected(
@@ -100,29 +102,20 @@ def assert_gradients_connected(
     fails if it is `None`, or exactly 0 at every step looked at. `steps=0` asks that
     of the first step alone.
 
-    Args:
-        log_or_model: See `assert_gradients_finite`, as for every other argument.
-        x: Inputs of the model.
-        y: Targets.
-        loss: A Keras loss, its name, a callable, or one for each output.
-        kinds: Kinds of rows that are looked at.
-        steps: The step or steps of a log to look at.
-        exclude: Layers or variables to leave out.
+    Arguments: see `assert_gradients_finite`.
 
     Raises:
         AssertionError: If a gradient is `None`, or exactly 0 throughout.
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range or selects nothing.
 
     Example:
         >>> testing.assert_gradients_connected(model, x, y)  # doctest: +SKIP
     """
     __tracebackhide__ = of_assertions
-    log = selected(
+    log = select_rows(
         log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
     )
-    rule = Rule(
-        told=lambda row: (
+    wording = Wording(
+        problem=lambda row: (
             "is None: the loss does not depend on it"
             if math.isnan(row["value"])
             else "is exactly 0"
@@ -137,7 +130,7 @@ def assert_gradients_connected(
     if zero.any():
         zero = zero.groupby(row_identity(log.layers)).transform("all")
     rows = log.layers.assign(bad=norm.isna() | zero, value=norm, beyond=math.nan)
-    check(log, rule, rows)
+    check(log, wording, rows)
 
 
 def assert_not_vanishing(
@@ -161,25 +154,17 @@ def assert_not_vanishing(
     the root mean square of the elements of a gradient that are not exactly 0: most
     rows of an embedding have none. Steps of a log at which the loss is down to 1% are
     not looked at: there the gradient is small because the model has learned. A
-    gradient that is `None` is for `assert_gradients_connected`.
+    gradient that is `None` is for `assert_gradients_connected`; biases that a batch
+    normalization makes useless are for `exclude`.
 
-    Args:
-        log_or_model: See `assert_gradients_finite`, as for every other argument.
-        x: Inputs of the model.
-        y: Targets.
+    Args (the others: see `assert_gradients_finite`):
         threshold: Smallest root mean square allowed, e.g. 1e-7. Default: the rules of
             the diagnosis.
-        loss: A Keras loss, its name, a callable, or one for each output.
         kinds: Kinds of rows that a `threshold` is held against. Default: weight
             gradients.
-        steps: The step or steps of a log to look at.
-        exclude: Layers or variables to leave out, e.g. biases that a batch
-            normalization makes useless.
 
     Raises:
         AssertionError: If gradients vanish.
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range or selects nothing.
 
     Example:
         >>> testing.assert_not_vanishing(model, x, y)  # doctest: +SKIP
@@ -191,23 +176,23 @@ def assert_not_vanishing(
     __tracebackhide__ = of_assertions
     if threshold is None:
         _check_no_kinds(kinds)
-        log = selected(log_or_model, x, y, loss=loss, steps=steps, exclude=exclude)
+        log = select_rows(log_or_model, x, y, loss=loss, steps=steps, exclude=exclude)
         return _check_diagnosis(log, _VANISHING)
     line = math.log10(_checks.check_positive("threshold", threshold))
     kinds = WEIGHT_GRADIENT if kinds is None else kinds
-    log = selected(
+    log = select_rows(
         log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
     )
-    rule = Rule(
-        told=lambda row: f"vanishes: root mean square {number_of(row['value'])}",
+    wording = Wording(
+        problem=lambda row: f"vanishes: root mean square {number_of(row['value'])}",
         rule=f"root mean square < {number_of(line)}",
         quantity="rms",
         way_out="Start closer to an isometry (orthogonal, He or Glorot kernels), add "
         "shortcuts or normalization, or take fewer layers.",
     )
-    size = root_mean_square(log.layers)
-    bad = (size < line) & ~_learned(log)
-    return check(log, rule, log.layers.assign(bad=bad, value=size, beyond=line - size))
+    rms = root_mean_square(log.layers)
+    bad = (rms < line) & ~_learned(log)
+    return check(log, wording, log.layers.assign(bad=bad, value=rms, beyond=line - rms))
 
 
 def assert_not_exploding(
@@ -230,59 +215,43 @@ def assert_not_exploding(
 
     With a `threshold` the number alone decides, for every variable. It is held against
     Frobenius norms, which have the unit of the loss: targets in thousands need another
-    one than targets of size 1. (NeuroScope calls a layer exploding from 5 on, and many
+    one than targets of 1. (NeuroScope calls a layer exploding from 5 on, and many
     a network that trains.)
 
-    Args:
-        log_or_model: See `assert_gradients_finite`, as for every other argument.
-        x: Inputs of the model.
-        y: Targets.
+    Args (the others: see `assert_gradients_finite`):
         threshold: Largest norm allowed. Default: the rules of the diagnosis.
         learning_rate: Of the step of plain SGD that the diagnosis judges a model by;
             a log has its own updates. The default is that of `keras.optimizers.SGD`.
-        loss: A Keras loss, its name, a callable, or one for each output.
-        kinds: Kinds of rows that a `threshold` is held against. Default: weight
-            gradients.
-        steps: The step or steps of a log to look at.
-        exclude: Layers or variables to leave out.
+        kinds: As in `assert_not_vanishing`.
 
     Raises:
         AssertionError: If gradients explode, or are Inf or NaN.
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range or selects nothing.
 
     Example:
         >>> testing.assert_not_exploding(model, x, y)  # doctest: +SKIP
         >>> testing.assert_not_exploding(log, threshold=100)  # doctest: +SKIP
-
-    Reference:
-        `vgkeras.diagnose` and `vgkeras.rules` say where the numbers come from.
     """
     __tracebackhide__ = of_assertions
     rate = _checks.check_positive("learning_rate", learning_rate)
     if threshold is None:
         _check_no_kinds(kinds)
-        more: dict[str, Any] = {
-            "steps": steps,
-            "exclude": exclude,
-            "learning_rate": rate,
-        }
-        log = selected(log_or_model, x, y, loss=loss, **more)
+        rows: Any = {"steps": steps, "exclude": exclude, "learning_rate": rate}
+        log = select_rows(log_or_model, x, y, loss=loss, **rows)
         return _check_diagnosis(log, _EXPLODING)
     line = math.log10(_checks.check_positive("threshold", threshold))
     kinds = WEIGHT_GRADIENT if kinds is None else kinds
-    log = selected(
+    log = select_rows(
         log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
     )
-    rule = Rule(
-        told=lambda row: f"explodes: norm {number_of(row['value'])}",
+    wording = Wording(
+        problem=lambda row: f"explodes: norm {number_of(row['value'])}",
         rule=f"norm > {number_of(line)}",
         way_out="Scale the targets, lower the scale of the kernels, normalize, or "
         "clip by norm.",
     )
     norm = log.layers["log10_norm"]
     rows = log.layers.assign(bad=norm > line, value=norm, beyond=norm - line)
-    return check(log, rule, rows)
+    return check(log, wording, rows)
 
 
 def _check_no_kinds(kinds: Any) -> None:
@@ -320,7 +289,7 @@ def assert_matches_theory(
     and gradients where outputs and targets agree to rounding. A format that rounds
     the updates away does differ from theory, and fails.
 
-    Args:
+    Args (the others: see `assert_gradients_finite`):
         log_or_model: A log with theory, from `vgkeras.train` or `vgkeras.sweep`, or a
             Keras model of linear `Dense` layers without bias, kernels `c * I`.
         x: Inputs of the model, shape `(samples, units)`.
@@ -328,14 +297,10 @@ def assert_matches_theory(
         tolerance_in_decades: Largest difference of base-10 logarithms of norms.
             Default 0.05, a factor of 1.12. `bfloat16` needs 0.2 at 152 layers, since
             it rounds the scale itself by up to 0.4%.
-        kinds: Kinds of rows that are compared.
-        steps: The step or steps of a log to compare.
-        exclude: Layers or variables to leave out.
 
     Raises:
         AssertionError: If a norm differs by more, or nothing can be compared.
-        TypeError: If an argument has the wrong type.
-        ValueError: If there is no theory for it, or an argument is out of range.
+        ValueError: If there is no theory for it.
 
     Example:
         >>> model = vg.build_stack(depth=152, scale=0.9)  # doctest: +SKIP
@@ -343,13 +308,13 @@ def assert_matches_theory(
     """
     __tracebackhide__ = of_assertions
     tolerance = _checks.check_positive("tolerance_in_decades", tolerance_in_decades)
-    log = selected(log_or_model, x, y, kinds=kinds, steps=steps, exclude=exclude)
+    log = select_rows(log_or_model, x, y, kinds=kinds, steps=steps, exclude=exclude)
     theory, runs = theory_of(log_or_model, x, y, log)
     rows = beside_theory(log.layers, theory, runs, tolerance)
     if rows.empty:
         raise AssertionError(_nothing_compared(log))
-    rule = Rule(
-        told=lambda row: (
+    wording = Wording(
+        problem=lambda row: (
             f"does not match theory: norm {number_of(row['log10_norm'])}, theory "
             f"{number_of(row['expected'])}"
         ),
@@ -360,7 +325,7 @@ def assert_matches_theory(
         expected="theory",
     )
     rows = rows.rename(columns={"theory": "expected"}).assign(note="")
-    check(log, rule, decades_apart(rows, tolerance))
+    check(log, wording, decades_apart(rows, tolerance))
 
 
 def _nothing_compared(log: GradientLog) -> str:
@@ -382,5 +347,5 @@ def _learned(log: GradientLog) -> pd.Series:
     goal = theory.LEARNED * np.fmin(first, zero.astype(float))
     keys = ["run", "step"]
     done = losses[keys].assign(done=losses["loss"] <= goal).drop_duplicates(keys)
-    joined = log.layers[keys].merge(done, on=keys, how="left")
-    return joined["done"].eq(True).set_axis(log.layers.index)
+    rows = log.layers[keys].merge(done, on=keys, how="left")
+    return rows["done"].eq(True).set_axis(log.layers.index)

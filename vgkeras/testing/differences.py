@@ -38,7 +38,7 @@ class Line:
     Args:
         function: Returns arrays for a number `t`.
         cotangents: Weights, in the shapes of the arrays.
-        length: Size of `t` at which the function may change by its own size.
+        length: A `t` at which the function may change by as much as it is.
         limit: Largest `t` that may be used.
         moves: Whether a function that does not change at all is to be looked at
             farther away.
@@ -87,19 +87,19 @@ class Line:
         if len(moving) < 2:
             return slopes[rungs.index(1.0)]
         kink = min(slope.kink for slope in moving)
-        judged = [
+        certain = [
             Slope(fine.value, abs(fine.value - coarse.value) + fine.error, kink)
             for fine, coarse in itertools.pairwise(moving)
         ]
-        return min(judged, key=_uncertainty)
+        return min(certain, key=_uncertainty)
 
     def _first_step(self, step: float, moves: bool) -> float:
         """A step that changes the values by about a millionth of themselves."""
-        size = norm(self._centre)
+        whole = norm(self._centre)
         for _ in range(_TRIES):
-            moved = self._function(step)
-            change = norm([a - c for a, c in zip(moved, self._centre, strict=True)])
-            relative = change / size if size else 0.0
+            values = self._function(step)
+            change = norm([a - c for a, c in zip(values, self._centre, strict=True)])
+            relative = change / whole if whole else 0.0
             if (relative == 0 and not moves) or 0.01 <= relative / _CHANGE <= 100:
                 break
             if not math.isfinite(relative):

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from vgkeras._text import decades, number_of
-from vgkeras.diagnosis import Finding, tensors
+from vgkeras._text import decades, number, number_of, run_label
+from vgkeras.diagnosis import Finding, root_mean_square
 from vgkeras.logs import KINDS, GradientLog
-from vgkeras.testing.profiles import NEW, RENAMED
+from vgkeras.testing.profiles import MISSING, NEW
 
-_SHOWN = 24  # rows of a table that is longer than this are left out
-_EDGE = 4  # rows kept at each end of a long table
-_AROUND = 6  # rows kept before and after the one in focus
+_MOST_ROWS = 24  # of a table; a longer one is cut
+_EDGE = 4  # rows at each end of a table that is cut
+_AROUND = 6  # rows before and after the one in focus
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class Failure:
     Args:
         problem: One sentence: what is wrong, and where it first is.
         details: Lines such as the rule with its threshold and what was measured.
-        header: Column titles of the table.
-        rows: Cells of the table, a list per row.
+        columns: Cells of the table, by column title.
         bad: Whether each row breaks the rule.
         focus: Index of the row that `problem` is about.
         way_out: One or two sentences that help.
@@ -36,16 +35,15 @@ class Failure:
 
     problem: str
     details: Sequence[str]
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    columns: Mapping[str, Sequence[str]]
     bad: Sequence[bool]
     focus: int
     way_out: str
 
     def __str__(self) -> str:
-        table = table_lines(self.header, self.rows, self.bad, self.focus)
-        lines = [self.problem, *self.details, "", *table, "", self.way_out]
-        return "\n".join(lines)
+        table = table_lines(self.columns, self.bad, self.focus)
+        way_out = f"Way out: {self.way_out}"
+        return "\n".join([self.problem, *self.details, "", *table, "", way_out])
 
 
 def of_assertions(caught: Any) -> bool:
@@ -54,64 +52,68 @@ def of_assertions(caught: Any) -> bool:
 
 
 def table_lines(
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    bad: Sequence[bool],
-    focus: int = 0,
+    columns: Mapping[str, Sequence[str]], bad: Sequence[bool], focus: int = 0
 ) -> list[str]:
     """Lines of an aligned table; bad rows start with `>`.
 
-    Args:
-        header: Column titles.
-        rows: Cells, a list per row.
-        bad: Whether each row is marked.
-        focus: Index of the row that a long table is cut around.
-
-    Returns:
-        The header and the rows. Of a long table the two ends and the rows around
-        `focus` are kept; a line says how many were left out, and how many of them
-        are bad.
+    A long table is cut to its two ends and the rows around the index `focus`; a line
+    says how many were left out, and how many of them are bad.
 
     Example:
-        >>> print(*table_lines(["layer", "norm"], [["1", "3.0e-09"]], [True]), sep="|")
+        >>> print(*table_lines({"layer": ["1"], "norm": ["3.0e-09"]}, [True]), sep="|")
           layer  norm|> 1      3.0e-09
     """
-    kept = _kept(len(bad), focus)
-    shown = [list(header), *(list(rows[index]) for index in kept)]
-    widths = [max(len(cell) for cell in column) for column in zip(*shown, strict=True)]
-    lines = [_line(" ", header, widths)]
-    for position, index in enumerate(kept):
-        before = kept[position - 1] if position else -1
+    indices = _indices(len(bad), focus)
+    cells = [[title, *(c[i] for i in indices)] for title, c in columns.items()]
+    widths = [max(map(len, column)) for column in cells]
+    header, *rows = (_line(row, widths) for row in zip(*cells, strict=True))
+    lines = [f"  {header}"]
+    for before, index, row in zip([-1, *indices], indices, rows, strict=False):
         if index > before + 1:
-            lines.append(_left_out(bad[before + 1 : index]))
-        lines.append(_line(">" if bad[index] else " ", rows[index], widths))
+            lines.append(_gap(bad[before + 1 : index]))
+        lines.append(f"{'>' if bad[index] else ' '} {row}")
     return lines
 
 
+def _indices(count: int, focus: int) -> list[int]:
+    """Indices of the rows of a table, or of what is left when it is cut."""
+    if count <= _MOST_ROWS:
+        return list(range(count))
+    around = range(max(0, focus - _AROUND), min(count, focus + _AROUND + 1))
+    ends = [*range(_EDGE), *range(count - _EDGE, count)]
+    return sorted({*ends, *around})
+
+
+def _gap(bad: Sequence[bool]) -> str:
+    noun = "row" if len(bad) == 1 else "rows"
+    return f"  ... {len(bad)} more {noun}, {sum(map(bool, bad))} of them bad"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(map(str.ljust, cells, widths)).rstrip()
+
+
 @dataclass(frozen=True)
-class Rule:
+class Wording:
     """The words of one assertion.
 
-    `told` ends the first sentence, about the first bad row; `quantity` is what a
+    `problem` ends the first sentence, about the first bad row; `quantity` is what a
     threshold is for; `expected` names what norms are compared with.
     """
 
-    told: Callable[[pd.Series], str]
+    problem: Callable[[pd.Series], str]
     rule: str
     way_out: str
     quantity: str = "norm"
     expected: str = ""
 
 
-def check(log: GradientLog, rule: Rule, rows: pd.DataFrame) -> None:
+def check(log: GradientLog, wording: Wording, rows: pd.DataFrame) -> None:
     """Raises if a row is bad: about the first run and step that has one.
 
-    Args:
-        log: What was measured.
-        rule: The words.
-        rows: Rows of layers with the columns `bad`; `value`, which the rule is about;
-            `beyond`, decades beyond the threshold, NaN where there is none; and for a
-            comparison `expected` and `note`.
+    `rows` are of layers, with the columns `bad`; `value`, which the rule is about;
+    `beyond`, decades beyond the threshold, NaN where there is none; and for a
+    comparison `expected` and `note`.
     """
     __tracebackhide__ = of_assertions
     if not rows["bad"].any():
@@ -119,44 +121,41 @@ def check(log: GradientLog, rule: Rule, rows: pd.DataFrame) -> None:
     rows = rows.sort_values(["run", "step"], kind="stable")
     first = rows[rows["bad"]].iloc[0]
     here = rows[(rows["run"] == first["run"]) & (rows["step"] == first["step"])]
-    raise AssertionError(str(_failure(log, rule, here.reset_index(drop=True))))
+    raise AssertionError(str(_failure(log, wording, here.reset_index(drop=True))))
 
 
-def _failure(log: GradientLog, rule: Rule, rows: pd.DataFrame) -> Failure:
+def _failure(log: GradientLog, wording: Wording, rows: pd.DataFrame) -> Failure:
     """The text about one step: a variable that is not there comes before a norm."""
     bad = rows[rows["bad"]]
     if "note" in bad:
         bad = bad.sort_values("note", key=lambda note: note.eq(""), kind="stable")
     first = bad.iloc[0]
-    columns = _columns(rule, rows)
     return Failure(
-        problem=f"{_place(first)} {rule.told(first)}.",
+        problem=f"{_place(first)} {wording.problem(first)}.",
         details=[
-            f"Rule: {rule.rule}.{_margin(rule, first)}",
-            _shown(log, rows, first["run"]),
+            f"Rule: {wording.rule}.{_measurement(wording, first)}",
+            _scope(log, rows, first["run"]),
         ],
-        header=list(columns),
-        rows=list(zip(*columns.values(), strict=True)),
+        columns=_columns(wording, rows),
         bad=rows["bad"].tolist(),
         focus=int(bad.index[0]),
-        way_out=f"Way out: {rule.way_out}",
+        way_out=wording.way_out,
     )
 
 
-def _shown(log: GradientLog, rows: pd.DataFrame, run: int) -> str:
-    """Which rows the table shows."""
+def _scope(log: GradientLog, rows: pd.DataFrame, run: int) -> str:
+    """Which rows the table is about."""
     step = f"step {rows['step'].iloc[0]}" if len(rows) else "no rows"
-    return f"Shown: {_run_told(log, run)}{step}; {_counted(rows)} (>)."
+    return f"Shown: {_run(log, run)}, {step}; {_counts(rows)} (>)."
 
 
-def _counted(rows: pd.DataFrame) -> str:
+def _counts(rows: pd.DataFrame) -> str:
     """How many rows are bad, and how many of them for a reason of their own."""
-    told = f"{rows['bad'].sum()} of {len(rows)} rows are bad"
+    total = f"{rows['bad'].sum()} of {len(rows)} rows are bad"
     if "note" not in rows or rows["note"].eq("").all():
-        return told
-    notes = rows["note"].mask(rows["note"].str.startswith(RENAMED), "renamed")
-    counts = notes[rows["bad"]].replace("", "changed").value_counts()
-    return f"{told}: {', '.join(f'{count} {note}' for note, count in counts.items())}"
+        return total
+    counts = rows["note"][rows["bad"]].replace("", "changed").value_counts()
+    return f"{total}: {', '.join(f'{count} {note}' for note, count in counts.items())}"
 
 
 def _place(row: pd.Series) -> str:
@@ -167,76 +166,71 @@ def _place(row: pd.Series) -> str:
     )
 
 
-def _margin(rule: Rule, first: pd.Series) -> str:
+def _measurement(wording: Wording, first: pd.Series) -> str:
     """What was measured, and how far beyond the threshold."""
     value, margin = first["value"], first["beyond"]
-    if rule.expected and not margin > 0:
+    if wording.expected and not margin > 0:
         return ""
-    measured = decades(value) if rule.expected else number_of(value)
-    far = f", {decades(margin)} beyond" if margin > 0 else ""
-    return f" Measured: {measured}{far}."
+    measured = decades(value) if wording.expected else number_of(value)
+    return f" Measured: {measured}{beyond(margin) if margin > 0 else ''}."
 
 
-def _run_told(log: GradientLog, run_number: int) -> str:
+def beyond(margin: float) -> str:
+    """How far beyond its threshold a measured value is, where that is known."""
+    return "" if math.isnan(margin) else f", {decades(margin)} beyond"
+
+
+def _run(log: GradientLog, number: int) -> str:
     """Which of several runs it is, and its number format."""
-    runs = log.runs.set_index("run")
-    if run_number not in runs.index:
-        return f"run {run_number} (only recorded), "
-    run = runs.loc[run_number]
+    rows = log.runs[log.runs["run"] == number].to_dict("records")
+    if not rows:
+        return f"run {number} (only recorded)"
+    (run,) = rows
     if len(log.runs) == 1:
-        return f"{run['dtype']}, "
-    scale = "" if math.isnan(run["scale"]) else f", scale {run['scale']:g}"
-    return f"run {run_number} (depth {run['depth']}{scale}, {run['dtype']}), "
+        return str(run["dtype"])
+    return f"run {number} ({run_label(run)}, {run['dtype']})"
 
 
 def check_finding(log: GradientLog, finding: Finding) -> None:
-    """Raises because of a finding of `diagnose`.
-
-    Args:
-        log: The log that was diagnosed.
-        finding: What was found.
-    """
+    """Raises because of a finding of `diagnose` about a run of the log."""
     __tracebackhide__ = of_assertions
     rows = _rows_of(log.layers, finding)
-    columns = {
-        "layer": rows["layer"].astype("str").tolist(),
-        "name": rows["name"].tolist(),
+    columns = _labels(rows) | {
         "norm": rows["log10_norm"].map(number_of).tolist(),
         "rms": root_mean_square(rows).map(number_of).tolist(),
     }
     if finding.rule.startswith("update"):
-        columns["update / weights"] = rows["update_ratio"].map("{:.1e}".format).tolist()
+        columns["update / weights"] = rows["update_ratio"].map(number).tolist()
+    margin = finding.margin if math.isfinite(finding.margin) else math.nan
     failure = Failure(
         problem=str(replace(finding, remedy="")),
         details=[
             f"Rule: {finding.rule} (vgkeras.diagnose). Measured: "
-            f"{finding.measured:.3g}{beyond(finding.margin)}.",
-            _shown(log, rows, finding.run),
+            f"{number(finding.measured)}{beyond(margin)}.",
+            _scope(log, rows, finding.run),
         ],
-        header=list(columns),
-        rows=list(zip(*columns.values(), strict=True)),
+        columns=columns,
         bad=rows["bad"].tolist(),
         focus=min(rows.index[rows["bad"]], default=0),
-        way_out=f"Way out: {finding.remedy}.",
+        way_out=f"{finding.remedy}.",
     )
     raise AssertionError(str(failure))
 
 
 def _rows_of(layers: pd.DataFrame, finding: Finding) -> pd.DataFrame:
-    """The rows that a finding is about: of its run, its step and its kind.
-
-    They have a column `bad`: whether the rule fires there too.
-    """
+    """Rows of the run, step and kind of a finding, `bad` where its rule fires too."""
     rows = layers[layers["run"] == finding.run]
     rows = rows[rows["kind"] == _kind_of(finding.rule)]
     if finding.step is not None:  # or else the last step logged before
         rows = rows[rows["step"] <= finding.step]
     rows = rows[rows["step"] == rows["step"].max()].reset_index(drop=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        limit = np.log10(finding.threshold)  # of no logarithm: NaN, which none is below
     tests = {
         "zero": rows["log10_norm"] == -math.inf,
         "non-finite": rows["log10_norm"] == math.inf,
-        "subnormal": rows["log10_max"] < _log10(finding.threshold),
-        "vanishing": root_mean_square(rows) < _log10(finding.threshold),
+        "subnormal": rows["log10_max"] < limit,
+        "vanishing": root_mean_square(rows) < limit,
         "exploding": rows["update_ratio"] > finding.threshold,
     }
     own = (rows["layer"] == finding.layer) & (rows["name"] == finding.name)
@@ -251,85 +245,51 @@ def _kind_of(rule: str) -> str:
     return activation if "activation" in rule or "output" in rule else weight
 
 
-def _log10(value: float) -> float:
-    return math.log10(value) if value > 0 else math.nan
-
-
-def root_mean_square(layers: pd.DataFrame) -> pd.Series:
-    """log10 of the root mean square of the elements that are not 0, as diagnosed."""
-    return pd.Series(tensors(layers).log10_rms(), layers.index)
-
-
-def _columns(rule: Rule, rows: pd.DataFrame) -> dict[str, list[str]]:
-    """The table of a failure, by column title."""
-    columns = {
+def _labels(rows: pd.DataFrame) -> dict[str, list[str]]:
+    return {
         "layer": rows["layer"].astype("str").tolist(),
         "name": rows["name"].tolist(),
-        "kind": rows["kind"].tolist(),
     }
-    if rows["kind"].nunique() == 1:
-        del columns["kind"]
-    if rule.expected:
-        return {**columns, **_comparison(rule, rows)}
+
+
+def _columns(wording: Wording, rows: pd.DataFrame) -> dict[str, list[str]]:
+    """The table of a failure, by column title."""
+    columns = _labels(rows)
+    if rows["kind"].nunique() > 1:
+        columns["kind"] = rows["kind"].tolist()
+    if wording.expected:
+        return columns | _comparison(wording, rows)
     columns["norm"] = rows["log10_norm"].map(number_of).tolist()
-    if rule.quantity != "norm":
-        columns[rule.quantity] = rows["value"].map(number_of).tolist()
+    if wording.quantity != "norm":
+        columns[wording.quantity] = rows["value"].map(number_of).tolist()
     if rows["beyond"].notna().any():
-        columns["decades beyond"] = _signed(rows["beyond"])
+        columns["decades beyond"] = _format(rows["beyond"], "+.2f")
     return columns
 
 
-def _comparison(rule: Rule, rows: pd.DataFrame) -> dict[str, list[str]]:
-    gone = rows["note"].str.endswith("missing")
-    new = rows["note"].isin([NEW, "step is new"])
+def _comparison(wording: Wording, rows: pd.DataFrame) -> dict[str, list[str]]:
+    gone, new = (rows["note"].str.endswith(side) for side in (MISSING, NEW))
     columns = {
-        rule.expected: rows["expected"].map(number_of).mask(new, "-").tolist(),
+        wording.expected: rows["expected"].map(number_of).mask(new, "-").tolist(),
         "measured": rows["log10_norm"].map(number_of).mask(gone, "-").tolist(),
-        "decades apart": [
-            "" if math.isnan(value) else f"{value:.4f}" for value in rows["value"]
-        ],
+        "decades apart": _format(rows["value"], ".4f"),
     }
     if rows["note"].ne("").any():
         columns["note"] = rows["note"].tolist()
     return columns
 
 
-def _signed(values: pd.Series) -> list[str]:
-    return ["" if math.isnan(value) else f"{value:+.2f}" for value in values]
-
-
-def beyond(margin: float) -> str:
-    """How far beyond its threshold a measured value is, where that is a number."""
-    return f", {decades(margin)} beyond" if math.isfinite(margin) else ""
-
-
-def _kept(count: int, focus: int) -> list[int]:
-    """Indices of the rows that are shown."""
-    if count <= _SHOWN:
-        return list(range(count))
-    around = range(max(0, focus - _AROUND), min(count, focus + _AROUND + 1))
-    ends = [*range(_EDGE), *range(count - _EDGE, count)]
-    return sorted({*ends, *around})
-
-
-def _left_out(bad: Sequence[bool]) -> str:
-    noun = "row" if len(bad) == 1 else "rows"
-    return f"  ... {len(bad)} more {noun}, {sum(map(bool, bad))} of them bad"
-
-
-def _line(mark: str, cells: Sequence[str], widths: Sequence[int]) -> str:
-    padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
-    return f"{mark} {'  '.join(padded)}".rstrip()
+def _format(values: pd.Series, spec: str) -> list[str]:
+    return ["" if math.isnan(value) else f"{value:{spec}}" for value in values]
 
 
 def decades_apart(rows: pd.DataFrame, tolerance: float) -> pd.DataFrame:
     """Decades between `log10_norm` and `expected`; what is not a number must agree."""
     measured, expected = rows["log10_norm"], rows["expected"]
     with np.errstate(invalid="ignore"):
-        off = (measured - expected).abs().fillna(math.inf)
+        apart = (measured - expected).abs().fillna(math.inf)
     same = measured.eq(expected) | (measured.isna() & expected.isna())
-    off = off.mask(same, 0.0)
-    noted = rows["note"].ne("")
-    off = off.mask(noted & ~rows["note"].str.startswith(RENAMED), math.nan)
-    bad = noted | (off > tolerance)
-    return rows.assign(bad=bad, value=off, beyond=off - tolerance)
+    only_one = rows["note"].ne("")
+    apart = apart.mask(same, 0.0).mask(only_one, math.nan)
+    bad = only_one | (apart > tolerance)
+    return rows.assign(bad=bad, value=apart, beyond=apart - tolerance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ _NOT_FINITE = (
     "and nothing can be compared. `assert_gradients_finite` shows where it begins."
 )
 _NUDGE = 1e3  # steps away from a kink
-_LARGEST = 0.01  # step, relative to a variable or to a usual one, of size 1
+_LARGEST = 0.01  # step, relative to a variable or to one of elements of 1
 _REPEATABLE = 1e-9  # relative difference of two calls that are the same
 
 
@@ -58,12 +59,12 @@ class Place:
 
     def line(self, direction: np.ndarray, offset: Any, moves: bool) -> Line:
         """The values along a unit vector from an offset."""
-        size, usual = norm([self.point]), math.sqrt(self.point.size)
+        own, usual = norm([self.point]), math.sqrt(self.point.size)
         return Line(
             lambda t: self.values(offset + t * direction),
             self.cotangents,
-            length=size if size > 0 else usual,
-            limit=_LARGEST * max(size, usual),
+            length=own if own > 0 else usual,
+            limit=_LARGEST * max(own, usual),
             moves=moves,
         )
 
@@ -74,17 +75,17 @@ def check_directions(
     """Returns a number of random directions, or unit vectors by name of a variable."""
     if not isinstance(value, Mapping):
         return check_positive_int("directions", value)
-    known = dict(zip(names, shapes, strict=True))
-    found = {}
-    for name, given in value.items():
-        if name not in known:
+    shape = dict(zip(names, shapes, strict=True))
+    units = {}
+    for name, vectors in value.items():
+        if name not in shape:
             raise ValueError(
                 "`directions` must name trainable variables. "
-                f"Received: {name!r}, which is none of {list(known)}."
+                f"Received: {name!r}, which is none of {list(shape)}."
             )
-        several = given if isinstance(given, list | tuple) else [given]
-        found[name] = [_unit(name, vector, known[name]) for vector in several]
-    return found
+        several = vectors if isinstance(vectors, list | tuple) else [vectors]
+        units[name] = [_unit(name, vector, shape[name]) for vector in several]
+    return units
 
 
 def _unit(name: str, vector: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -98,7 +99,7 @@ def _unit(name: str, vector: Any, shape: tuple[int, ...]) -> np.ndarray:
     return vector / length
 
 
-def compared(
+def compare(
     model: keras.Model,
     x: Any,
     y: Any,
@@ -109,25 +110,12 @@ def compared(
     """Compares directional derivatives, in float64, of variables and of the loss.
 
     The chain rule is checked in two parts, so that a gradient of 1e-40 can be behind
-    a loss of size 1: the loss by the outputs, and the outputs, weighted with that
-    gradient, by each variable.
-
-    Args:
-        model: A built Keras model. It is not changed.
-        x: Inputs.
-        y: Targets.
-        loss: A loss, or one for each output.
-        variables: Indices, among the trainable variables, and names of those that are
-            compared.
-        settings: Tolerance, directions, seed and training flag.
+    a loss of 1: the loss by the outputs, and the outputs, weighted with that
+    gradient, by each variable. `variables` are names by index among the trainable ones.
 
     Returns:
         A frame with a row per direction: `index, name, tape, numeric, error, scale,
         beside_kink, agrees, resolved`; `index` is -1 for the loss.
-
-    Raises:
-        AssertionError: If the loss or its gradient is not finite.
-        ValueError: If the model cannot be compared.
     """
     __tracebackhide__ = of_assertions
     with widened(model, loss):
@@ -137,17 +125,17 @@ def compared(
         cotangents = loss_by_outputs.gradients()
         if not all(np.isfinite(part).all() for part in cotangents):
             raise AssertionError(_NOT_FINITE)
-        found = [(-1, place) for place in loss_by_outputs.places()]
+        places = [(-1, place) for place in loss_by_outputs.places()]
         first = call.gradients(cotangents)
         if isinstance(settings.directions, dict):
             variables = {i: n for i, n in variables.items() if n in settings.directions}
         for index, name in variables.items():
             place = _by_variable(call, index, name, cotangents, first[index])
-            found.append((index, place))
+            places.append((index, place))
         with np.errstate(all="ignore"):  # what overflows is a result
             rows = [
                 {"index": index, "name": place.name, **row}
-                for index, place in found
+                for index, place in places
                 for row in _rows(place, index, settings)
             ]
     return pd.DataFrame(rows)
@@ -238,21 +226,23 @@ def _by_variable(
     variable = call.variables[index]
     point = variable.numpy()
 
-    def values(offset: Any) -> list[np.ndarray]:
+    @contextlib.contextmanager
+    def at(offset: Any) -> Iterator[None]:
         variable.assign(point + offset)
         try:
-            return call.arrays()
+            yield
         finally:
             variable.assign(point)
+
+    def values(offset: Any) -> list[np.ndarray]:
+        with at(offset):
+            return call.arrays()
 
     def gradient(offset: Any) -> np.ndarray:
         if not np.any(offset):
             return first
-        variable.assign(point + offset)
-        try:
+        with at(offset):
             return call.gradients(cotangents)[index]
-        finally:
-            variable.assign(point)
 
     return Place(name, point, values, cotangents, gradient)
 
@@ -302,14 +292,14 @@ def _at(
     tape = float(np.sum(gradient * direction))
     typical = norm([gradient]) / math.sqrt(max(1, gradient.size))
     line = place.line(direction, offset, moves=tape != 0)
-    row = _judged(tape, line.slope(), typical, tolerance)
+    row = _judgement(tape, line.slope(), typical, tolerance)
     if row["resolved"]:
         return row, 0.0, line.step
     slope = line.best_slope()
-    return _judged(tape, slope, typical, tolerance), slope.kink, line.step
+    return _judgement(tape, slope, typical, tolerance), slope.kink, line.step
 
 
-def _judged(
+def _judgement(
     tape: float, slope: Slope, typical: float, tolerance: float
 ) -> dict[str, Any]:
     """Whether both agree within the tolerance, or within the error of differences."""

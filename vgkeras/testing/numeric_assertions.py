@@ -10,15 +10,13 @@ import numpy as np
 import pandas as pd
 
 from vgkeras import _checks
+from vgkeras._text import number
 from vgkeras.testing.messages import Failure, beyond, of_assertions
 from vgkeras.testing.rows import (
     WEIGHT_GRADIENT,
-    check_bool,
-    check_data,
     check_exclude,
-    check_model,
-    named,
-    selected,
+    rows_named,
+    select_rows,
 )
 
 
@@ -36,12 +34,12 @@ def assert_gradients_match_numeric(
 ) -> pd.DataFrame:
     """Asserts that the gradients of the tape are those of finite differences.
 
-    Compared is, for each trainable variable, the derivative along a direction: the
+    For each trainable variable it compares the derivative along a direction: the
     tape's gradient times a unit vector `v`, and the central difference of the model
     at `w + t v` and `w - t v`. Every entry of a gradient counts in it. The chain rule
     is checked in two parts, the loss by the outputs, and the outputs by each variable
     with the weights that the loss gives them: a gradient of 1e-40 can be checked that
-    way although the loss is of size 1.
+    way although the loss is 1.
 
     Both sides are computed in float64, whatever the format of the model, from the
     values that it holds: what is tested is the formula, not its rounding. Variables
@@ -58,20 +56,16 @@ def assert_gradients_match_numeric(
     have another gradient, with `stop_gradient` or a straight-through estimator, fails:
     exclude what is in front of it.
 
-    Args:
+    Args (the others: see `assert_gradients_finite`):
         model: A Keras model of any kind.
-        x: Inputs: an array or tensor, or a list or dict of them.
-        y: Targets, in the structure of the model's outputs.
-        loss: A Keras loss, its name, a callable `(y, y_pred)`, or one for each output.
         tolerance: Largest difference, relative to the derivatives and to the root mean
             square of the tape's gradient. With 1e-4 a single entry of the wrong sign
-            is found among some 10**7.
+            is noticed among some 10**7.
         directions: Random directions for each variable, or by name of the variable
             (`"dense_1/kernel"`) a direction or a list of directions in its shape; then
             only these variables are compared. Lengths do not matter.
         seed: Seed of the random directions.
         training: Whether the model is called as in training.
-        exclude: Layers or variables to leave out.
 
     Returns:
         A frame with a row per direction: `layer, name, tape, numeric, error, scale,
@@ -92,20 +86,20 @@ def assert_gradients_match_numeric(
         derivatives and their differences.
     """
     __tracebackhide__ = of_assertions
-    from vgkeras.testing import numeric  # loads TensorFlow
+    from vgkeras import tape  # loads TensorFlow, as the next
+    from vgkeras.testing import numeric
 
-    check_model("model", "a Keras model", model)
-    check_data(x, y)
-    labels = selected(model, x, y, loss=loss, kinds=WEIGHT_GRADIENT).layers
+    model = tape.check_model(model)
+    labels = select_rows(model, x, y, loss=loss, kinds=WEIGHT_GRADIENT).layers
     shapes = [tuple(variable.shape) for variable in model.trainable_variables]
-    excluded = named(labels, check_exclude(exclude))
+    excluded = rows_named(labels, check_exclude(exclude))
     settings = numeric.Settings(
         tolerance=_checks.check_positive("tolerance", tolerance),
         directions=numeric.check_directions(directions, labels["name"], shapes),
         seed=_checks.check_non_negative_int("seed", seed),
-        training=check_bool("training", training),
+        training=_check_training(training),
     )
-    rows = numeric.compared(
+    rows = numeric.compare(
         model, x, y, loss, labels["name"][~excluded].to_dict(), settings
     )
     rows["layer"] = rows["index"].map(labels["layer"]).fillna(0).astype(int)
@@ -115,6 +109,14 @@ def assert_gradients_match_numeric(
     if not (rows["resolved"] & rows["scale"].gt(0) & rows["index"].ge(0)).any():
         raise AssertionError(_NOTHING_RESOLVED)
     return rows[columns]
+
+
+def _check_training(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(
+            f"`training` must be True or False. Received: training={value!r}."
+        )
+    return value
 
 
 _NOTHING_RESOLVED = (
@@ -128,31 +130,29 @@ def _mismatch(rows: pd.DataFrame, tolerance: float) -> Failure:
     """The text about the first direction in which tape and differences disagree."""
     bad = rows["agrees"].eq(False)
     first = rows[bad].iloc[0]
-    off = abs(first["tape"] - first["numeric"]) / first["scale"]
-    margin = beyond(math.log10(off / tolerance) if off > 0 else math.nan)
+    apart = abs(first["tape"] - first["numeric"]) / first["scale"]
+    margin = beyond(math.log10(apart / tolerance) if apart > 0 else math.nan)
     place = f"layer {first['layer']} ({first['name']})"
     if first["index"] < 0:
         place = "the loss by the outputs"
-    columns = _numeric_columns(rows)
     return Failure(
         problem=f"The gradient of {place} does not match finite differences: the tape "
         f"says {first['tape']:+.3e}, differences say {first['numeric']:+.3e}.",
         details=[
             f"Rule: |tape - numeric| <= {tolerance:g} of the larger, or of the root "
             "mean square of the gradient; derivatives along a unit vector, in float64.",
-            f"Measured: {off:.1e}{margin}; {bad.sum()} of {len(rows)} rows are bad (>)."
-            f"{_culprit(rows[bad])}",
+            f"Measured: {number(apart)}{margin}; {bad.sum()} of {len(rows)} rows are "
+            f"bad (>).{_culprit(rows[bad])}",
         ],
-        header=list(columns),
-        rows=list(zip(*columns.values(), strict=True)),
+        columns=_columns(rows),
         bad=bad.tolist(),
         focus=int(bad.to_numpy().argmax()),
-        way_out="Way out: correct the formula, of a `tf.custom_gradient` or a loss; "
+        way_out="correct the formula, of a `tf.custom_gradient` or a loss; "
         "exclude what is meant to have another gradient than its derivative.",
     )
 
 
-def _numeric_columns(rows: pd.DataFrame) -> dict[str, list[str]]:
+def _columns(rows: pd.DataFrame) -> dict[str, list[str]]:
     """The table of a mismatch, by column title."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = rows["tape"] / rows["numeric"]

@@ -11,19 +11,13 @@ import pandas as pd
 from vgkeras import _checks
 from vgkeras._text import decades, number_of
 from vgkeras.logs import GradientLog
-from vgkeras.testing.messages import (
-    Rule,
-    check,
-    decades_apart,
-    of_assertions,
-)
-from vgkeras.testing.profiles import joined, read, write
+from vgkeras.testing.messages import Wording, check, decades_apart, of_assertions
+from vgkeras.testing.profiles import match_profile, read, write
 from vgkeras.testing.rows import (
     WEIGHT_GRADIENT,
     check_exclude,
-    check_path,
-    named,
-    selected,
+    rows_named,
+    select_rows,
 )
 
 RECORD_VARIABLE = "VGKERAS_RECORD_PROFILES"
@@ -46,26 +40,16 @@ def record_profile(
     with its name, kind and base-10 logarithm of its norm, or `"none"` (there is no
     gradient), `"zero"` (exactly 0) or `"non-finite"`. An existing file is replaced.
 
-    Args:
-        log_or_model: See `assert_gradients_finite`, as for every other argument.
-        x: Inputs of the model.
-        y: Targets.
+    Args (the others: see `assert_gradients_finite`):
         path: The file to write, conventionally `*.json`.
-        loss: A Keras loss, its name, a callable, or one for each output.
-        kinds: Kinds of rows that are recorded.
         steps: The step or steps of a log to record. Default: all that it holds;
             `steps=0` makes a small file that hardly depends on rounding.
-        exclude: Layers or variables to leave out.
-
-    Raises:
-        TypeError: If an argument has the wrong type.
-        ValueError: If an argument is out of range or selects nothing.
 
     Example:
         >>> testing.record_profile(model, x, y, path="golden.json")  # doctest: +SKIP
     """
-    path = check_path(path)
-    log = selected(
+    path = _check_path(path)
+    log = select_rows(
         log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
     )
     write(log, path)
@@ -89,28 +73,20 @@ def assert_matches_profile(
     of a test run anew, set the environment variable `VGKERAS_RECORD_PROFILES=1`; each
     assertion then writes its file and fails, so that such a run is never green.
 
-    A variable that is missing, new or renamed fails too, and is told apart from a
-    norm that changed. Names that Keras counts on within a process (`dense`,
-    `dense_1`, ...) match whatever number they start from.
+    A variable that is missing or new, as both are when it was renamed, fails too, and
+    is told apart from a norm that changed. Names that Keras counts on within a process
+    (`dense`, `dense_1`, ...) match whatever number they start from.
 
-    Args:
-        log_or_model: See `assert_gradients_finite`, as for every other argument.
-        x: Inputs of the model.
-        y: Targets.
+    Args (the others: see `assert_gradients_finite`):
         path: The file.
         tolerance_in_decades: Largest difference of base-10 logarithms of norms.
             Default 0.1, a factor of 1.26. None, exactly 0, and Inf or NaN each match
             nothing but themselves.
-        loss: A Keras loss, its name, a callable, or one for each output.
-        kinds: Kinds of rows that are compared, as they were recorded.
-        steps: The step or steps to compare.
-        exclude: Layers or variables to leave out.
 
     Raises:
         AssertionError: If something differs, the file does not exist, or it was just
             recorded.
-        TypeError: If an argument has the wrong type.
-        ValueError: If the file is no profile, or an argument is out of range.
+        ValueError: If the file is no profile.
 
     Example:
         >>> testing.assert_matches_profile(
@@ -119,18 +95,18 @@ def assert_matches_profile(
     """
     __tracebackhide__ = of_assertions
     tolerance = _checks.check_positive("tolerance_in_decades", tolerance_in_decades)
-    path = check_path(path)
-    log = selected(
+    path = _check_path(path)
+    log = select_rows(
         log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
     )
-    recorded, head = _recorded(log, path)
+    recorded, head = _profile(log, path)
     recorded = recorded[recorded["kind"].isin(kinds)]
     if steps is not None:
         recorded = recorded[recorded["step"].isin(log.layers["step"])]
-    recorded = recorded[~named(recorded, check_exclude(exclude), strict=False)]
-    rows = joined(recorded, log.layers)
-    rule = Rule(
-        told=_told_by_profile,
+    recorded = recorded[~rows_named(recorded, check_exclude(exclude), strict=False)]
+    rows = match_profile(recorded, log.layers)
+    wording = Wording(
+        problem=_problem,
         rule=f"norms within {decades(tolerance)} of {path} (recorded with "
         f"keras {head['versions'].get('keras')} in {', '.join(head['dtypes'])})",
         way_out="If this is intended, record it anew: `record_profile`, or "
@@ -138,10 +114,10 @@ def assert_matches_profile(
         expected="recorded",
     )
     rows = rows.rename(columns={"recorded": "expected"})
-    check(log, rule, decades_apart(rows, tolerance))
+    check(log, wording, decades_apart(rows, tolerance))
 
 
-def _recorded(log: GradientLog, path: str) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _profile(log: GradientLog, path: str) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Reads a profile, or says how to record it, or records it because asked to."""
     __tracebackhide__ = of_assertions
     if os.environ.get(RECORD_VARIABLE, "0") not in ("", "0"):
@@ -160,10 +136,17 @@ def _recorded(log: GradientLog, path: str) -> tuple[pd.DataFrame, dict[str, Any]
         ) from error
 
 
-def _told_by_profile(row: pd.Series) -> str:
+def _problem(row: pd.Series) -> str:
     if row["note"]:
         return f"is not as recorded: {row['note']}"
     return (
         f"has changed: norm {number_of(row['log10_norm'])}, recorded "
         f"{number_of(row['expected'])}"
     )
+
+
+def _check_path(value: Any) -> str:
+    """Returns `value` as a file name, or raises."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"`path` must be a file name. Received: path={value!r}.")
+    return os.fspath(value)

@@ -32,15 +32,14 @@ def beside_theory(
 
     Args:
         measured: Rows of the table `layers` of a log.
-        expected: The same of theory, of every kind and layer of each run and step:
-            `run, step, layer, kind, log10_norm`.
+        expected: The same of theory, of every kind and layer of each run and step.
         runs: Table with the columns `run, depth, units, output_units, samples, dtype`.
         tolerance: Decades that rounding may not reach.
 
     Returns:
         Rows of `measured` with the column `theory`, base-10 logarithms.
     """
-    norms = _followed(expected, runs, tolerance).melt(
+    norms = _comparable_norms(expected, runs, tolerance).melt(
         value_name="theory", ignore_index=False
     )
     rows = measured.astype({"name": "str", "kind": "str"})
@@ -59,8 +58,8 @@ def theory_of(
             "`log_or_model` must have theory. Received: a log without it. Stacks of "
             "scaled identities have one, logged by `vgkeras.train` or `vgkeras.sweep`."
         )
-    layers, sizes = _closed_form(log_or_model, x, y)
-    return layers.assign(run=0, step=0), log.runs.assign(**sizes)
+    layers, shape = _closed_form(log_or_model, x, y)
+    return layers.assign(run=0, step=0), log.runs.assign(**shape)
 
 
 def _closed_form(model: Any, x: Any, y: Any) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -82,11 +81,11 @@ def _closed_form(model: Any, x: Any, y: Any) -> tuple[pd.DataFrame, dict[str, in
     norms = pd.DataFrame(columns, index=pd.RangeIndex(1, depth + 1, name="layer"))
     rows = norms.melt(var_name="kind", value_name="log10_norm", ignore_index=False)
     outputs, (samples, units) = y.shape[1], x.shape
-    sizes = {"depth": depth, "units": units, "output_units": outputs}
-    return rows.reset_index(), {**sizes, "samples": samples}
+    shape = {"depth": depth, "units": units, "output_units": outputs}
+    return rows.reset_index(), {**shape, "samples": samples}
 
 
-def _followed(
+def _comparable_norms(
     expected: pd.DataFrame, runs: pd.DataFrame, tolerance: float
 ) -> pd.DataFrame:
     """Norms by `run, step, layer` and kind; NaN where the format cannot follow."""
@@ -96,15 +95,15 @@ def _followed(
     norms = norms[list(KINDS)].sort_index()
     run = runs.set_index("run").loc[norms.index.get_level_values("run")]
     limits = _limits(run["dtype"]).set_index(norms.index)
-    spread = 0.5 * np.log10(_sizes(norms, run))
+    spread = 0.5 * np.log10(_element_counts(norms, run))
     large = norms.add(spread).gt(limits["highest"], axis="index")
     floor = limits["lowest"] + _HEADROOM - np.log10(tolerance)
     fits = ~large & norms.sub(spread).ge(floor, axis="index")
     error = _residual_error(norms, run, limits["rounding"])
-    fits[_ACTIVATION] = _reached(fits[_ACTIVATION])
+    fits[_ACTIVATION] = _all_before(fits[_ACTIVATION])
     fits[_GRADIENT] &= _at_last(error <= tolerance) & _at_last(~large[_ACTIVATION])
-    fits[_GRADIENT] = _reached(fits[_GRADIENT][::-1])[::-1]
-    fits[_WEIGHT] &= fits[_GRADIENT] & _entering(fits[_ACTIVATION])
+    fits[_GRADIENT] = _all_before(fits[_GRADIENT][::-1])[::-1]
+    fits[_WEIGHT] &= fits[_GRADIENT] & _at_entrance(fits[_ACTIVATION])
     return norms.where(fits).where(~_after(large.any(axis="columns")))
 
 
@@ -112,18 +111,14 @@ def _limits(dtypes: pd.Series) -> pd.DataFrame:
     """Base-10 logarithms of the limits of each row's format, and its rounding."""
     formats = {name: computed_in(name) for name in dtypes.unique()}
     table = {
-        name: (
-            math.log10(limits.smallest_normal),
-            math.log10(limits.largest),
-            limits.epsilon / 2,
-        )
-        for name, limits in formats.items()
+        name: (math.log10(f.smallest_normal), math.log10(f.largest), f.epsilon / 2)
+        for name, f in formats.items()
     }
     columns = ["lowest", "highest", "rounding"]
     return pd.DataFrame([table[name] for name in dtypes], columns=columns)
 
 
-def _sizes(norms: pd.DataFrame, run: pd.DataFrame) -> pd.DataFrame:
+def _element_counts(norms: pd.DataFrame, run: pd.DataFrame) -> pd.DataFrame:
     """Number of elements of each tensor of a stack."""
     last = norms.index.get_level_values("layer") == run["depth"].to_numpy()
     units, outputs = run["units"].to_numpy(), run["output_units"].to_numpy()
@@ -140,8 +135,8 @@ def _residual_error(
 
     The gradient of the mean square is `2 (outputs - targets) / outputs.size`.
     """
-    size = (run["samples"] * run["output_units"]).to_numpy()
-    residual = norms[_GRADIENT] + np.log10(size / 2)
+    count = (run["samples"] * run["output_units"]).to_numpy()
+    residual = norms[_GRADIENT] + np.log10(count / 2)
     roundings = _ROUNDINGS * run["depth"].to_numpy() * rounding
     with np.errstate(over="ignore", invalid="ignore"):
         return 10 ** (norms[_ACTIVATION] - residual) * roundings / np.log(10)
@@ -152,12 +147,12 @@ def _at_last(values: pd.Series) -> pd.Series:
     return values.groupby(["run", "step"]).transform("last")
 
 
-def _reached(fits: pd.Series) -> pd.Series:
-    """Whether this row fits, and all before it in its run and step."""
+def _all_before(fits: pd.Series) -> pd.Series:
+    """Whether all rows fit up to this one, in its run and step."""
     return fits.groupby(["run", "step"]).cummin()
 
 
-def _entering(fits: pd.Series) -> pd.Series:
+def _at_entrance(fits: pd.Series) -> pd.Series:
     """Whether the activation that enters the layer fits; the inputs always do."""
     return fits.groupby(["run", "step"]).shift(1, fill_value=True)
 

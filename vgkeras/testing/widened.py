@@ -17,28 +17,24 @@ WIDE = "float64"
 
 @contextlib.contextmanager
 def widened(model: keras.Model, loss: Any = None) -> Iterator[None]:
-    """Lets a model, and a Keras loss, compute in float64 as long as this lasts.
+    """Lets a built model, and its Keras losses, compute in float64 for a while.
 
     Every variable holds a copy of its value, every layer has the policy `float64`.
     Afterwards the model has its own variables and policies again: whatever was done
     to the copies, it is unchanged to the last bit. Models need not be cloned for
     this, so subclassed ones do not need a `get_config`.
-
-    Args:
-        model: A built Keras model.
-        loss: Keras losses in any nesting; objects of another kind stay as they are.
     """
     floatx = keras.config.floatx()
-    kept: list[tuple[Any, str, Any]] = []
+    before: list[tuple[Any, str, Any]] = []
     try:
         keras.config.set_floatx(WIDE)
         for owner, name, value in _replacements(model, loss):
-            kept.append((owner, name, getattr(owner, name)))
+            before.append((owner, name, getattr(owner, name)))
             setattr(owner, name, value)
         yield
     finally:
         keras.config.set_floatx(floatx)
-        for owner, name, value in reversed(kept):
+        for owner, name, value in reversed(before):
             setattr(owner, name, value)
 
 
@@ -70,16 +66,8 @@ class WideCall:
     """The outputs of a widened model, as a function of its variables alone.
 
     Before each call the variables that are not trained, moving averages and random
-    seeds, are put back: a `Dropout` drops the same units every time.
-
-    Args:
-        model: A widened model.
-        x: Its inputs.
-        training: Whether it is called as in training.
-
-    Attributes:
-        outputs: Its outputs at first, in their structure.
-        variables: Its trainable variables, `tf.Variable` in float64.
+    seeds, are put back: a `Dropout` drops the same units every time. `outputs` are
+    those at first, in their structure, `variables` the trainable ones in float64.
     """
 
     def __init__(self, model: keras.Model, x: Any, training: bool) -> None:
@@ -91,10 +79,10 @@ class WideCall:
             for variable in model.non_trainable_variables
         ]
         self.variables = [variable.value for variable in model.trainable_variables]
-        self.outputs = self._called()  # eagerly: errors then name the layer
-        self._call = self._called
+        self.outputs = self._evaluate()  # eagerly: errors then name the layer
+        self._call = self._evaluate
         if not getattr(model, "run_eagerly", False):
-            self._call = tf.function(self._called, autograph=False)
+            self._call = tf.function(self._evaluate, autograph=False)
 
     def arrays(self) -> list[np.ndarray]:
         """The outputs for the values that the variables have now, float64."""
@@ -105,7 +93,7 @@ class WideCall:
     def gradients(self, cotangents: list[np.ndarray]) -> list[np.ndarray]:
         """Gradient of `sum(cotangents * outputs)` by each variable, by the tape."""
         with tf.GradientTape() as tape:
-            outputs = keras.tree.flatten(self._called())
+            outputs = keras.tree.flatten(self._evaluate())
         weights = [tf.constant(part) for part in cotangents]
         gradients = tape.gradient(outputs, self.variables, output_gradients=weights)
         return [
@@ -115,7 +103,7 @@ class WideCall:
             for variable, gradient in zip(self.variables, gradients, strict=True)
         ]
 
-    def _called(self) -> Any:
+    def _evaluate(self) -> Any:
         for variable, value in self._state:
             variable.assign(value)
         outputs = self._model(self._x, training=self._training)
