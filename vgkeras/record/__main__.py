@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 _SHARPNESS = 1.5  # of pictures, in pixels for each point
+_WORDS = {"path": "file of numbers to write", "picture": "PNG or SVG file to draw"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -17,37 +18,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Name of a recording and options; default the command line.
     """
     options = vars(_parser().parse_args(arguments))
-    record = options.pop("record")
-    record(**options)
+    options.pop("record")(**options)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m vgkeras.record",
-        description="Measures anew what assets/ holds. Run it above that folder.",
-    )
+    """A subcommand for each function below, an option for each of its arguments."""
+    words = "Measures anew what assets/ holds. Run it in the folder above."
+    parser = argparse.ArgumentParser("python -m vgkeras.record", description=words)
     commands = parser.add_subparsers(required=True, metavar="NAME")
-    for record, files in _FILES.items():
-        command = commands.add_parser(
-            record.__name__.strip("_"),
-            description=record.__doc__,
-            help=record.__doc__,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
+    for record in (_lesson, _remedies, _published, _resnet152):
+        name, words = record.__name__.strip("_"), str(record.__doc__)
+        command = commands.add_parser(name, help=words, description=words)
         command.set_defaults(record=record)
-        for option, (default, words) in files.items():
-            command.add_argument(option, default=default, type=_file, help=words)
+        for option, parameter in inspect.signature(record).parameters.items():
+            words = f"{_WORDS[option]} (default: %(default)s)"
+            default = parameter.default
+            command.add_argument(f"--{option}", default=default, type=_file, help=words)
     return parser
 
 
-def _file(path: str) -> Path:
-    """A path that can be written to, which is better known before the measurement."""
+def _file(path: str) -> str:
+    """A path that can be written to: better known before minutes of measurement."""
     if not Path(path).parent.is_dir():
         raise argparse.ArgumentTypeError(f"no such folder: {Path(path).parent}")
-    return Path(path)
+    return path
 
 
-def _lesson(path: Path, picture: Path) -> None:
+def _lesson(
+    path: str = "assets/lesson.parquet", picture: str = "assets/lesson.png"
+) -> None:
     """The default lesson, on real Keras models."""
     from vgkeras.record.lesson import draw_lesson, record_lesson
 
@@ -57,7 +56,7 @@ def _lesson(path: Path, picture: Path) -> None:
     print(log)
 
 
-def _remedies(path: Path) -> None:
+def _remedies(path: str = "assets/remedies.parquet") -> None:
     """All remedies, compared."""
     from vgkeras.record.remedies import record_remedies
     from vgkeras.remedies import table
@@ -67,7 +66,7 @@ def _remedies(path: Path) -> None:
     print(table(log).to_string())
 
 
-def _published(path: Path) -> None:
+def _published(path: str = "assets/published.json") -> None:
     """Published results, measured again."""
     from vgkeras import published
 
@@ -78,31 +77,17 @@ def _published(path: Path) -> None:
     published.save(results, path)
 
 
-def _resnet152(picture: Path, path: Path | None = None) -> None:
-    """ResNet-152 with and without its shortcuts."""
+def _resnet152(path: str | None = None, picture: str = "assets/resnet152.png") -> None:
+    """ResNet-152 with and without its shortcuts; its numbers only if asked for."""
     from vgkeras.diagnosis import diagnose
     from vgkeras.record.resnet152 import draw_shortcuts, record_shortcuts
 
     log = record_shortcuts()
-    if path:
+    if path is not None:
         log.save(path)
     draw_shortcuts(log).save(picture, scale_factor=_SHARPNESS)
     print(diagnose(log))
 
-
-_LOG, _PICTURE = "Parquet file to write", "PNG or SVG file to draw"
-_FILES: dict[Callable[..., None], dict[str, Any]] = {
-    _lesson: {
-        "--path": ("assets/lesson.parquet", _LOG),
-        "--picture": ("assets/lesson.png", _PICTURE),
-    },
-    _remedies: {"--path": ("assets/remedies.parquet", _LOG)},
-    _published: {"--path": ("assets/published.json", "JSON file to write")},
-    _resnet152: {
-        "--path": (argparse.SUPPRESS, _LOG),
-        "--picture": ("assets/resnet152.png", _PICTURE),
-    },
-}
 
 if __name__ == "__main__":
     main()
