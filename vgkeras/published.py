@@ -167,7 +167,9 @@ def learning_time(
     return _result("learning_time", numbers, holds)
 
 
-def _sweep(scales: Sequence[float], depths: Sequence[int], **options: Any) -> Any:
+def _sweep(
+    scales: Sequence[float], depths: Sequence[int], **options: Any
+) -> GradientLog:
     """Losses alone, in float64 unless said otherwise."""
     from vgkeras.sweeps import sweep
 
@@ -182,7 +184,7 @@ def _losses(log: GradientLog) -> np.ndarray:
 
 def _first_steps(losses: np.ndarray, allowed: Any) -> np.ndarray:
     """The first step with at most the loss allowed, `inf` if there is none."""
-    below = losses <= np.asarray(allowed)[:, None]
+    below = losses <= np.asarray(allowed)[..., None]
     return np.where(below.any(axis=1), below.argmax(axis=1), np.inf)
 
 
@@ -193,7 +195,7 @@ def _steps_to(left: float, log: GradientLog) -> np.ndarray:
 
 
 def _farthest(steps: np.ndarray, left: float, log: GradientLog) -> float:
-    """The largest difference of these steps to theory."""
+    """The largest difference of these steps to theory, at width 2."""
     runs = log.runs[["scale", "depth", "learning_rate"]].itertuples(index=False)
     exact = [theory.steps_to_learn(s, d, rate=r, fraction=left) for s, d, r in runs]
     return float(np.max(np.abs(steps - exact)))
@@ -224,14 +226,13 @@ def negative_eigenvalue(
     floor = indefinite.runs["loss_zero"].to_numpy() / 2  # one of two coordinates
     ratios = _losses(indefinite) / floor[:, None]
     deep = indefinite.runs["depth"].to_numpy() > 2
-    escaped = _first_steps(ratios[~deep], np.full(np.sum(~deep), 0.5))
     numbers = {
         "runs": deep.sum(),
         "steps": steps,
         "learned": _steps_to(theory.LEARNED, definite).max(),
         "lowest": ratios[deep].min(),
         "above": ratios[deep, -1].max() - 1,
-        "escaped": min(escaped.min(), steps),
+        "escaped": min(_first_steps(ratios[~deep], 0.5).min(), steps),
     }
     holds = np.isfinite(numbers["learned"]) and numbers["lowest"] >= 1
     return _result("negative_eigenvalue", numbers, holds)
