@@ -12,6 +12,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from vgkeras import make_data, published
+from vgkeras.record.__main__ import main
 from vgkeras.stacks import initial_kernels
 
 RECORDED = Path(__file__).parents[1] / "assets" / "published.json"
@@ -75,7 +76,7 @@ def test_a_criterion_can_fail():
 
 @pytest.mark.slow
 def test_a_negative_eigenvalue_keeps_the_loss_above_the_floor():
-    found = measured("negative_eigenvalue")
+    result = measured("negative_eigenvalue")
 
     depths = (3, 4, 5, 10, 20)
     stuck = [
@@ -84,11 +85,11 @@ def test_a_negative_eigenvalue_keeps_the_loss_above_the_floor():
     gaps = [
         (path_of_a_mode(1.0, depth, 0.02, 0.5, 200) - 0.5) ** 2 for depth in (2, 3, 20)
     ]
-    assert found.holds
-    assert_allclose(found.numbers["lowest"], min(p.min() for p in stuck), rtol=1e-8)
+    assert result.holds
+    assert_allclose(result.numbers["lowest"], min(p.min() for p in stuck), rtol=1e-8)
     above = max(p[-1] for p in stuck) - 1
-    assert_allclose(found.numbers["above"], above, rtol=1e-5)
-    assert found.numbers["learned"] == max(first_below(g, 0.01 * g[0]) for g in gaps)
+    assert_allclose(result.numbers["above"], above, rtol=1e-5)
+    assert result.numbers["learned"] == max(first_below(g, 0.01 * g[0]) for g in gaps)
 
 
 @pytest.mark.slow
@@ -102,7 +103,7 @@ def test_only_rounding_frees_two_layers():
 
 
 def by_hand(kernels, x, y, activation, slope):
-    """Loss and kernel gradients of a network; `slope` is told the activation."""
+    """Loss and kernel gradients of a network; `slope` is a function of a signal."""
     signals = [x]
     for kernel in kernels[:-1]:
         signals.append(activation(signals[-1] @ kernel))
@@ -140,7 +141,7 @@ def trained_by_hand(kernels, x, y, rate, steps, momentum=0.0, gradients=rectifie
 
 @pytest.mark.slow
 def test_he_trains_thirty_layers_and_xavier_stalls():
-    found = published.he_against_xavier(steps=250, seeds=2)
+    result = published.he_against_xavier(steps=250, seeds=2)
 
     left, lost, first = {}, {}, {}
     for name in ("glorot_normal", "he_normal"):
@@ -156,8 +157,8 @@ def test_he_trains_thirty_layers_and_xavier_stalls():
             left[name, seed] = losses[-1] / np.mean(y**2)
             lost[name, seed] = 1 - losses[-1] / losses[0]
     ratios = [first["glorot_normal", s] / first["he_normal", s] for s in (0, 1)]
-    numbers = found.numbers
-    assert found.holds
+    numbers = result.numbers
+    assert result.holds
     here, there = numbers["he_left"], max(left["he_normal", s] for s in (0, 1))
     assert_allclose(here, there, rtol=0.05)
     there = max(lost["glorot_normal", s] for s in (0, 1))
@@ -196,19 +197,30 @@ def growth_by_hand(variance, depth, units, rng):
 def test_tanh_gradients_change_by_the_factor_of_mean_field_theory(rng):
     variances, depth, units = (0.5, 1.0, 2.0), 30, 200
 
-    found = published.depth_scale(variances, depth, units, (0.5,))
+    result = published.depth_scale(variances, depth, units, (0.5,))
 
-    assert found.numbers["error"] < 0.02
+    assert result.numbers["error"] < 0.02
     for variance in variances:
-        here = found.numbers[f"measured_{variance:g}"]
+        here = result.numbers[f"measured_{variance:g}"]
         there = growth_by_hand(variance, depth, units, rng)
-        theory = found.numbers[f"theory_{variance:g}"]
+        theory = result.numbers[f"theory_{variance:g}"]
         assert_allclose(theory, mean_field(variance, depth), atol=1e-6)
         assert_allclose(here, there, atol=0.02)
-    deepest = found.numbers["trained_0.5"]
+    deepest = result.numbers["trained_0.5"]
     assert median_left(11) <= 0.5 < median_left(15)
     assert deepest == 11
-    assert_allclose(found.numbers["deep"], 11 * np.log(2))
+    assert_allclose(result.numbers["deep"], 11 * np.log(2))
+
+
+def gaussian(variance):
+    return {
+        "class_name": "VarianceScaling",
+        "config": {
+            "scale": variance,
+            "mode": "fan_in",
+            "distribution": "untruncated_normal",
+        },
+    }
 
 
 def median_left(depth):
@@ -217,61 +229,67 @@ def median_left(depth):
     for seed in (0, 1, 2):
         narrow, y = make_data("teacher", 4, 16, output_units=2, seed=seed)
         x = np.pad(np.sqrt(8) * narrow, [(0, 0), (0, 28)])
-        *hidden, last = initial_kernels(
-            112,
-            32,
-            kernel_initializer=published._gaussian(0.5),
-            output_units=2,
-            seed=seed,
-        )
+        start = {"kernel_initializer": gaussian(0.5), "output_units": 2, "seed": seed}
+        *hidden, last = initial_kernels(112, 32, **start)
         kernels = [*hidden[: depth - 1], last]
         losses = trained_by_hand(kernels, x, y, 0.01, 200, gradients=saturating)
         left.append(losses[-1] / np.mean(y**2))
     return np.median(left)
 
 
+KINDS = {"orthogonal": "orthogonal", "gaussian": gaussian(1.0)}
+
+
 @pytest.mark.slow
 def test_orthogonal_and_gaussian_runs_train_as_they_do_by_hand():
     units, depths, seeds = 8, (4, 16), (0, 1, 2)
 
-    found = published.orthogonal_against_gaussian((units,), depths, 150, len(seeds))
+    result = published.orthogonal_against_gaussian((units,), depths, 150, len(seeds))
 
-    for kind in ("orthogonal", "gaussian"):
+    for kind, initializer in KINDS.items():
         for depth in depths:
             trained = []
             for seed in seeds:
                 narrow, y = make_data("teacher", 2, 16, seed=seed)
                 x = np.pad(narrow, [(0, 0), (0, units - 2)])
-                hidden, last = published._drawn(kind, units, 16, 2, seed)
-                kernels = [*hidden[: depth - 1], last]
+                start = {"kernel_initializer": initializer, "output_units": 2}
+                *hidden, last = initial_kernels(16, units, **start, seed=seed)
+                kernels = [*hidden[: depth - 1], last * np.sqrt(units / 2)]
                 rate = 0.2 / (units * depth)
                 losses = trained_by_hand(kernels, x, y, rate, 150, gradients=linear)
                 limit = 0.01 * min(losses[0], np.mean(y**2))
                 trained.append(losses[-1] <= limit)
-            share = found.numbers[f"{kind}_{units}_{depth}"]
+            share = result.numbers[f"{kind}_{units}_{depth}"]
             assert_allclose(share, np.mean(trained), atol=1e-12)
 
 
-def test_both_kinds_of_kernels_keep_the_mean_square_of_a_signal():
-    for kind in ("orthogonal", "gaussian"):
-        hidden, last = published._drawn(kind, 64, 8, 2, seed=0)
+@pytest.mark.parametrize("kind", KINDS)
+def test_both_kinds_of_kernels_keep_the_mean_square_of_a_signal(kind):
+    rates = {4: 0.1, 8: 0.2}
+    short, long = published._stacks(KINDS[kind], rates, 64, 1, inputs=2, gain=32**0.5)
 
-        assert_allclose([np.mean(k**2) for k in hidden], 1 / 64, rtol=0.1)
-        assert_allclose(np.mean(last**2), 1 / 2, rtol=0.3)
-        deviations = [np.abs(k.T @ k - np.eye(64)).max() for k in hidden]
-        assert (max(deviations) < 1e-5) == (kind == "orthogonal")
+    *hidden, last = long.kernels
+    assert [len(short.kernels), len(long.kernels)] == [4, 8]
+    assert [short.learning_rate, long.learning_rate] == [0.1, 0.2]
+    assert np.array_equal(short.kernels[:3], hidden[:3])
+    assert_allclose([np.mean(k**2) for k in hidden], 1 / 64, rtol=0.1)
+    assert_allclose(np.mean(last**2), 1 / 2, rtol=0.3)
+    deviations = [np.abs(k.T @ k - np.eye(64)).max() for k in hidden]
+    assert (max(deviations) < 1e-5) == (kind == "orthogonal")
+    assert_allclose(np.mean(long.x[:, :2] ** 2), 1)
+    assert not long.x[:, 2:].any()
 
 
 @pytest.mark.slow
 def test_a_thousand_orthogonal_layers_keep_every_norm_and_train():
-    found = published.ten_thousand_layers(depth=1000)
+    result = published.ten_thousand_layers(depth=1000)
 
     x, y = make_data("teacher", 8, 8, output_units=2, seed=0)
     kernels = initial_kernels(
         1000, 8, kernel_initializer="orthogonal", output_units=2, seed=0
     )
     losses = trained_by_hand(kernels, x, y, 1e-4, 100, gradients=linear)
-    assert found.holds
+    assert result.holds
     # NumPy in float32: as many roundings, in another order
     signal = make_data("identity", 16, 16, seed=0)[0].astype("float32")
     norms = [np.linalg.norm(signal)]
@@ -279,14 +297,14 @@ def test_a_thousand_orthogonal_layers_keep_every_norm_and_train():
         signal = signal @ kernel
         norms.append(np.linalg.norm(signal.astype(float)))
     spread = max(norms) / min(norms) - 1
-    assert spread / 10 < found.numbers["activation"] < spread * 10
-    assert_allclose(found.numbers["left"], losses[-1] / np.mean(y**2), rtol=1e-2)
+    assert spread / 10 < result.numbers["activation"] < spread * 10
+    assert_allclose(result.numbers["left"], losses[-1] / np.mean(y**2), rtol=1e-2)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["learning_time", "negative_eigenvalue"])
 def test_the_recorded_numbers_are_those_of_today(name):
-    recorded = {finding.name: finding for finding in published.load(RECORDED)}
+    recorded = {result.name: result for result in published.load(RECORDED)}
 
     fresh = dict(measured(name).numbers)
 
@@ -300,25 +318,25 @@ def test_the_recorded_numbers_are_those_of_today(name):
 def test_the_recording_has_every_paper_as_it_is_cited_today():
     recorded = published.load(RECORDED)
 
-    assert [finding.name for finding in recorded] == list(published.NAMES)
-    for finding in recorded:
-        assert finding[1:4] == published._PAPERS[finding.name][:3]
-        assert finding.holds
-        assert 0 < finding.seconds < 600
-        assert all(np.isfinite(value) for value in finding.numbers.values())
+    assert [result.name for result in recorded] == list(published.NAMES)
+    for result in recorded:
+        assert result[1:4] == published._PAPERS[result.name][:3]
+        assert result.holds
+        assert 0 < result.seconds < 600
+        assert all(np.isfinite(value) for value in result.numbers.values())
         assert re.fullmatch(
-            r"https://arxiv\.org/abs/\d{4}\.\d{5}|.*/\d{4}\.\d{4}", finding.url
+            r"https://arxiv\.org/abs/\d{4}\.\d{5}|.*/\d{4}\.\d{4}", result.url
         )
 
 
 def test_the_recorded_sentences_are_about_the_recorded_numbers():
-    for finding in published.load(RECORDED):
-        template = published._PAPERS[finding.name].measured
-        told = template.format(**finding.numbers, listed="...")
+    for result in published.load(RECORDED):
+        *_, template = published._PAPERS[result.name]
+        sentence = template.format(**result.numbers, listed="...")
 
-        before, _, after = told.partition("...")
-        assert finding.measured.startswith(before)
-        assert finding.measured.endswith(after)
+        before, _, after = sentence.partition("...")
+        assert result.measured.startswith(before)
+        assert result.measured.endswith(after)
 
 
 def test_the_recording_says_when_and_with_what_it_was_made():
@@ -329,20 +347,23 @@ def test_the_recording_says_when_and_with_what_it_was_made():
 
 
 @pytest.mark.slow
-def test_the_command_writes_what_load_reads(tmp_path, capsys):
+def test_the_command_writes_what_load_reads(tmp_path, monkeypatch, capsys):
     path = tmp_path / "published.json"
+    monkeypatch.setattr(published, "NAMES", ("learning_time",))
 
-    published.main([str(path), "learning_time"])
+    main(["published", "--path", str(path)])
 
-    [found] = published.load(path)
+    [result] = published.load(path)
+    text = json.loads(path.read_text())
+    assert text["command"] == "python -m vgkeras.record published"
     assert capsys.readouterr().out.startswith("Saxe, McClelland & Ganguli 2013: holds")
-    assert found.numbers == measured("learning_time").numbers
+    assert result.numbers == measured("learning_time").numbers
 
 
-def test_the_module_reads_findings_without_tensorflow(tmp_path):
+def test_the_module_reads_results_without_tensorflow(tmp_path):
     path = tmp_path / "published.json"
-    finding = published.Finding("a", "b", "c", "d", "e", {"f": 1.0}, True, 2.0)
-    published.save([finding], path)
+    result = published.Result("a", "b", "c", "d", "e", {"f": 1.0}, True, 2.0)
+    published.save([result], path)
 
     code = (
         "import sys; from vgkeras import published; "
@@ -367,11 +388,11 @@ def test_a_file_of_something_else_is_refused(tmp_path, text):
 
 def test_a_measurement_that_failed_can_be_recorded(tmp_path):
     path = tmp_path / "published.json"
-    finding = published.Finding("a", "b", "c", "d", "e", {"f": np.inf}, False, 2.0)
+    result = published.Result("a", "b", "c", "d", "e", {"f": np.inf}, False, 2.0)
 
-    published.save([finding], path)
+    published.save([result], path)
 
-    assert published.load(path) == [finding]
+    assert published.load(path) == [result]
 
 
 def test_an_unknown_paper_is_refused():

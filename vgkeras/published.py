@@ -1,24 +1,23 @@
-"""Published results on trainability, measured again: `python -m vgkeras.published`.
+"""Published results on trainability, measured again.
 
 A function per paper. Each runs an experiment of seconds, with fixed seeds, and returns
-a `Finding`: what is claimed, what was measured, and whether that supports the claim by
-a criterion that the function's docstring states. `load` reads recorded findings, and
+a `Result`: what is claimed, what was measured, and whether that supports the claim by
+a criterion that the function's docstring states. `load` reads recorded results, and
 like the whole module it does so without TensorFlow.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
 import json
 import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, ParamSpec
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,16 +26,15 @@ from vgkeras._checks import check_each, check_option
 from vgkeras.logs import KINDS, GradientLog, versions
 from vgkeras.theory import make_data
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-class _Paper(NamedTuple):
-    source: str
-    url: str
-    claim: str
-    measured: str  # with a finding's numbers to be filled in
+    from vgkeras.sweeps import Stack
 
 
-_PAPERS = {
-    "learning_time": _Paper(
+# Source, URL, claim, and what was measured, with a result's numbers to be filled in.
+_PAPERS: dict[str, tuple[str, str, str, str]] = {
+    "learning_time": (
         "Saxe, McClelland & Ganguli 2013",
         "https://arxiv.org/abs/1312.6120",
         "A deep linear network rests on a long plateau, then learns all at once. The "
@@ -46,7 +44,7 @@ _PAPERS = {
         "{longest:,.0f} steps needs {plateau:,.0f} for the first 10% of its loss and "
         "{drop:,.0f} for the next 80%.",
     ),
-    "negative_eigenvalue": _Paper(
+    "negative_eigenvalue": (
         "Bartlett, Helmbold & Long 2018",
         "https://arxiv.org/abs/1802.06093",
         "From identity kernels, gradient descent learns a symmetric map if all its "
@@ -57,7 +55,7 @@ _PAPERS = {
         "{above:.2%} of it, none below. Two layers rest there too, until rounding "
         "errors free them at step {escaped:,.0f}.",
     ),
-    "he_against_xavier": _Paper(
+    "he_against_xavier": (
         "He, Zhang, Ren & Sun 2015",
         "https://arxiv.org/abs/1502.01852",
         "With Xavier's initial kernels a convolutional rectifier network of 30 layers "
@@ -68,7 +66,7 @@ _PAPERS = {
         "times that of He. Adam moves Xavier's too, the median run to {adam_left:.0%} "
         "of the loss.",
     ),
-    "depth_scale": _Paper(
+    "depth_scale": (
         "Schoenholz, Gilmer, Ganguli & Sohl-Dickstein 2017",
         "https://arxiv.org/abs/1611.01232",
         "In a wide random tanh network gradients vanish or explode by a constant "
@@ -81,7 +79,7 @@ _PAPERS = {
         "The deepest stacks that learn have {listed}: {shallow:.1f} to {deep:.1f} "
         "depth scales.",
     ),
-    "orthogonal_against_gaussian": _Paper(
+    "orthogonal_against_gaussian": (
         "Hu, Xiao & Pennington 2020",
         "https://arxiv.org/abs/2001.05992",
         "To train a deep linear network, orthogonal kernels need a width that does not "
@@ -90,7 +88,7 @@ _PAPERS = {
         "{narrowest:.0f} and every depth to {deepest:.0f}. The smallest width at which "
         "Gaussian kernels train half of them is {listed}.",
     ),
-    "ten_thousand_layers": _Paper(
+    "ten_thousand_layers": (
         "Xiao, Bahri, Sohl-Dickstein, Schoenholz & Pennington 2018",
         "https://arxiv.org/abs/1806.05393",
         "Orthogonal kernels alone, without shortcuts or normalization, let signals and "
@@ -103,63 +101,38 @@ _PAPERS = {
     ),
 }
 NAMES = tuple(_PAPERS)
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(101)  # for means over N(0, 1)
-_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 
 
-class Finding(NamedTuple):
-    """Holds one published result and what came out of measuring it again.
+class Result(NamedTuple):
+    """One published result and what came out of measuring it again."""
 
-    Args:
-        name: Name of the function that measures it.
-        source: Authors and year.
-        url: Where the paper is.
-        claim: What it says, in our words.
-        measured: What we measured, in a sentence or two made from `numbers`.
-        numbers: What was measured and, where it says so, what theory gives.
-        holds: Whether this supports the claim, by the function's criterion.
-        seconds: Time that the measurement took, compilation included.
-    """
-
-    name: str
-    source: str
+    name: str  # of the function that measures it
+    source: str  # authors and year
     url: str
-    claim: str
-    measured: str
-    numbers: dict[str, float]
-    holds: bool
-    seconds: float
+    claim: str  # in our words
+    measured: str  # a sentence or two made from `numbers`
+    numbers: dict[str, float]  # measured and, where a name says so, from theory
+    holds: bool  # whether they support the claim, by the function's criterion
+    seconds: float  # that `reproduce` took for it, compilation included; else 0
+
+    def __str__(self) -> str:
+        outcome = "holds" if self.holds else "does not hold"
+        return f"{self.source}: {outcome} ({self.seconds:.0f} s)\n  {self.measured}"
 
 
-_Arguments = ParamSpec("_Arguments")
-
-
-def _timed(measure: Callable[_Arguments, Finding]) -> Callable[_Arguments, Finding]:
-    """Writes the time it took into the finding."""
-
-    @functools.wraps(measure)
-    def timed(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Finding:
-        start = time.perf_counter()
-        finding = measure(*args, **kwargs)
-        return finding._replace(seconds=time.perf_counter() - start)
-
-    return timed
-
-
-def _finding(name: str, numbers: dict[str, Any], holds: Any, **words: str) -> Finding:
+def _result(name: str, numbers: dict[str, Any], holds: Any, **words: str) -> Result:
     """Fills the numbers, and words made from them, into the sentence."""
     plain = {key: float(value) for key, value in numbers.items()}
     source, url, claim, sentence = _PAPERS[name]
-    told = sentence.format(**plain, **words)
-    return Finding(name, source, url, claim, told, plain, bool(holds), seconds=0.0)
+    measured = sentence.format(**plain, **words)
+    return Result(name, source, url, claim, measured, plain, bool(holds), seconds=0.0)
 
 
-@_timed
 def learning_time(
     scales: Sequence[float] = (0.5, 0.7, 0.9),
     depths: Sequence[int] = (2, 3, 4, 5, 8, 10),
     learning_rates: Sequence[float] = (0.005, 0.01, 0.02),
-) -> Finding:
+) -> Result:
     """Measures how long deep linear stacks learn, and how suddenly.
 
     It holds if all measured times, to half and to 1% of the loss, are within 1.05
@@ -172,41 +145,36 @@ def learning_time(
         learning_rates: Learning rates; at width 2, each is the rate of a mode.
 
     Returns:
-        A `Finding`; its errors are in steps.
-
-    Reference:
-        [Saxe et al., 2013](https://arxiv.org/abs/1312.6120).
+        A `Result`; its errors are in steps.
     """
-    from vgkeras.sweeps import sweep
-
     rate = min(learning_rates)
     times = [theory.steps_to_learn(s, d, rate=rate) for s in scales for d in depths]
-    log = sweep(
-        scales,
-        depths,
-        steps=math.ceil(max(times)) + 2,
-        learning_rate=learning_rates,
-        every=None,
-        samples=4,
-        dtype="float64",
-    )
-    full, half = (_times_to(left, log) for left in (theory.LEARNED, 0.5))
+    steps = math.ceil(max(times)) + 2
+    log = _sweep(scales, depths, steps=steps, learning_rate=learning_rates)
+    full = _steps_to(theory.LEARNED, log)
+    slowest = _losses(log)[np.argmax(full)]
+    plateau, most = _first_steps(slowest, [0.9 * slowest[0], 0.1 * slowest[0]])
     numbers = {
         "runs": len(log.runs),
-        "error": np.max(np.abs(full[0] - full[1])),
-        "error_half": np.max(np.abs(half[0] - half[1])),
-        "longest": np.max(full[0]),
-        **_plateau(_losses(log)[np.argmax(full[0])]),
+        "error": _farthest(full, theory.LEARNED, log),
+        "error_half": _farthest(_steps_to(0.5, log), 0.5, log),
+        "longest": np.max(full),
+        "plateau": plateau,
+        "drop": most - plateau,
     }
     exact = max(numbers["error"], numbers["error_half"]) <= 1.05
-    holds = exact and numbers["plateau"] > numbers["longest"] / 2
-    return _finding("learning_time", numbers, holds)
+    holds = exact and plateau > numbers["longest"] / 2
+    return _result("learning_time", numbers, holds)
 
 
-def _plateau(losses: np.ndarray) -> dict[str, int]:
-    """Steps until a tenth of the loss is lost, and from there to a tenth left."""
-    lost, left = (int(np.argmax(losses <= part * losses[0])) for part in (0.9, 0.1))
-    return {"plateau": lost, "drop": left - lost}
+def _sweep(
+    scales: Sequence[float], depths: Sequence[int], **options: Any
+) -> GradientLog:
+    """Losses alone, in float64 unless said otherwise."""
+    from vgkeras.sweeps import sweep
+
+    defaults = {"every": None, "samples": 4, "dtype": "float64"}
+    return sweep(scales, depths, **{**defaults, **options})
 
 
 def _losses(log: GradientLog) -> np.ndarray:
@@ -214,41 +182,34 @@ def _losses(log: GradientLog) -> np.ndarray:
     return log.losses["loss"].to_numpy().reshape(len(log.runs), -1)
 
 
-def _steps_until(left: float, losses: np.ndarray, zero: Any) -> np.ndarray:
-    """First step with at most `left` of the loss, `inf` if there is none.
-
-    As in `theory.steps_to_learn`, of the first loss or of that of the zero map.
-    """
-    allowed = left * np.minimum(losses[:, 0], zero)
-    reached = losses <= allowed[:, None]
-    return np.where(reached.any(axis=1), reached.argmax(axis=1), np.inf)
+def _first_steps(losses: np.ndarray, allowed: Any) -> np.ndarray:
+    """The first step with at most the loss allowed, `inf` if there is none."""
+    below = losses <= np.asarray(allowed)[..., None]
+    return np.where(below.any(axis=1), below.argmax(axis=1), np.inf)
 
 
-def _times_to(left: float, log: GradientLog) -> tuple[np.ndarray, np.ndarray]:
-    """The steps until `left` of the loss is left, measured and by theory."""
-    measured = _steps_until(left, _losses(log), log.runs["loss_zero"].to_numpy())
-    expected = [
-        theory.steps_to_learn(
-            run.scale,
-            run.depth,
-            rate=run.learning_rate * 2 / run.output_units,
-            fraction=left,
-        )
-        for run in log.runs.itertuples()
-    ]
-    return measured, np.array(expected)
+def _steps_to(left: float, log: GradientLog) -> np.ndarray:
+    """Steps until `left` of the loss is left: as in `theory.steps_to_learn`."""
+    losses = _losses(log)
+    return _first_steps(losses, left * np.minimum(losses[:, 0], log.runs["loss_zero"]))
 
 
-@_timed
+def _farthest(steps: np.ndarray, left: float, log: GradientLog) -> float:
+    """The largest difference of these steps to theory, at width 2."""
+    runs = log.runs[["scale", "depth", "learning_rate"]].itertuples(index=False)
+    exact = [theory.steps_to_learn(s, d, rate=r, fraction=left) for s, d, r in runs]
+    return float(np.max(np.abs(steps - exact)))
+
+
 def negative_eigenvalue(
     depths: Sequence[int] = (2, 3, 4, 5, 10, 20), steps: int = 10_000
-) -> Finding:
+) -> Result:
     """Trains stacks of identity kernels towards a definite and an indefinite map.
 
     The targets are `y = x / 2`, and `y = x` with one coordinate's sign changed; that
     coordinate's share of the loss of the zero map is the floor. It holds if all
     stacks learn the first, and none of three or more layers gets below the floor of
-    the second. Two layers are told apart: the paper's proof is for exact arithmetic,
+    the second. Two layers stand apart: the paper's proof is for exact arithmetic,
     and rounding errors grow there by `1 + learning_rate` a step.
 
     Args:
@@ -256,51 +217,74 @@ def negative_eigenvalue(
         steps: Number of updates of each run.
 
     Returns:
-        A `Finding`; `lowest`, and `above` at the last step, are relative to the
-        floor.
-
-    Reference:
-        [Bartlett et al., 2018](https://arxiv.org/abs/1802.06093).
+        A `Result`; `lowest`, and `above` at the last step, are relative to the floor.
     """
     definite, indefinite = (
-        _from_identities(target, depths, steps) for target in ("scaled", "negative")
+        _sweep([1.0], depths, steps=steps, learning_rate=0.02, target=target)
+        for target in ("scaled", "negative")
     )
-    zero = definite.runs["loss_zero"].to_numpy()
-    learned = _steps_until(theory.LEARNED, _losses(definite), zero)
     floor = indefinite.runs["loss_zero"].to_numpy() / 2  # one of two coordinates
     ratios = _losses(indefinite) / floor[:, None]
     deep = indefinite.runs["depth"].to_numpy() > 2
     numbers = {
         "runs": deep.sum(),
         "steps": steps,
-        "learned": learned.max(),
+        "learned": _steps_to(theory.LEARNED, definite).max(),
         "lowest": ratios[deep].min(),
         "above": ratios[deep, -1].max() - 1,
-        "escaped": min(_steps_until(0.5, ratios[~deep], 1.0).min(), steps),
+        "escaped": min(_first_steps(ratios[~deep], 0.5).min(), steps),
     }
     holds = np.isfinite(numbers["learned"]) and numbers["lowest"] >= 1
-    return _finding("negative_eigenvalue", numbers, holds)
+    return _result("negative_eigenvalue", numbers, holds)
 
 
-def _from_identities(target: str, depths: Sequence[int], steps: int) -> GradientLog:
-    from vgkeras.sweeps import sweep
+def _run(
+    stacks: list[Stack], steps: int, activation: str = "linear", optimizer: str = "sgd"
+) -> np.ndarray:
+    """The first loss, the last, and that of the zero map, shape `(3, runs)`."""
+    from vgkeras.sweeps import Recipe, rule_of, run_stacks
 
-    return sweep(
-        [1.0],
-        depths,
-        steps=steps,
-        learning_rate=0.02,
-        target=target,
-        every=None,
-        samples=4,
-        dtype="float64",
-    )
+    recipe = Recipe(activation, rule=rule_of(optimizer))
+    traces = run_stacks(stacks, steps=steps, logged_steps=[], recipe=recipe)
+    ends = [
+        (*trace.losses[[0, -1]], np.mean(stack.y**2))
+        for trace, stack in zip(traces, stacks, strict=True)
+    ]
+    return np.array(ends).T
 
 
-@_timed
+def _stacks(
+    initializer: Any,
+    rates: Mapping[int, float],
+    units: int,
+    seeds: int,
+    inputs: int = 4,
+    gain: float = 1.0,
+) -> list[Stack]:
+    """A stack for each seed and depth, to learn a map from few inputs to 2 outputs.
+
+    `rates` holds the learning rate of each depth; the stacks of a seed share their
+    first layers and their 16 samples. Inputs beyond the few are 0; times `gain`, all
+    have a mean square of 1. The last kernel is multiplied by `gain`.
+    """
+    from vgkeras.stacks import initial_kernels
+    from vgkeras.sweeps import Stack
+
+    stacks = []
+    for seed in range(seeds):
+        x, y = make_data("teacher", inputs, 16, output_units=2, seed=seed)
+        x = np.pad(x * math.sqrt(units / inputs) / gain, [(0, 0), (0, units - inputs)])
+        start = {"kernel_initializer": initializer, "output_units": 2, "seed": seed}
+        *hidden, last = initial_kernels(max(rates), units, **start)
+        last = last * np.float32(gain)
+        for depth, rate in rates.items():
+            stacks.append(Stack([*hidden[: depth - 1], last], x, y, rate))
+    return stacks
+
+
 def he_against_xavier(
     depth: int = 30, units: int = 64, steps: int = 400, seeds: int = 5
-) -> Finding:
+) -> Result:
     """Trains a rectifier network from Xavier's (Glorot's) and from He's kernels.
 
     The task is a linear map from 4 inputs to 2 outputs; the optimizer is gradient
@@ -316,109 +300,54 @@ def he_against_xavier(
         seeds: Number of runs from each kind of kernels.
 
     Returns:
-        A `Finding`; `he_left` is the largest share of the loss of the zero map that
+        A `Result`; `he_left` is the largest share of the loss of the zero map that
         is left, `xavier_lost` the largest share of a first loss that is lost,
         `gradient` the median ratio of the first layer's gradients, Xavier's to He's.
-
-    Reference:
-        [He et al., 2015](https://arxiv.org/abs/1502.01852).
     """
-    he = _Rectifiers("he_normal", depth, units, seeds)
-    xavier = _Rectifiers("glorot_normal", depth, units, seeds)
-    he_left, _ = he.left("momentum", steps)
-    _, xavier_left = xavier.left("momentum", steps)
-    adam_left, _ = xavier.left("adam", steps)
+    he, xavier = (
+        _stacks(initializer, {depth: 0.001}, units, seeds)
+        for initializer in ("he_normal", "glorot_normal")
+    )
+    _, he_last, zero = _run(he, steps, "relu", "momentum")
+    first, last, _ = _run(xavier, steps, "relu", "momentum")
+    _, adam_last, _ = _run(xavier, steps, "relu", "adam")
+    he_left = he_last / zero
+    gradients = _log10_gradients(xavier) - _log10_gradients(he)
     numbers = {
         "depth": depth,
         "steps": steps,
         "runs": seeds,
         "he_trained": np.sum(he_left <= theory.LEARNED),
         "he_left": np.max(he_left),
-        "xavier_lost": 1 - np.min(xavier_left),
-        "gradient": 10 ** np.median(xavier.log10_gradient() - he.log10_gradient()),
-        "adam_left": np.median(adam_left),
+        "xavier_lost": 1 - np.min(last / first),
+        "gradient": 10 ** np.median(gradients),
+        "adam_left": np.median(adam_last / zero),
     }
     holds = numbers["he_trained"] == seeds and numbers["xavier_lost"] < 0.01
-    return _finding("he_against_xavier", numbers, holds)
+    return _result("he_against_xavier", numbers, holds)
 
 
-class _Rectifiers(NamedTuple):
-    """Rectifier networks on a task of their own, one per seed."""
+def _log10_gradients(stacks: list[Stack]) -> np.ndarray:
+    """Norms of the first kernel's gradient of rectifier networks at the start."""
+    from vgkeras.sweeps import Recipe, run_stacks
 
-    initializer: str
-    depth: int
-    units: int
-    seeds: int
-
-    def data(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        return _narrow("teacher", 4, 2, self.units, seed)
-
-    def start(self, seed: int) -> dict[str, Any]:
-        """The arguments of `initial_kernels`, which `build_stack` takes too."""
-        return {
-            "depth": self.depth,
-            "units": self.units,
-            "kernel_initializer": self.initializer,
-            "output_units": 2,
-            "seed": seed,
-        }
-
-    def left(self, optimizer: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Trains them; what is left of the zero map's and of their own first loss."""
-        from vgkeras.stacks import initial_kernels
-        from vgkeras.sweeps import Recipe, Stack, rule_of, run_stacks
-
-        stacks = []
-        for seed in range(self.seeds):
-            kernels = initial_kernels(**self.start(seed))
-            stacks.append(Stack(kernels, *self.data(seed), learning_rate=0.001))
-        recipe = Recipe("relu", rule=rule_of(optimizer))
-        traces = run_stacks(stacks, steps=steps, logged_steps=[], recipe=recipe)
-        zeros = [np.mean(stack.y**2) for stack in stacks]
-        first, last = np.array([trace.losses[[0, -1]] for trace in traces]).T
-        return last / zeros, last / first
-
-    def log10_gradient(self) -> np.ndarray:
-        """Norms of the first kernel's gradient at the start, base-10 logarithms."""
-        from vgkeras.stacks import build_stack
-        from vgkeras.tape import gradient_norms
-
-        found = []
-        for seed in range(self.seeds):
-            model = build_stack(**self.start(seed), activation="relu")
-            data = (table.astype("float32") for table in self.data(seed))
-            found.append(gradient_norms(model, *data)["log10_norm"][0])
-        return np.array(found)
+    traces = run_stacks(stacks, steps=1, logged_steps=[0], recipe=Recipe("relu"))
+    return np.array([trace.statistics[0, 0, 0, 0] for trace in traces])
 
 
-def _narrow(
-    target: str, inputs: int, outputs: int, units: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """16 samples of data with few inputs for wide stacks: the other inputs are 0.
-
-    The entries have a mean square of 1 over all `units`.
-    """
-    x, y = make_data(target, inputs, 16, output_units=outputs, seed=seed)
-    wide = np.zeros((len(x), units))
-    wide[:, :inputs] = x * math.sqrt(units / inputs)
-    return wide, y
-
-
-@_timed
 def depth_scale(
     variances: Sequence[float] = (0.5, 0.75, 1.0, 1.5, 2.0, 3.0),
     depth: int = 50,
     units: int = 256,
     trained_variances: Sequence[float] = (0.5, 0.7, 0.8, 0.9),
-) -> Finding:
+) -> Result:
     """Measures the factor per layer of the gradients of random tanh networks.
 
     The factor is that of the squared gradient of the activations, from the layer
-    before the last back to layer 5, at the start. Mean-field theory gives it from the
-    variance of the pre-activations, `q <- variance * E tanh(sqrt(q) z)**2`, as
-    `variance * E sech(sqrt(q) z)**4`. The depth scale is the inverse of its logarithm
-    in a deep network, below variance 1 `1 / -ln(variance)`. Stacks of 6 to 112 layers
-    are then trained to find the deepest that learns half of a task.
+    before the last back to layer 5, at the start; `theory.mean_field` gives it for an
+    infinite width. The depth scale is the inverse of its logarithm in a deep network,
+    below variance 1 `1 / -ln(variance)`. Stacks of 6 to 112 layers are then trained
+    to find the deepest that learns half of a task.
 
     It holds if the logarithms are within 0.01 of theory, gradients vanish below
     variance 1 and explode above, and the deepest stack that learns is the same
@@ -427,84 +356,80 @@ def depth_scale(
     Args:
         variances: Of a kernel entry, times `units`; 1 is critical.
         depth: Number of layers.
-        units: Width; the theory is that of an infinite one.
+        units: Width.
         trained_variances: Of the stacks to train, below 1.
 
     Returns:
-        A `Finding`; `measured_v` and `theory_v` are natural logarithms per layer for
+        A `Result`; `measured_v` and `theory_v` are natural logarithms per layer for
         the variance `v`, `trained_v` are layers.
-
-    Reference:
-        [Schoenholz et al., 2017](https://arxiv.org/abs/1611.01232).
     """
-    measured = {v: _measured_growth(v, depth, units) for v in variances}
-    expected = {v: _expected_growth(v, depth) for v in variances}
+    growth = {v: _growth(v, depth, units) for v in variances}
+    exact = {v: _mean_field_growth(v, depth) for v in variances}
+    layers = _deepest_that_learn(trained_variances)
+    scales = [n * -math.log(v) for v, n in layers.items()]
     least, most = min(variances), max(variances)
     numbers = {
         "units": units,
-        "runs": len(measured),
-        "error": max(abs(measured[v] - expected[v]) for v in variances),
+        "runs": len(growth),
+        "error": max(abs(growth[v] - exact[v]) for v in variances),
         "least": least,
         "most": most,
-        "fall": math.exp(measured[least]),
-        "rise": math.exp(measured[most]),
-        **{f"measured_{v:g}": measured[v] for v in variances},
-        **{f"theory_{v:g}": expected[v] for v in variances},
+        "fall": math.exp(growth[least]),
+        "rise": math.exp(growth[most]),
+        **{f"measured_{v:g}": growth[v] for v in variances},
+        **{f"theory_{v:g}": exact[v] for v in variances},
+        **{f"trained_{v:g}": n for v, n in layers.items()},
+        "shallow": min(scales),
+        "deep": max(scales),
     }
-    trained = _deepest_trained(trained_variances)
-    scales = [trained[v] * -math.log(v) for v in trained_variances]
-    numbers |= {f"trained_{v:g}": layers for v, layers in trained.items()}
-    numbers |= {"shallow": min(scales), "deep": max(scales)}
-    signs = all((measured[v] > 0) == (v > 1) for v in variances)
+    signs = all((growth[v] > 0) == (v > 1) for v in variances)
     near = numbers["error"] <= 0.01 and 0 < max(scales) <= 2 * min(scales)
-    listed = ", ".join(f"{n} layers at variance {v:g}" for v, n in trained.items())
-    return _finding("depth_scale", numbers, signs and near, listed=listed)
+    listed = ", ".join(f"{n} layers at variance {v:g}" for v, n in layers.items())
+    return _result("depth_scale", numbers, signs and near, listed=listed)
 
 
 _FIRST = 5  # layer that `depth_scale` goes back to
 _DEPTHS = (6, 8, 11, 15, 20, 28, 40, 56, 80, 112)  # of the stacks that it trains
 
 
-def _measured_growth(variance: float, depth: int, units: int) -> float:
+def _growth(variance: float, depth: int, units: int) -> float:
     """Natural logarithm of the growth of the squared gradient, per layer backwards."""
-    from vgkeras.stacks import build_stack
-    from vgkeras.tape import gradient_norms
-
-    initializer = _gaussian(variance)
-    model = build_stack(
-        depth, units, kernel_initializer=initializer, activation="tanh", seed=0
-    )
-    x, y = make_data("teacher", units, units, seed=0)
-    frame = gradient_norms(model, x.astype("float32"), y.astype("float32"))
+    start = {"kernel_initializer": _gaussian(variance), "activation": "tanh"}
+    frame, _ = _gradient_norms(depth, units, **start)
     norms = frame.loc[frame["kind"] == KINDS[2], "log10_norm"].to_numpy()
     growth = 2 * math.log(10) * (norms[_FIRST - 1] - norms[depth - 2])
     return growth / (depth - 1 - _FIRST)
 
 
-def _deepest_trained(variances: Sequence[float]) -> dict[float, int]:
-    """The deepest stack whose median run, of three, learns half of its task; or 0."""
-    from vgkeras.stacks import initial_kernels
-    from vgkeras.sweeps import Recipe, Stack, run_stacks
+def _gradient_norms(
+    depth: int, units: int, **start: Any
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """One tape pass through a real Keras model, and the seconds that it takes."""
+    from vgkeras.stacks import build_stack
+    from vgkeras.tape import gradient_norms
 
-    stacks, units, seeds = [], 32, 3
-    for variance in variances:
-        for seed in range(seeds):
-            x, y = _narrow("teacher", 4, 2, units, seed)
-            *hidden, last = initial_kernels(
-                max(_DEPTHS),
-                units,
-                kernel_initializer=_gaussian(variance),
-                output_units=2,
-                seed=seed,
-            )
-            stacks += [Stack([*hidden[: d - 1], last], x, y, 0.01) for d in _DEPTHS]
-    traces = run_stacks(stacks, steps=200, logged_steps=[], recipe=Recipe("tanh"))
-    left = [
-        trace.losses[-1] / np.mean(stack.y**2)
-        for trace, stack in zip(traces, stacks, strict=True)
-    ]
-    middle = np.median(np.reshape(left, (-1, seeds, len(_DEPTHS))), axis=1)
-    layers = np.where(middle <= 0.5, _DEPTHS, 0).max(axis=1)
+    x, y = make_data("teacher", units, units, seed=0)
+    times = [time.perf_counter()]
+    model = build_stack(depth, units, **start, seed=0)
+    times.append(time.perf_counter())
+    frame = gradient_norms(model, x.astype("float32"), y.astype("float32"))
+    times.append(time.perf_counter())
+    return frame, dict(zip(("build", "tape"), np.diff(times), strict=True))
+
+
+def _mean_field_growth(variance: float, depth: int) -> float:
+    """The same by mean-field theory."""
+    _, factors = theory.mean_field("tanh", depth - 1, variance, q0=variance)
+    return float(np.mean(np.log(factors[_FIRST:])))
+
+
+def _deepest_that_learn(variances: Sequence[float]) -> dict[float, int]:
+    """The deepest stack whose median run, of three, learns half of its task; or 0."""
+    rates = dict.fromkeys(_DEPTHS, 0.01)
+    stacks = [_stacks(_gaussian(v), rates, units=32, seeds=3) for v in variances]
+    _, last, zero = _run(list(itertools.chain(*stacks)), 200, "tanh")
+    left = (last / zero).reshape(len(variances), -1, len(_DEPTHS))
+    layers = np.where(np.median(left, axis=1) <= 0.5, _DEPTHS, 0).max(axis=1)
     return dict(zip(variances, layers.tolist(), strict=True))
 
 
@@ -517,24 +442,12 @@ def _gaussian(variance: float) -> Any:
     )
 
 
-def _expected_growth(variance: float, depth: int) -> float:
-    """The same by mean-field theory."""
-    q, logs = variance, []
-    for _ in range(1, depth):
-        signal = math.sqrt(q) * _NODES
-        slopes = np.sum(_WEIGHTS * np.cosh(signal) ** -4.0)
-        logs.append(math.log(variance * slopes))
-        q = variance * float(np.sum(_WEIGHTS * np.tanh(signal) ** 2))
-    return float(np.mean(logs[_FIRST:]))
-
-
-@_timed
 def orthogonal_against_gaussian(
     widths: Sequence[int] = (4, 8, 16, 32, 64),
     depths: Sequence[int] = (4, 16, 64),
     steps: int = 150,
     seeds: int = 8,
-) -> Finding:
+) -> Result:
     """Trains linear stacks of many widths and depths from both kinds of kernels.
 
     As in the paper, data are narrower than the stacks (2 inputs and outputs), the
@@ -550,22 +463,21 @@ def orthogonal_against_gaussian(
         seeds: Number of runs of each width, depth and kind.
 
     Returns:
-        A `Finding`; `orthogonal_w_d` and `gaussian_w_d` are the shares of runs that
+        A `Result`; `orthogonal_w_d` and `gaussian_w_d` are the shares of runs that
         train at width `w` and depth `d`, `width_d` the smallest width at which half
         of the Gaussian runs do (0: at none of them).
-
-    Reference:
-        [Hu et al., 2020](https://arxiv.org/abs/2001.05992).
     """
-    shares: dict[str, float] = {}
-    for units in widths:
-        for kind in ("orthogonal", "gaussian"):
-            found = _trained_shares(kind, units, depths, steps, seeds)
-            shares |= {f"{kind}_{units}_{d}": share for d, share in found.items()}
-    needed = {}
-    for depth in sorted(depths):
-        enough = [w for w in widths if shares[f"gaussian_{w}_{depth}"] >= 0.5]
-        needed[depth] = min(enough, default=0)
+    shares = {
+        f"{kind}_{units}_{depth}": share
+        for units in widths
+        for kind in ("orthogonal", "gaussian")
+        for depth, share in _shares_that_train(kind, units, depths, steps, seeds)
+    }
+    enough = {
+        depth: [w for w in widths if shares[f"gaussian_{w}_{depth}"] >= 0.5]
+        for depth in sorted(depths)
+    }
+    needed = {depth: min(enough[depth], default=0) for depth in enough}
     numbers = {
         "least": min(shares[key] for key in shares if key.startswith("orthogonal")),
         "narrowest": min(widths),
@@ -574,52 +486,28 @@ def orthogonal_against_gaussian(
         **shares,
     }
     order = [width or math.inf for width in needed.values()]
-    grows = all(a < b for a, b in itertools.pairwise(order))
     listed = ", ".join(
         f"{width or f'over {max(widths)}'} at depth {depth}"
         for depth, width in needed.items()
     )
-    holds = grows and numbers["least"] >= 0.5
-    return _finding("orthogonal_against_gaussian", numbers, holds, listed=listed)
+    holds = order == sorted(set(order)) and numbers["least"] >= 0.5
+    return _result("orthogonal_against_gaussian", numbers, holds, listed=listed)
 
 
-def _trained_shares(
+def _shares_that_train(
     kind: str, units: int, depths: Sequence[int], steps: int, seeds: int
-) -> dict[int, float]:
+) -> list[tuple[int, float]]:
     """Share of runs that train, by depth."""
-    from vgkeras.sweeps import Stack, run_stacks
-
-    stacks, outputs = [], 2
-    for seed in range(seeds):
-        x, y = _narrow("teacher", outputs, outputs, units, seed)
-        x = x * math.sqrt(outputs / units)  # the outputs are to start as large as this
-        hidden, last = _drawn(kind, units, max(depths), outputs, seed)
-        for depth in depths:
-            rate = 0.05 * outputs**2 / (units * depth)
-            stacks.append(Stack([*hidden[: depth - 1], last], x, y, rate))
-    traces = run_stacks(stacks, steps=steps, logged_steps=[])
-    first, final = np.array([trace.losses[[0, -1]] for trace in traces]).T
-    zeros = [np.mean(stack.y**2) for stack in stacks]
-    trained = theory.outcomes_by_loss(first, final, zeros) == "trains"
-    shares = trained.reshape(seeds, len(depths)).mean(axis=0)
-    return dict(zip(depths, shares.tolist(), strict=True))
-
-
-def _drawn(
-    kind: str, units: int, depth: int, outputs: int, seed: int
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """Hidden kernels, and a last one that keeps the size of its input's entries."""
-    from vgkeras.stacks import initial_kernels
-
     initializer = "orthogonal" if kind == "orthogonal" else _gaussian(1.0)
-    *hidden, last = initial_kernels(
-        depth, units, kernel_initializer=initializer, output_units=outputs, seed=seed
-    )
-    return hidden, last * np.float32(math.sqrt(units / outputs))
+    rates = {depth: 0.2 / (units * depth) for depth in depths}
+    gain = math.sqrt(units / 2)  # the outputs start as large as the inputs
+    ends = _run(_stacks(initializer, rates, units, seeds, inputs=2, gain=gain), steps)
+    train = theory.outcomes_by_loss(*ends) == "trains"
+    shares = train.reshape(seeds, -1).mean(axis=0)
+    return list(zip(depths, shares.tolist(), strict=True))
 
 
-@_timed
-def ten_thousand_layers(depth: int = 10_000, units: int = 16) -> Finding:
+def ten_thousand_layers(depth: int = 10_000, units: int = 16) -> Result:
     """Sends one tape pass through an orthogonal linear stack, and trains one.
 
     The real Keras model is built and differentiated once. All norms of a kind are
@@ -633,15 +521,16 @@ def ten_thousand_layers(depth: int = 10_000, units: int = 16) -> Finding:
         units: Width of the Keras model.
 
     Returns:
-        A `Finding`; `weight_gradient`, `activation` and `activation_gradient` are the
+        A `Result`; `weight_gradient`, `activation` and `activation_gradient` are the
         largest relative differences of two layers' norms, `roundings` the largest
         over half an epsilon, `megabytes` the most that this process has held.
-
-    Reference:
-        [Xiao et al., 2018](https://arxiv.org/abs/1806.05393).
     """
-    spread, seconds = _spread(depth, units)
-    log = _orthogonal(depth, steps=100)
+    frame, seconds = _gradient_norms(depth, units, kernel_initializer="orthogonal")
+    norms = frame["log10_norm"].groupby(frame["kind"]).agg(["min", "max"])
+    spread = np.expm1(math.log(10) * (norms["max"] - norms["min"])).to_dict()
+    task = {"units": 8, "output_units": 2, "samples": 8, "target": "teacher"}
+    options = {**task, "steps": 100, "learning_rate": 0.1 / depth, "dtype": "float32"}
+    log = _sweep([], [depth], initializers=["orthogonal"], **options)
     numbers = {
         "depth": depth,
         **spread,
@@ -653,40 +542,7 @@ def ten_thousand_layers(depth: int = 10_000, units: int = 16) -> Finding:
         "megabytes": _most_megabytes(),
     }
     holds = numbers["roundings"] <= depth and log.runs["outcome"][0] == "trains"
-    return _finding("ten_thousand_layers", numbers, holds)
-
-
-def _orthogonal(depth: int, steps: int) -> GradientLog:
-    from vgkeras.sweeps import sweep
-
-    return sweep(
-        [],
-        [depth],
-        initializers=["orthogonal"],
-        units=8,
-        output_units=2,
-        samples=8,
-        target="teacher",
-        steps=steps,
-        learning_rate=0.1 / depth,
-        every=None,
-    )
-
-
-def _spread(depth: int, units: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Largest relative difference of two layers' norms by kind, and the seconds."""
-    from vgkeras.stacks import build_stack
-    from vgkeras.tape import gradient_norms
-
-    start = time.perf_counter()
-    model = build_stack(depth, units, kernel_initializer="orthogonal", seed=0)
-    built = time.perf_counter()
-    x, y = make_data("teacher", units, units, seed=0)
-    frame = gradient_norms(model, x.astype("float32"), y.astype("float32"))
-    done = time.perf_counter()
-    norms = frame["log10_norm"].groupby(frame["kind"]).agg(["min", "max"])
-    spread = np.expm1(math.log(10) * (norms["max"] - norms["min"]))
-    return spread.to_dict(), {"build": built - start, "tape": done - built}
+    return _result("ten_thousand_layers", numbers, holds)
 
 
 def _most_megabytes() -> float:
@@ -697,95 +553,67 @@ def _most_megabytes() -> float:
     return most / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def reproduce(names: Sequence[str] | None = None) -> list[Finding]:
+def reproduce(names: Sequence[str] | None = None) -> list[Result]:
     """Measures published results again.
 
     Args:
         names: Some of `NAMES`; default all of them, which takes minutes.
 
     Returns:
-        A `Finding` per name, in the order given.
+        A `Result` per name, in the order given.
 
     Raises:
         TypeError: If `names` is not a list.
         ValueError: If a name is unknown, or `names` is empty or repeats itself.
 
     Example:
-        >>> [finding] = reproduce(["learning_time"])  # doctest: +SKIP
-        >>> finding.holds  # doctest: +SKIP
+        >>> [result] = reproduce(["learning_time"])  # doctest: +SKIP
+        >>> result.holds  # doctest: +SKIP
         True
     """
-
-    def check(argument: str, name: Any) -> str:
-        return check_option(argument, name, NAMES)
-
+    check = functools.partial(check_option, options=NAMES)
     chosen = NAMES if names is None else check_each("names", names, check)
-    return [globals()[name]() for name in chosen]
+    results = []
+    for name in chosen:
+        start = time.perf_counter()
+        result = globals()[name]()
+        results.append(result._replace(seconds=time.perf_counter() - start))
+    return results
 
 
-def save(findings: Sequence[Finding], path: str | Path) -> None:
-    """Writes findings as JSON, with the date, the versions and the command.
+def save(results: Sequence[Result], path: str | Path) -> None:
+    """Writes results as JSON, with the date, the versions and the command.
 
     Args:
-        findings: Findings of `reproduce`.
+        results: Results of `reproduce`.
         path: File to write.
     """
     text = {
         "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "python -m vgkeras.published PATH",
+        "command": "python -m vgkeras.record published",
         "versions": versions(),
-        "findings": [finding._asdict() for finding in findings],
+        "findings": [result._asdict() for result in results],
     }
     Path(path).write_text(json.dumps(text, indent=1) + "\n", "utf-8")
 
 
-def load(path: str | Path) -> list[Finding]:
-    """Reads findings that `save` has written, without TensorFlow.
+def load(path: str | Path) -> list[Result]:
+    """Reads results that `save` has written, without TensorFlow.
 
     Args:
         path: File to read.
 
     Returns:
-        The findings, in the order written.
+        The results, in the order written.
 
     Raises:
-        ValueError: If the file does not hold findings.
+        ValueError: If the file does not hold results.
     """
     try:
         text = json.loads(Path(path).read_text("utf-8"))
-        return [Finding(**finding) for finding in text["findings"]]
+        return [Result(**result) for result in text["findings"]]
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             "`path` must be a file that `vgkeras.published.save` has written. "
             f"Received: path={str(path)!r}."
         ) from error
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures everything, says what came out, and writes it to a file.
-
-    Args:
-        arguments: Path of the file, and names if not all are asked for; default
-            those of the command line.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m vgkeras.published",
-        description="Measures published results again and records what came out.",
-    )
-    parser.add_argument("path", help="JSON file to write")
-    parser.add_argument("names", nargs="*", help=f"some of {', '.join(NAMES)}")
-    chosen = parser.parse_args(arguments)
-    findings: list[Finding] = []
-    for name in chosen.names or NAMES:
-        findings += reproduce([name])
-        print(_card(findings[-1]), flush=True)
-    save(findings, chosen.path)
-
-
-def _card(finding: Finding) -> str:
-    word = "holds" if finding.holds else "does not hold"
-    return f"{finding.source}: {word} ({finding.seconds:.0f} s)\n  {finding.measured}"
-
-
-if __name__ == "__main__":
-    main()

@@ -9,6 +9,7 @@ import pytest
 
 from vgkeras import logs
 from vgkeras.record import resnet152
+from vgkeras.record.__main__ import main
 
 PICTURE = Path(__file__).parents[2] / "assets" / "resnet152.png"
 
@@ -34,6 +35,7 @@ def hand_made():
     return logs.GradientLog(runs, losses, layers)
 
 
+@pytest.mark.slow
 def test_both_have_the_152_layers_and_only_one_has_shortcuts(networks):
     whole, cut = networks
 
@@ -45,6 +47,7 @@ def test_both_have_the_152_layers_and_only_one_has_shortcuts(networks):
     assert not any("_0_conv" in layer.name for layer in cut.layers)
 
 
+@pytest.mark.slow
 def test_both_start_from_the_same_weights(networks):
     whole, cut = networks
 
@@ -63,20 +66,31 @@ def test_the_picture_shows_the_first_step_and_tells_the_growth():
     (rows,) = chart["datasets"].values()
     assert len(rows) == 8
     assert {row["number"] for row in rows} == {1, 2, 3, 4}
-    told = chart["title"]["subtitle"]
+    subtitle = chart["title"]["subtitle"]
     # from the last convolution, number 3, to the first: number 4 is the classifier
-    assert "with shortcuts by 2.0 decades" in told
-    assert "without shortcuts by 6.0 decades" in told
+    assert "with shortcuts by 2.0 decades" in subtitle
+    assert "without shortcuts by 6.0 decades" in subtitle
 
 
-def test_the_command_draws_and_diagnoses(tmp_path, monkeypatch, capsys):
+def test_the_command_draws_diagnoses_and_writes_its_numbers(
+    tmp_path, monkeypatch, capsys
+):
+    picture, path = tmp_path / "picture.svg", tmp_path / "log.parquet"
     monkeypatch.setattr(resnet152, "record_shortcuts", hand_made)
-    monkeypatch.setattr("sys.argv", ["shortcuts", str(tmp_path / "picture.svg")])
 
-    resnet152.main()
+    main(["resnet152", "--picture", str(picture), "--path", str(path)])
 
-    assert "<svg" in (tmp_path / "picture.svg").read_text()
+    assert "<svg" in picture.read_text()
     assert "Run 1" in capsys.readouterr().out
+    assert len(pd.read_parquet(path)) == 16
+
+
+def test_without_a_path_the_command_draws_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(resnet152, "record_shortcuts", hand_made)
+
+    main(["resnet152", "--picture", str(tmp_path / "picture.svg")])
+
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.svg"]
 
 
 def test_the_picture_is_there():

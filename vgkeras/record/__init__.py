@@ -1,1 +1,1 @@
-"""Everything in assets/ that is measured, recorded anew."""
+"""Everything in assets/ that is measured, recorded anew: `python -m vgkeras.record`."""

@@ -1,4 +1,4 @@
-"""The 152 layers the lecture names, with and without shortcuts: `python -m ... --help`.
+"""The 152 layers that the lecture names, with and without shortcuts.
 
 `keras.applications.ResNet152` is trained for a few steps beside a copy of it whose
 shortcuts are cut, from the same weights and on the same data. `GradientLogger` logs
@@ -7,7 +7,6 @@ the gradients of both fits.
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import altair as alt
@@ -16,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from vgkeras.callbacks import GradientLogger
-from vgkeras.diagnosis import diagnose
 from vgkeras.logs import GradientLog, concat
 
 WITH, WITHOUT = "with shortcuts", "without shortcuts"
@@ -51,12 +49,10 @@ def resnet152(*, shortcuts: bool = True, seed: int = 0) -> keras.Model:
     return cut
 
 
-def record_shortcuts(*, steps: int = 5, learning_rate: float = 1e-4) -> GradientLog:
-    """Trains ResNet-152 with and without its shortcuts for a few steps of Adam.
+def record_shortcuts() -> GradientLog:
+    """Trains ResNet-152 with and without its shortcuts for 5 steps of Adam.
 
-    Args:
-        steps: Number of training steps, of one batch of 16 noise images each.
-        learning_rate: Learning rate of Adam.
+    Each step is one batch of 16 noise images.
 
     Returns:
         A `GradientLog` of two runs, whose `initializer` says which is which. Its
@@ -70,12 +66,11 @@ def record_shortcuts(*, steps: int = 5, learning_rate: float = 1e-4) -> Gradient
         model = resnet152(shortcuts=shortcuts)
         logger = GradientLogger(layers=_is_on_the_path, updates=None)
         model.compile(
-            keras.optimizers.Adam(learning_rate),
+            keras.optimizers.Adam(1e-4),
             "sparse_categorical_crossentropy",
             jit_compile=False,  # XLA would compile 500 layers for minutes
         )
-        options: Any = {"batch_size": _SAMPLES, "epochs": steps, "verbose": 0}
-        model.fit(x, y, callbacks=[logger], **options)
+        model.fit(x, y, _SAMPLES, epochs=5, verbose=0, callbacks=[logger])
         logs.append(_named(logger.log, name))
     return concat(logs)
 
@@ -111,22 +106,9 @@ def draw_shortcuts(log: GradientLog) -> alt.LayerChart:
         alt.Shape("initializer:N", title=None, scale=alt.Scale(domain=[WITH, WITHOUT])),
         tooltip=columns,
     )
-    title = alt.Title("ResNet-152 before its first step", subtitle=_told(rows))
+    title = alt.Title("ResNet-152 before its first step", subtitle=_growth(rows))
     layers = [base.mark_line(opacity=0.4), base.mark_point(filled=True, size=28)]
     return alt.LayerChart(layer=layers).properties(title=title, width=620, height=360)
-
-
-def main() -> None:
-    """Writes the picture, and the log, to the paths on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("picture", help="PNG or SVG file to draw")
-    parser.add_argument("--log", help="Parquet file to write")
-    arguments = parser.parse_args()
-    log = record_shortcuts()
-    draw_shortcuts(log).save(arguments.picture, scale_factor=1.5)
-    if arguments.log:
-        log.save(arguments.log)
-    print(diagnose(log))
 
 
 def _draw_weights(model: keras.Model, seed: int) -> None:
@@ -163,16 +145,11 @@ def _named(log: GradientLog, name: str) -> GradientLog:
     return log.replace(runs=log.runs.assign(initializer=name), layers=layers)
 
 
-def _told(rows: pd.DataFrame) -> str:
+def _growth(rows: pd.DataFrame) -> str:
     """How many decades the gradient grows from the last convolution to the first."""
-    told = []
-    for name, own in rows.groupby("initializer"):
-        norms = own["log10_norm"].to_numpy()
-        told.append(f"{name} by {norms[0] - norms[-2]:.1f} decades")
-    return (
-        f"The gradient grows from the last convolution to the first: {'; '.join(told)}."
-    )
-
-
-if __name__ == "__main__":
-    main()
+    growth = [
+        f"{name} by {norms.iloc[0] - norms.iloc[-2]:.1f} decades"
+        for name, norms in rows.groupby("initializer")["log10_norm"]
+    ]
+    start = "The gradient grows from the last convolution to the first"
+    return f"{start}: {'; '.join(growth)}."

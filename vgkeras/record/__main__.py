@@ -1,0 +1,93 @@
+"""The command line `python -m vgkeras.record`, a subcommand for each recording."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+
+_SHARPNESS = 1.5  # of pictures, in pixels for each point
+_WORDS = {"path": "file of numbers to write", "picture": "PNG or SVG file to draw"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Records what the arguments name, writes its files and prints what came out.
+
+    Args:
+        arguments: Name of a recording and options; default the command line.
+    """
+    options = vars(_parser().parse_args(arguments))
+    options.pop("record")(**options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    """A subcommand for each function below, an option for each of its arguments."""
+    words = "Measures anew what assets/ holds. Run it in the folder above."
+    parser = argparse.ArgumentParser("python -m vgkeras.record", description=words)
+    commands = parser.add_subparsers(required=True, metavar="NAME")
+    for record in (_lesson, _remedies, _published, _resnet152):
+        name, words = record.__name__.strip("_"), str(record.__doc__)
+        command = commands.add_parser(name, help=words, description=words)
+        command.set_defaults(record=record)
+        for option, parameter in inspect.signature(record).parameters.items():
+            words = f"{_WORDS[option]} (default: %(default)s)"
+            default = parameter.default
+            command.add_argument(f"--{option}", default=default, type=_file, help=words)
+    return parser
+
+
+def _file(path: str) -> str:
+    """A path that can be written to: better known before minutes of measurement."""
+    if not Path(path).parent.is_dir():
+        raise argparse.ArgumentTypeError(f"no such folder: {Path(path).parent}")
+    return path
+
+
+def _lesson(
+    path: str = "assets/lesson.parquet", picture: str = "assets/lesson.png"
+) -> None:
+    """The default lesson, on real Keras models."""
+    from vgkeras.record.lesson import draw_lesson, record_lesson
+
+    log = record_lesson()
+    log.save(path)
+    draw_lesson(log).save(picture, scale_factor=_SHARPNESS)
+    print(log)
+
+
+def _remedies(path: str = "assets/remedies.parquet") -> None:
+    """All remedies, compared."""
+    from vgkeras.record.remedies import record_remedies
+    from vgkeras.remedies import table
+
+    log = record_remedies()
+    log.save(path)
+    print(table(log).to_string())
+
+
+def _published(path: str = "assets/published.json") -> None:
+    """Published results, measured again."""
+    from vgkeras import published
+
+    results = []
+    for name in published.NAMES:
+        results += published.reproduce([name])
+        print(results[-1], flush=True)
+    published.save(results, path)
+
+
+def _resnet152(path: str | None = None, picture: str = "assets/resnet152.png") -> None:
+    """ResNet-152 with and without its shortcuts; its numbers only if asked for."""
+    from vgkeras.diagnosis import diagnose
+    from vgkeras.record.resnet152 import draw_shortcuts, record_shortcuts
+
+    log = record_shortcuts()
+    if path is not None:
+        log.save(path)
+    draw_shortcuts(log).save(picture, scale_factor=_SHARPNESS)
+    print(diagnose(log))
+
+
+if __name__ == "__main__":
+    main()
