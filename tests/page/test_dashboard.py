@@ -60,7 +60,7 @@ def test_page_opens_with_all_its_charts(lesson):
 def test_page_names_its_first_numbers_as_recorded(lesson):
     label = next(m.value for m in lesson.markdown if "Recorded" in m.value)
 
-    assert "python -m vgkeras.record assets/lesson.parquet" in label
+    assert "python -m vgkeras.record lesson" in label
     assert re.search(r"20\d\d-\d\d-\d\d", label)
     assert "keras 3." in label
 
@@ -412,7 +412,7 @@ def test_the_recorded_remedies_are_those_of_a_fresh_comparison():
     page = open_page(section="Remedies")
 
     assert not page.exception
-    assert "python -m vgkeras.remedies assets/remedies.parquet" in words(page)
+    assert "python -m vgkeras.record remedies" in words(page)
     recording = vg.load(PAGE.parent / "assets" / "remedies.parquet")
     assert tuple(recording.runs["remedy"].unique()) == vg.remedies.NAMES
     names = ["Scaled identity", "Orthogonal", "Clipping by norm 1"]

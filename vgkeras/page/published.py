@@ -13,7 +13,7 @@ def published() -> None:
     st.markdown(
         "Six results on deep networks, each repeated by a function of "
         "`vgkeras.published`. What was measured is **recorded**, by "
-        "`python -m vgkeras.published assets/published.json`; tests run it again."
+        "`python -m vgkeras.record published`; tests run it again."
     )
     with st.container(key="outcomes"):
         for result in vg.published.load(PUBLISHED):
