@@ -158,6 +158,21 @@ def test_theory_is_worked_out_when_it_is_first_used():
     assert asked == [1]
 
 
+def test_a_selection_leaves_theory_to_who_looks_at_it():
+    calls = []
+
+    def predict():
+        calls.append("theory")
+        return small_log()
+
+    log = small_log().replace(theory=predict).select(run=0)
+
+    assert not calls
+    assert log.theory.runs["run"].tolist() == [0]
+    assert log.theory is log.theory
+    assert calls == ["theory"]
+
+
 def test_replace_leaves_the_log_itself_alone():
     log = small_log()
 
