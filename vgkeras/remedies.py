@@ -2,17 +2,15 @@
 
 Every remedy is one change to the same stack: linear `Dense` layers without bias whose
 kernels are a scaled identity, trained by plain gradient descent. `compare` trains them
-all with the same seeds and data, `table` counts, the charts draw, `WORDS` says what was
-found. Charts take logarithms to base 10; points are measured, dashed lines are theory.
-TensorFlow is loaded by `compare` alone.
+all with the same seeds and data, `table` counts, `vgkeras.charts` draws, `WORDS` says
+what came out. TensorFlow is loaded by `compare` alone.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,6 +113,7 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy("Learning rate 1/depth", "learning rate", {"learning_rate": inverse_depth}),
 )
 NAMES = tuple(remedy.name for remedy in REMEDIES)
+_QUARTILES = {"low": 0.25, "median": 0.5, "high": 0.75}
 
 
 def initial_weights(activation: str = "linear") -> tuple[Remedy, ...]:
@@ -195,8 +194,8 @@ def compare(
         >>> log = compare(["Scaled identity", "Orthogonal"])  # doctest: +SKIP
         >>> table(log)  # doctest: +SKIP
     """
-    chosen = [_found(name) for name in check_non_empty("names", names)]
-    check_unique("names", [remedy.name for remedy in chosen])
+    remedies = [_remedy(name) for name in check_non_empty("names", names)]
+    check_unique("names", [remedy.name for remedy in remedies])
     scale = check_finite("scale", scale)
     common = {
         "depths": check_each("depths", depths, check_positive_int),
@@ -208,16 +207,16 @@ def compare(
     }
     every = check_every(every)
     parts = []
-    for number, remedy in enumerate(chosen):
-        tell = _part_of(progress, number, len(chosen))
-        log = _trained(remedy, {**common, "scales": [scale]}, steps, every, tell)
+    for number, remedy in enumerate(remedies):
+        tell = _part_of(progress, number, len(remedies))
+        log = _log_of(remedy, {**common, "scales": [scale]}, steps, every, tell)
         runs = log.runs.assign(remedy=remedy.name)
         parts.append(log.replace(runs=runs, theory=None))
     origin = "measured by vgkeras.remedies.compare"
     return concat(parts).replace(metadata={"origin": origin, "versions": versions()})
 
 
-def _found(name: Any) -> Remedy:
+def _remedy(name: Any) -> Remedy:
     if isinstance(name, Remedy):
         return name
     for remedy in REMEDIES:
@@ -241,7 +240,7 @@ def _part_of(
     return tell
 
 
-def _trained(
+def _log_of(
     remedy: Remedy,
     common: dict[str, Any],
     steps: int,
@@ -286,27 +285,22 @@ def table(log: GradientLog) -> pd.DataFrame:
     """
     runs = compared_runs(log)
     last = log.losses.loc[log.losses.groupby("run")["step"].idxmax()]
-    by_run = _log10(last.set_index("run")["loss"]), _first_gradients(log)
-    losses, gradients = (values.reindex(runs["run"]).to_numpy() for values in by_run)
-    outcomes = runs["outcome"].to_numpy()
-    keys = [runs["remedy"], runs["depth"]]
-    places = pd.Series(range(len(runs)), runs.index).groupby(keys, sort=False)
+    first = log.layers[log.layers["step"] == 0]
+    first = first[(first["kind"] == "weight_gradient") & (first["layer"] == 1)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        losses = np.log10(runs["run"].map(last.set_index("run")["loss"]))
+    runs = runs.assign(
+        loss=losses.fillna(np.inf),  # NaN ranks with Inf
+        gradient=runs["run"].map(first.set_index("run")["log10_norm"]),
+    )
     rows = []
-    for (remedy, depth), own in places:
-        at = own.to_numpy()
-        ended = [outcomes[at] == word for word in theory.OUTCOMES]
-        shares = [float(share) for share in np.mean(ended, axis=1)]
-        rows.append(
-            {
-                "remedy": remedy,
-                "depth": depth,
-                "runs": len(at),
-                **dict(zip(theory.OUTCOMES, shares, strict=True)),
-                **quartiles("loss", losses[at]),
-                **quartiles("gradient", gradients[at]),
-            }
-        )
-    return pd.DataFrame(rows)
+    for names, own in runs.groupby(["remedy", "depth"], sort=False):
+        shares = [(own["outcome"] == word).mean() for word in theory.OUTCOMES]
+        ends = (quartiles(own[name].to_numpy()) for name in ("loss", "gradient"))
+        rows.append((*names, len(own), *shares, *chain(*ends)))
+    names = [f"{name}_{end}" for name in ("loss", "gradient") for end in _QUARTILES]
+    columns = ["remedy", "depth", "runs", *theory.OUTCOMES, *names]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def compared_runs(log: GradientLog) -> pd.DataFrame:
@@ -319,29 +313,13 @@ def compared_runs(log: GradientLog) -> pd.DataFrame:
     return log.runs
 
 
-def _log10(values: pd.Series) -> pd.Series:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return pd.Series(np.log10(values.to_numpy("float64")), index=values.index)
-
-
-def _first_gradients(log: GradientLog) -> pd.Series:
-    """log10 of the first layer's weight gradient at step 0, by run."""
-    rows = log.layers
-    rows = rows[(rows["kind"] == "weight_gradient") & (rows["step"] == 0)]
-    return rows[rows["layer"] == 1].set_index("run")["log10_norm"]
-
-
-def quartiles(name: str, values: np.ndarray) -> dict[str, float]:
-    """Runs at a quarter, a half and three quarters; NaN losses rank with Inf."""
-    found = [math.nan] * 3
-    if name == "loss":
-        values = np.where(np.isnan(values), np.inf, values)
+def quartiles(values: np.ndarray) -> list[float]:
+    """Values at a quarter, a half and three quarters of those that are not NaN."""
     values = values[~np.isnan(values)]
-    if len(values):
-        shares = (0.25, 0.5, 0.75)
-        found = np.quantile(values, shares, method="inverted_cdf").tolist()
-    ends = ("low", "median", "high")
-    return {f"{name}_{end}": at for end, at in zip(ends, found, strict=True)}
+    if not len(values):
+        return [math.nan] * 3
+    shares = list(_QUARTILES.values())
+    return np.quantile(values, shares, method="inverted_cdf").tolist()
 
 
 # What `compare` measures with its defaults, unless said otherwise: 16 units, c = 0.5.
@@ -404,29 +382,3 @@ WORDS: dict[str, str] = {
         "rate of 0.5 the stack of 152 layers does not train, with 1 / depth it does."
     ),
 }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Compares all remedies, and writes the log to the path on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("path", help="Parquet file to write")
-    path = parser.parse_args(arguments).path
-    settings: dict[str, Any] = {
-        "scale": 0.5,
-        "units": 16,
-        "learning_rate": 0.1,
-        "steps": 500,
-        "depths": [2, 10, 50, 152],
-    }
-    log = compare(**settings)
-    told = {
-        "recorded": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": "python -m vgkeras.remedies assets/remedies.parquet",
-        "arguments": settings,
-    }
-    log.replace(metadata={**log.metadata, **told}).save(path)
-    print(table(log).to_string())
-
-
-if __name__ == "__main__":
-    main()

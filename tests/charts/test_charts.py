@@ -364,7 +364,7 @@ def test_the_title_of_gradients_says_what_depth_does_to_them():
 
     assert told == (
         "With depth the weight gradient vanishes at c = 0.5; "
-        "is exactly 0 at c = 1; keeps its size at c = 1.1; explodes at c = 1.5"
+        "is exactly 0 at c = 1; keeps its norm at c = 1.1; explodes at c = 1.5"
     )
 
 
@@ -774,7 +774,7 @@ def test_gradient_by_depth_takes_kernels_of_the_lowest_logged_layer():
 
     assert points(chart)["y"].tolist() == [-2.0]
     told = " ".join(chart.title.subtitle)
-    assert "The lowest logged layer, step 0; layers differ by up to 1 decades." in told
+    assert "The lowest logged layer, step 0; layers differ by up to 1 decade." in told
     assert "Norm of the weight gradient of the lowest logged layer" in (
         charts.description(chart)
     )
@@ -1023,7 +1023,7 @@ def test_failures_are_drawn_at_their_depth_and_told_format_by_format():
     assert frozen["depth"].tolist() == [20]
     assert "In float32 the update is frozen first, at depth 20." in chart.description
     assert "float16 and float32" in " ".join(chart.title.text)
-    with pytest.raises(ValueError, match="`found` must not be empty"):
+    with pytest.raises(ValueError, match="`limits` must not be empty"):
         charts.failure_by_depth_and_format([], 20)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from vgkeras import logs
 from vgkeras._text import ordinal, run_label, shortened
-from vgkeras.charts.edge_bands import NORM_VIEW, value_texts
+from vgkeras.charts.edge_bands import NORM_VIEW
 from vgkeras.charts.points import points_over_lines
 from vgkeras.charts.rows import (
     KIND_LABELS,
@@ -21,8 +21,8 @@ from vgkeras.charts.rows import (
     rows_of_step,
     variable_roles,
 )
-from vgkeras.charts.style import Chart, counted, panels, titled
-from vgkeras.charts.words import legend_line, series_rows
+from vgkeras.charts.style import Chart, count_axis, panels, titled
+from vgkeras.charts.words import from_to, legend_line
 
 
 def kinds_by_layer(log: logs.GradientLog, step: int | None = None) -> Chart:
@@ -50,24 +50,26 @@ def kinds_by_layer(log: logs.GradientLog, step: int | None = None) -> Chart:
     rows, step = rows_of_step(log, step)
     rows = rows.assign(line=rows["kind"].astype(str))
     runs = log.runs[log.runs["run"].isin(rows["run"])]
-    return panels([_kinds_panel(run, rows, step) for run in runs.itertuples()])
+    return panels([_kinds_panel(run, rows, step) for run in runs.to_dict("records")])
 
 
-def _kinds_panel(run: Any, rows: pd.DataFrame, step: int) -> alt.LayerChart:
-    rows = rows[rows["run"] == run.run]
+def _kinds_panel(run: dict[str, Any], rows: pd.DataFrame, step: int) -> alt.LayerChart:
+    rows = rows[rows["run"] == run["run"]]
     rows = rows.assign(series=_kind_series(rows))
-    last = rows["layer"].max()
+    first, last = rows["layer"].min(), rows["layer"].max()
     stride = max(math.ceil(last / MOST_POINTS), 1)
-    kept = (rows["layer"] - 1) % stride == 0
-    kept |= (rows["origin"] == "theory") | (rows["layer"] == last)
-    x = counted("layer:Q", "layer (1 = next to the input)")
-    chart = points_over_lines(rows[kept], x, y="norm", view=NORM_VIEW, key="kind")
-    thinned = f"Points: every {ordinal(stride)} layer." if stride > 1 else ""
+    few = (rows["layer"] - 1) % stride == 0
+    few |= (rows["origin"] == "theory") | (rows["layer"] == last)
+    x = count_axis("layer:Q", "layer (1 = next to the input)")
+    chart = points_over_lines(rows[few], x, y="norm", view=NORM_VIEW, key="kind")
+    stride_words = f"Points: every {ordinal(stride)} layer." if stride > 1 else ""
+    label = run_label(run)
     return titled(
         chart,
-        _kinds_title(run, rows),
-        legend_line(rows, f"Step {step}. {thinned}".strip()),
-        _kinds_sentence(run, rows, step),
+        f"{label}: {_kinds_title(rows)}",
+        legend_line(rows, f"Step {step}.", stride_words),
+        f"{label}, step {step}, from layer {first} to layer {last}: "
+        f"{from_to(rows, 'layer')}.",
     )
 
 
@@ -79,25 +81,21 @@ def _kind_series(rows: pd.DataFrame) -> pd.Series:
     frequent = roles.value_counts().index.tolist()
     if len(frequent) < 2:
         return labels
-    known = set(frequent[:MOST_ROLES])
-    roles = roles.map(
-        lambda role: shortened(role) if role in known else "other variables"
-    )
+    names = {role: shortened(role) for role in frequent[:MOST_ROLES]}
+    roles = roles.map(names).fillna("other variables")
     return labels.where(~weights, KIND_LABELS["weight_gradient"] + ", " + roles)
 
 
-def _kinds_title(run: Any, rows: pd.DataFrame) -> str:
+def _kinds_title(rows: pd.DataFrame) -> str:
     weights = rows[rows["kind"] == "weight_gradient"]
     others = rows[rows["kind"] != "weight_gradient"]
     if _slope(weights) < 1e-3 and _slope(others) > 0.1:
-        return (
-            f"{run_label(run._asdict())}: weight gradients are flat, the others slope"
-        )
+        return "weight gradients are flat, the others slope"
     kinds = list(dict.fromkeys(rows["kind"].astype("str")))
     if len(kinds) > 1:
         number = "three" if len(kinds) == 3 else "two"
-        return f"{run_label(run._asdict())}: {number} kinds of norm, layer by layer"
-    return f"{run_label(run._asdict())}: {KIND_LABELS[kinds[0]]}, layer by layer"
+        return f"{number} kinds of norm, layer by layer"
+    return f"{KIND_LABELS[kinds[0]]}, layer by layer"
 
 
 def _slope(rows: pd.DataFrame) -> float:
@@ -105,14 +103,3 @@ def _slope(rows: pd.DataFrame) -> float:
     finite = rows[np.isfinite(rows["log10"])]
     norms = finite.groupby(["origin", "series"])["log10"]
     return float((norms.max() - norms.min()).max()) if len(finite) else 0.0
-
-
-def _kinds_sentence(run: Any, rows: pd.DataFrame, step: int) -> str:
-    told = []
-    for name, part in series_rows(rows):
-        first, last = value_texts(
-            part.sort_values("layer", kind="stable").iloc[[0, -1]]
-        )
-        told.append(f"{name} from {first} to {last}")
-    ends = f"from layer {rows['layer'].min()} to layer {rows['layer'].max()}"
-    return f"{run_label(run._asdict())}, step {step}, {ends}: {'; '.join(told)}."

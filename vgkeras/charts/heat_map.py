@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -25,14 +24,7 @@ from vgkeras.charts.rows import (
     rows_of_kind,
     rows_with_runs,
 )
-from vgkeras.charts.style import (
-    COUNTS,
-    HEIGHT,
-    Chart,
-    sized,
-    tick_labels,
-    titled,
-)
+from vgkeras.charts.style import COUNTS, HEIGHT, Chart, sized, tick_labels, titled
 from vgkeras.charts.words import in_order
 
 
@@ -61,21 +53,21 @@ def gradient_by_layer_and_step(
             not logged, or no `variable` has that name.
     """
     check_option("kind", kind, logs.KINDS)
-    run = only_run(log)
+    label = run_label(only_run(log))
     rows = rows_with_runs(log, "layers")
     rows = rows_of_kind(rows[rows["origin"] == origin_of(log)], kind)
     if variable is not None:
         rows = rows_named(rows, variable)
-    rows, chosen = largest_variable(rows)
-    cells, thinned = _cells(rows)
+    rows, largest_words = largest_variable(rows)
+    cells, stride_words = _cells(rows)
     what = KIND_LABELS[kind] + (f" ({variable})" if variable else "")
-    told = titled(
+    chart = titled(
         _heat_map(with_flags(cells, NORM_VIEW)),
-        f"{run_label(run._asdict())}: {what} by layer and step",
-        f"{thinned} {chosen}".strip(),
-        _heat_sentence(rows, what, run),
+        f"{label}: {what} by layer and step",
+        f"{stride_words} {largest_words}".strip(),
+        f"{label}, norm of the {what}, {_ends_words(rows)}.",
     )
-    return sized(told, HEIGHT)
+    return sized(chart, HEIGHT)
 
 
 def _cells(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
@@ -85,24 +77,21 @@ def _cells(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     every_step = min(math.ceil(excess), math.ceil(len(steps) / 50)) if excess > 1 else 1
     every_layer = max(math.ceil(excess / every_step), 1)
     steps, layers = steps[::every_step], layers[::every_layer]
-    ends = (
-        dict(zip(steps, [*steps[1:], 2 * steps[-1] - steps[-2]], strict=True))
-        if (len(steps) > 1)
-        else {steps[0]: steps[0] + 1}
-    )
-    kept = rows[rows["step"].isin(steps) & rows["layer"].isin(layers)]
-    cells = kept.assign(
-        step_end=kept["step"].map(ends),
-        bottom=kept["layer"] - 0.5,
+    width = steps[-1] - steps[-2] if len(steps) > 1 else 1
+    ends = dict(zip(steps, [*steps[1:], steps[-1] + width], strict=True))
+    cells = rows[rows["step"].isin(steps) & rows["layer"].isin(layers)]
+    cells = cells.assign(
+        step_end=cells["step"].map(ends),
+        bottom=cells["layer"] - 0.5,
         # A little overlap: seams between cells would look like data.
-        top=kept["layer"] - 0.5 + 1.05 * every_layer,
+        top=cells["layer"] - 0.5 + 1.05 * every_layer,
     )
-    told = [f"{len(steps)} steps", f"{len(layers)} layers"]
+    words = [f"{len(steps)} steps", f"{len(layers)} layers"]
     if every_step > 1:
-        told[0] = f"every {ordinal(every_step)} logged step"
+        words[0] = f"every {ordinal(every_step)} logged step"
     if every_layer > 1:
-        told[1] = f"every {ordinal(every_layer)} layer"
-    return cells, f"Drawn: {' and '.join(told)}; nothing averaged."
+        words[1] = f"every {ordinal(every_layer)} layer"
+    return cells, f"Drawn: {' and '.join(words)}; nothing averaged."
 
 
 def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
@@ -111,11 +100,11 @@ def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
     fields = ["step", "step_end", "bottom", "top", "layer", "log10", "flag", "value"]
     on, off = cells["flag"] == "", cells["flag"] != ""
     bottom, top = cells["bottom"].min(), cells["top"].max()
-    drawn = sorted(cells["step"].unique().tolist())
-    steps = alt.Axis(values=drawn, labelOverlap=True) if len(drawn) <= 50 else COUNTS
+    steps = sorted(cells["step"].unique().tolist())
+    axis = alt.Axis(values=steps, labelOverlap=True) if len(steps) <= 50 else COUNTS
     numbers = cells[[*fields, *names]].assign(log10=cells["log10"].where(on))
     base = alt.Chart(numbers).encode(
-        alt.X("step:Q", title="training step", scale=alt.Scale(nice=False), axis=steps),
+        alt.X("step:Q", title="training step", scale=alt.Scale(nice=False), axis=axis),
         alt.Y(
             "bottom:Q",
             title="layer (1 = next to the input)",
@@ -126,8 +115,8 @@ def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
         y2=alt.Y2("top:Q"),
         tooltip=[alt.Tooltip(f) for f in ("step:Q", "layer:Q", *names, "value:N")],
     )
-    layers = [_colored(base, cells[on])] if on.any() else []
-    layers += [_colored_apart(base, cells[off])] if off.any() else []
+    layers = [_cells_on_scale(base, cells[on])] if on.any() else []
+    layers += [_cells_off_scale(base, cells[off])] if off.any() else []
     scales = alt.ScaleResolveMap(color="independent")
     return alt.LayerChart(layer=layers, resolve=alt.Resolve(scale=scales))
 
@@ -141,17 +130,15 @@ def _layer_axis(cells: pd.DataFrame) -> alt.Axis:
     return alt.Axis(values=sorted(names), labelExpr=tick_labels(names), labelLimit=120)
 
 
-def _colored(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
+def _cells_on_scale(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
     """A legend of at least a decade: rounding noise must not look like change."""
     low, high = float(cells["log10"].min()), float(cells["log10"].max())
     slack = max(1.0 - (high - low), 0.0) / 2
     low, high = math.floor(10 * (low - slack)) / 10, math.ceil(10 * (high + slack)) / 10
     width = next((w for w in (1, 2, 5, 10, 20) if (high - low) / w <= 5), 50)
-    ticks: list[float] = [
-        *range(math.ceil(low / width) * width, math.floor(high) + 1, width)
-    ]
-    names = {tick: power_of_ten(tick) for tick in ticks}
-    if len(ticks) < 2:
+    ticks = range(math.ceil(low / width) * width, math.floor(high) + 1, width)
+    names: dict[float, str] = {tick: power_of_ten(tick) for tick in ticks}
+    if len(names) < 2:
         names = {low: number_of(low), high: number_of(high)}
     legend = alt.Legend(
         orient="bottom",
@@ -165,33 +152,33 @@ def _colored(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
     return base.mark_rect().encode(color=color).transform_filter("datum.flag == ''")
 
 
-def _colored_apart(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
+def _cells_off_scale(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
     """Colours that viridis does not contain."""
-    known = {ZERO: "#9E9E9E", NONFINITE: "#D55E00", NO_GRADIENT: "#56B4E9"}
+    colors = {ZERO: "#9E9E9E", NONFINITE: "#D55E00", NO_GRADIENT: "#56B4E9"}
     flags = in_order(cells["flag"])
-    scale = alt.Scale(domain=flags, range=[known.get(f, "#CC79A7") for f in flags])
+    scale = alt.Scale(domain=flags, range=[colors.get(f, "#CC79A7") for f in flags])
     legend = alt.Legend(orient="bottom", title="not on the scale")
     color = alt.Color("flag:N", scale=scale, legend=legend)
     return base.mark_rect().encode(color=color).transform_filter("datum.flag != ''")
 
 
-def _heat_sentence(rows: pd.DataFrame, label: str, run: Any) -> str:
-    steps = rows["step"]
-    parts = []
-    for step in dict.fromkeys([steps.min(), steps.max()]):
-        found = rows[rows["step"] == step].sort_values("log10", kind="stable")
-        parts.append(f"at step {step}: {_range_told(found)}")
-    return f"{run_label(run._asdict())}, norm of the {label}, {'; '.join(parts)}."
+def _ends_words(rows: pd.DataFrame) -> str:
+    """The norms at the first and the last step."""
+    words = []
+    for step in dict.fromkeys([rows["step"].min(), rows["step"].max()]):
+        at = rows[rows["step"] == step].sort_values("log10", kind="stable")
+        words.append(f"at step {step}: {_range_words(at)}")
+    return "; ".join(words)
 
 
-def _range_told(rows: pd.DataFrame) -> str:
+def _range_words(rows: pd.DataFrame) -> str:
     """Smallest and largest of sorted rows, and how many have no gradient."""
     there = rows[rows["log10"].notna()]
     missing = rows.loc[rows["log10"].isna(), "layer"].nunique()
     if there.empty:
         return f"{NO_GRADIENT} in any layer"
     low, high = value_texts(there.iloc[[0, -1]])
-    told = f"{low} in every layer" if low == high else f"{low} to {high} over layers"
+    words = f"{low} in every layer" if low == high else f"{low} to {high} over layers"
     if missing:
-        told += f", {NO_GRADIENT} in {missing} {'layer' if missing == 1 else 'layers'}"
-    return told
+        words += f", {NO_GRADIENT} in {missing} {'layer' if missing == 1 else 'layers'}"
+    return words

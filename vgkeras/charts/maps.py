@@ -71,9 +71,9 @@ def _map(log: GradientLog, by: str) -> alt.LayerChart:
     x = alt.X(f"{by}:Q", title=_TITLES[by], scale=scale)
     y = alt.Y("depth:Q", title="depth (number of layers)", scale=log_scale)
     layers = [_points(cells, x, y), *_lines(boundaries(log, by), cells, by)]
-    agreed, counted = str(agreement(log)), _counted(cells)
+    title, counts = str(agreement(log)), _outcome_counts(cells)
     chart = sized(alt.LayerChart(layer=layers), MAP_HEIGHT)
-    return titled(chart, agreed, counted, f"{counted} {agreed}")
+    return titled(chart, title, counts, f"{counts} {title}")
 
 
 def _points(cells: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
@@ -118,7 +118,7 @@ def _lines(edges: pd.DataFrame, cells: pd.DataFrame, by: str) -> list[alt.Chart]
     return [line]
 
 
-def _counted(cells: pd.DataFrame) -> str:
+def _outcome_counts(cells: pd.DataFrame) -> str:
     counts = cells["outcome"].value_counts()
-    told = [f"{counts.get(word, 0):,} {word}" for word in theory.OUTCOMES]
-    return f"{len(cells):,} runs: {', '.join(told)}."
+    words = [f"{counts.get(word, 0):,} {word}" for word in theory.OUTCOMES]
+    return f"{len(cells):,} runs: {', '.join(words)}."

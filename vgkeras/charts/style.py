@@ -49,7 +49,7 @@ def by_outcome(
     return paired("outcome:N", words, colors, shapes, legend, title)
 
 
-def counted(field: str, title: str, padding: int = 8) -> alt.X:
+def count_axis(field: str, title: str, padding: int = 8) -> alt.X:
     """A horizontal axis of whole numbers, with room for the marks at its ends."""
     scale = alt.Scale(nice=False, padding=padding)
     return alt.X(field, title=title, scale=scale, axis=COUNTS)
@@ -73,7 +73,7 @@ def paired(
 
 
 def titled(
-    chart: alt.LayerChart, title: str, subtitle: str, said: str
+    chart: alt.LayerChart, title: str, subtitle: str, sentence: str
 ) -> alt.LayerChart:
     """Adds the title, wrapped for a phone, and the sentence that says what is seen."""
     # Attributes, not `properties()`: that would copy the whole chart each time.
@@ -84,7 +84,7 @@ def titled(
         subtitleColor=GREY,
         anchor="start",
     )
-    chart.description = said
+    chart.description = sentence
     return chart
 
 
@@ -124,17 +124,17 @@ def description(chart: Chart) -> str:
 
 
 def panels(charts: list[alt.LayerChart]) -> Chart:
-    """One chart as it is; several side by side, told in one breath."""
+    """One chart as it is; several side by side, described in one breath."""
     if len(charts) == 1:
         return sized(charts[0], HEIGHT)
-    told = " ".join(description(chart) for chart in charts)
+    sentences = " ".join(description(chart) for chart in charts)
     small = [chart.properties(width=260, height=180) for chart in charts]
-    chart = alt.concat(*small, columns=3).properties(description=told)
+    chart = alt.concat(*small, columns=3).properties(description=sentences)
     return chart.resolve_scale(color="independent", shape="independent")
 
 
 def tick_labels(names: dict[Any, str]) -> str:
     """A Vega expression that looks a tick's label up."""
     # As JSON: a name out of somebody's file must stay a text in the expression.
-    listed = {f"{tick:g}": name for tick, name in names.items()}
-    return f"{json.dumps(listed, ensure_ascii=False)}[datum.value]"
+    labels = {f"{tick:g}": name for tick, name in names.items()}
+    return f"{json.dumps(labels, ensure_ascii=False)}[datum.value]"
