@@ -206,9 +206,13 @@ def compare(
         "target": target,
     }
     every = check_every(every)
-    parts = []
-    for number, remedy in enumerate(remedies):
-        tell = _part_of(progress, number, len(remedies))
+    parts: list[GradientLog] = []
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:  # the steps of one remedy are a part of all
+            progress(len(parts) * total + done, len(remedies) * total)
+
+    for remedy in remedies:
         log = _log_of(remedy, {**common, "scales": [scale]}, steps, every, tell)
         runs = log.runs.assign(remedy=remedy.name)
         parts.append(log.replace(runs=runs, theory=None))
@@ -226,18 +230,6 @@ def _remedy(name: Any) -> Remedy:
         f"`names` must hold known remedies: {', '.join(map(repr, NAMES))}. "
         f"Received: {name!r}. Describe one of your own as a `Remedy`."
     )
-
-
-def _part_of(
-    progress: Callable[[int, int], Any] | None, number: int, remedies: int
-) -> Callable[[int, int], None]:
-    """Counts the steps of one remedy as a part of all."""
-
-    def tell(done: int, total: int) -> None:
-        if progress is not None:
-            progress(number * total + done, remedies * total)
-
-    return tell
 
 
 def _log_of(

@@ -9,7 +9,7 @@ import altair as alt
 import pandas as pd
 
 from vgkeras._text import NONFINITE, ZERO, number, number_of, power_of_ten
-from vgkeras.charts.style import tick_labels
+from vgkeras.charts.style import decade_ticks, tick_labels
 
 NO_GRADIENT, NEGATIVE = "no gradient", "negative"
 _FLAG_SHAPES = {
@@ -89,7 +89,7 @@ class DecadeAxis:
         inside += [level] if level is not None else []
         low = math.floor(min(inside, default=-1.0) + 1e-9)
         high = max(math.ceil(max(inside, default=0.0) - 1e-9), low + 1)
-        self.decades, lane = range(low, high + 1), (high - low) / 14
+        self.ticks, lane = decade_ticks(low, high, 7), (high - low) / 14
         self.domain = [low - lane / 3, high + lane / 3]
         self.edges: list[int] = []
         self._lanes: dict[tuple[bool, str], float] = {}
@@ -112,11 +112,7 @@ class DecadeAxis:
         return self._lanes[_is_above(flag), series] if flag else log10
 
     def axis(self) -> alt.Axis:
-        low, high = self.decades[0], self.decades[-1]
-        width = next((w for w in (1, 2, 5, 10, 20, 50) if (high - low) / w <= 7), 100)
-        ticks = range(math.ceil(low / width) * width, high + 1, width)
-        names = {tick: power_of_ten(tick) for tick in ticks}
-        return alt.Axis(values=list(ticks), labelExpr=tick_labels(names))
+        return alt.Axis(values=list(self.ticks), labelExpr=tick_labels(self.ticks))
 
 
 def _is_above(flag: str) -> bool:

@@ -51,15 +51,14 @@ def failure_by_depth_and_format(limits: Sequence[Limits], depth: int) -> alt.Lay
     deepest = alt.Scale(type="log", domain=[1, max(own.deepest for own in limits)])
     x = alt.X("depth:Q", title="first depth that fails (log scale)", scale=deepest)
     order = [own.dtype for own in limits]
-    modes, shapes = list(_MODE_SHAPES), list(_MODE_SHAPES.values())
+    colors = dict(zip(_MODE_SHAPES, COLORS, strict=False))
     legend = alt.Legend(orient="bottom", columns=3, title="what happens")
-    colors = COLORS[: len(modes)]
     marks = alt.Chart(rows).mark_point(size=70, strokeWidth=2)
     marks = marks.encode(
         x,
         alt.Y("format:N", title=None, sort=order, scale=alt.Scale(domain=order)),
-        alt.YOffset("mode:N", scale=alt.Scale(domain=modes)),
-        *paired("mode:N", modes, colors, shapes, legend),
+        alt.YOffset("mode:N", scale=alt.Scale(domain=list(colors))),
+        *paired("mode:N", colors, _MODE_SHAPES, legend),
         tooltip=["format", "quantity", "mode", "depth"],
     )
     level = alt.Chart(pd.DataFrame({"depth": [depth]}))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from vgkeras import logs
 from vgkeras._checks import check_option
-from vgkeras._text import NONFINITE, ZERO, number_of, ordinal, power_of_ten, run_label
+from vgkeras._text import NONFINITE, ZERO, number_of, ordinal, run_label
 from vgkeras.charts.edge_bands import NO_GRADIENT, NORM_VIEW, value_texts, with_flags
 from vgkeras.charts.points import with_names
 from vgkeras.charts.rows import (
@@ -24,7 +24,15 @@ from vgkeras.charts.rows import (
     rows_of_kind,
     rows_with_runs,
 )
-from vgkeras.charts.style import COUNTS, HEIGHT, Chart, sized, tick_labels, titled
+from vgkeras.charts.style import (
+    COUNTS,
+    HEIGHT,
+    Chart,
+    decade_ticks,
+    sized,
+    tick_labels,
+    titled,
+)
 from vgkeras.charts.words import in_order
 
 
@@ -135,9 +143,7 @@ def _cells_on_scale(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
     low, high = float(cells["log10"].min()), float(cells["log10"].max())
     slack = max(1.0 - (high - low), 0.0) / 2
     low, high = math.floor(10 * (low - slack)) / 10, math.ceil(10 * (high + slack)) / 10
-    width = next((w for w in (1, 2, 5, 10, 20) if (high - low) / w <= 5), 50)
-    ticks = range(math.ceil(low / width) * width, math.floor(high) + 1, width)
-    names: dict[float, str] = {tick: power_of_ten(tick) for tick in ticks}
+    names = decade_ticks(low, high, 5)
     if len(names) < 2:
         names = {low: number_of(low), high: number_of(high)}
     legend = alt.Legend(

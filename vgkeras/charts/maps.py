@@ -18,7 +18,6 @@ MAP_LEARNING_RATES = tuple(float(f"{10 ** (k / 9.75 - 4):.3g}") for k in range(4
 MAP_HEIGHT = 560  # pixels of a map with its title, axes and legends
 SELECTION = "cell"  # name of the selection that a click on a cell changes
 _TITLES = {"scale": "scale c of every kernel", "learning_rate": "learning rate"}
-_LEGEND = alt.Legend(orient="bottom", columns=1, symbolOpacity=1)
 
 _DASHES = {SLOW: [6, 3], RESTLESS: [1, 3], WILD: [2, 2], HESSIAN: [8, 3, 2, 3]}
 
@@ -86,7 +85,7 @@ def _points(cells: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
         .encode(
             x,
             y,
-            *by_outcome(_LEGEND, title="measured"),
+            *by_outcome(_legend("measured")),
             stroke=alt.condition(
                 "datum.predicted && datum.predicted != datum.outcome",
                 alt.value("#CC79A7"),
@@ -104,18 +103,22 @@ def _lines(edges: pd.DataFrame, cells: pd.DataFrame, by: str) -> list[alt.Chart]
     if edges.empty:
         return []
     inside = edges["value"].between(cells[by].min(), cells[by].max())
-    dashes = alt.Scale(domain=list(_DASHES), range=list(_DASHES.values()))
+    scale = alt.Scale(domain=list(_DASHES), range=list(_DASHES.values()))
     line = (
         alt.Chart(edges[inside])
         .mark_line(strokeWidth=2, color=GREY, interpolate="monotone")
         .encode(
             alt.X("value:Q"),
             alt.Y("depth:Q"),
-            alt.StrokeDash("boundary:N", title="theory", scale=dashes, legend=_LEGEND),
+            alt.StrokeDash("boundary:N", scale=scale, legend=_legend("theory")),
             order="depth:Q",
         )
     )
     return [line]
+
+
+def _legend(title: str) -> alt.Legend:
+    return alt.Legend(orient="bottom", columns=1, symbolOpacity=1, title=title)
 
 
 def _outcome_counts(cells: pd.DataFrame) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 from vgkeras._text import shortened
 from vgkeras.charts.edge_bands import DecadeAxis, flag_shape, with_flags
 from vgkeras.charts.rows import KIND_LABELS
-from vgkeras.charts.style import COLORS, GREY, by_series
+from vgkeras.charts.style import COLORS, GREY, SHAPES, paired
 from vgkeras.charts.words import in_order, is_number
 
 
@@ -131,13 +131,18 @@ def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
         series = dict.fromkeys(rows["series"])
         names = series if key == "remedy" else in_order(series)
         places = {name: place for place, name in enumerate(names)}
-    shapes = {flag: flag_shape(flag) for flag in in_order(rows["flag"]) if flag}
+    colors = {name: COLORS[place % 6] for name, place in places.items()}
+    # The first 6 differ in colour and in shape, the next 30 in the pair of them.
+    shapes = {name: SHAPES[(i + i // 6) % 6] for name, i in places.items()}
+    flags = [flag for flag in in_order(rows["flag"]) if flag]
+    colors |= dict.fromkeys(flags, GREY)
+    shapes |= {flag: flag_shape(flag) for flag in flags}
     # Side by side, long names would be cut off on a phone.
     columns = 1 if max(map(len, places), default=0) > 14 else 3
     title = "scale c" if key == "scale" else key
     legend = alt.Legend(orient="bottom", columns=columns, title=title, symbolOpacity=1)
     legend.labelLimit = 320
-    color, shape = by_series("series:N", places, shapes, legend)
+    color, shape = paired("series:N", colors, shapes, legend)
     return {"color": color, "shape": shape}
 
 

@@ -7,13 +7,14 @@ drawn. What only one module draws stays there.
 from __future__ import annotations
 
 import json
+import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 
-from vgkeras import theory
+from vgkeras._text import power_of_ten
 
 # Okabe & Ito's colour-blind-safe colours that show on white and on black; a shape for
 # each, not colour alone.
@@ -25,28 +26,21 @@ OUTCOME_COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00
 OUTCOME_SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
 
 
-def by_series(
-    field: str, places: Mapping[str, int], flags: Mapping[str, str], legend: alt.Legend
+def by_outcome(legend: alt.Legend) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape of each outcome."""
+    return paired("outcome:N", OUTCOME_COLORS, OUTCOME_SHAPES, legend)
+
+
+def paired(
+    field: str, colors: Mapping[str, str], shapes: Mapping[str, str], legend: alt.Legend
 ) -> tuple[alt.Color, alt.Shape]:
-    """Colour and shape of each series; the flags that occur join the same legend.
-
-    `places` numbers the series: the first 6 differ in colour and in shape, the next 30
-    in the pair of them. `flags` holds the shape of each flag.
-    """
-    at = places.values()
-    colors = [COLORS[i % 6] for i in at] + [GREY] * len(flags)
-    shapes = [SHAPES[(i + i // 6) % 6] for i in at] + list(flags.values())
-    return paired(field, [*places, *flags], colors, shapes, legend)
-
-
-def by_outcome(
-    legend: alt.Legend, title: alt.typing.Optional[str] = alt.Undefined
-) -> tuple[alt.Color, alt.Shape]:
-    """Colour and shape of each outcome; a `title` stands above their legend."""
-    words = theory.OUTCOMES
-    colors = [OUTCOME_COLORS[word] for word in words]
-    shapes = [OUTCOME_SHAPES[word] for word in words]
-    return paired("outcome:N", words, colors, shapes, legend, title)
+    """One legend: Vega-Lite merges two channels of the same domain."""
+    scales = [
+        alt.Scale(domain=list(looks), range=list(looks.values()))
+        for looks in (colors, shapes)
+    ]
+    color = alt.Color(field, scale=scales[0], legend=legend)
+    return color, alt.Shape(field, scale=scales[1], legend=legend)
 
 
 def count_axis(field: str, title: str, padding: int = 8) -> alt.X:
@@ -55,21 +49,11 @@ def count_axis(field: str, title: str, padding: int = 8) -> alt.X:
     return alt.X(field, title=title, scale=scale, axis=COUNTS)
 
 
-def paired(
-    field: str,
-    domain: Sequence[str],
-    colors: Sequence[str],
-    shapes: Sequence[str],
-    legend: alt.Legend,
-    title: alt.typing.Optional[str] = alt.Undefined,
-) -> tuple[alt.Color, alt.Shape]:
-    """One legend: Vega-Lite merges two channels of the same domain."""
-    color = alt.Scale(domain=list(domain), range=list(colors))
-    shape = alt.Scale(domain=list(domain), range=list(shapes))
-    return (
-        alt.Color(field, scale=color, legend=legend, title=title),
-        alt.Shape(field, scale=shape, legend=legend, title=title),
-    )
+def decade_ticks(low: float, high: float, most: int) -> dict[float, str]:
+    """About `most` whole decades from `low` to `high`, and what they are called."""
+    width = next((w for w in (1, 2, 5, 10, 20, 50) if (high - low) / w <= most), 100)
+    ticks = range(math.ceil(low / width) * width, math.floor(high) + 1, width)
+    return {tick: power_of_ten(tick) for tick in ticks}
 
 
 def titled(
