@@ -16,19 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from vgkeras import theory
-from vgkeras._checks import (
-    check_each,
-    check_every,
-    check_finite,
-    check_non_empty,
-    check_option,
-    check_positive_int,
-    check_seeds,
-    check_unique,
-)
+from vgkeras import _checks, theory
 from vgkeras.logs import GradientLog, concat, versions
-from vgkeras.theory import ACTIVATIONS
 
 
 class Remedy(NamedTuple):
@@ -52,26 +41,19 @@ def inverse_depth(depth: int) -> float:
 
 
 BASELINE = "Scaled identity"
-GROUPS = (
-    "baseline",
-    "initial weights",
-    "activation",
-    "shortcut",
-    "normalization",
-    "clipping",
-    "optimizer",
-    "learning rate",
-)
 
 
-def _start(name: str, initializer: str) -> Remedy:
-    return Remedy(name, "initial weights", {"initializers": (initializer,)})
+def _initializers(name: str) -> dict[str, Any]:
+    return {"initializers": (name.lower().replace(" ", "_"),)}
 
 
-def _active(initial: str, activation: str, shown: str) -> Remedy:
-    initializer = initial.lower().replace(" ", "_")
-    options = {"initializers": (initializer,), "activation": activation}
-    return Remedy(f"{initial} + {shown}", "activation", options)
+def _start(name: str) -> Remedy:
+    return Remedy(name, "initial weights", _initializers(name))
+
+
+def _active(initial: str, activation: str, label: str) -> Remedy:
+    options = {**_initializers(initial), "activation": activation}
+    return Remedy(f"{initial} + {label}", "activation", options)
 
 
 def _clipped(name: str, value: float) -> dict[str, Any]:
@@ -81,14 +63,14 @@ def _clipped(name: str, value: float) -> dict[str, Any]:
 # RMSprop and Adam step by about the learning rate in every weight, so 0.1 is too much.
 REMEDIES: tuple[Remedy, ...] = (
     Remedy(BASELINE, "baseline", {}),
-    _start("LeCun normal", "lecun_normal"),
-    _start("LeCun uniform", "lecun_uniform"),
-    _start("Glorot normal", "glorot_normal"),
-    _start("Glorot uniform", "glorot_uniform"),
-    _start("He normal", "he_normal"),
-    _start("He uniform", "he_uniform"),
-    _start("Orthogonal", "orthogonal"),
-    _start("LSUV", "lsuv"),
+    _start("LeCun normal"),
+    _start("LeCun uniform"),
+    _start("Glorot normal"),
+    _start("Glorot uniform"),
+    _start("He normal"),
+    _start("He uniform"),
+    _start("Orthogonal"),
+    _start("LSUV"),
     _active("Glorot normal", "relu", "ReLU"),
     _active("He normal", "relu", "ReLU"),
     _active("Glorot normal", "tanh", "tanh"),
@@ -113,6 +95,7 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy("Learning rate 1/depth", "learning rate", {"learning_rate": inverse_depth}),
 )
 NAMES = tuple(remedy.name for remedy in REMEDIES)
+GROUPS = tuple(dict.fromkeys(remedy.group for remedy in REMEDIES))
 _QUARTILES = {"low": 0.25, "median": 0.5, "high": 0.75}
 
 
@@ -132,15 +115,11 @@ def initial_weights(activation: str = "linear") -> tuple[Remedy, ...]:
         >>> [remedy.name for remedy in initial_weights("relu")][:2]
         ['Scaled identity, relu', 'LeCun normal, relu']
     """
-    check_option("activation", activation, ACTIVATIONS)
-    starts = [r for r in REMEDIES if r.group in ("baseline", "initial weights")]
+    _checks.check_option("activation", activation, theory.ACTIVATIONS)
     return tuple(
-        Remedy(
-            f"{remedy.name}, {activation}",
-            remedy.group,
-            {**remedy.options, "activation": activation},
-        )
-        for remedy in starts
+        Remedy(f"{name}, {activation}", group, {**options, "activation": activation})
+        for name, group, options in REMEDIES
+        if group in ("baseline", "initial weights")
     )
 
 
@@ -194,18 +173,20 @@ def compare(
         >>> log = compare(["Scaled identity", "Orthogonal"])  # doctest: +SKIP
         >>> table(log)  # doctest: +SKIP
     """
-    remedies = [_remedy(name) for name in check_non_empty("names", names)]
-    check_unique("names", [remedy.name for remedy in remedies])
-    scale = check_finite("scale", scale)
+    remedies = [_remedy(name) for name in _checks.check_non_empty("names", names)]
+    _checks.check_unique("names", [remedy.name for remedy in remedies])
+    scale = _checks.check_finite("scale", scale)
     common = {
-        "depths": check_each("depths", depths, check_positive_int),
+        "depths": _checks.check_each("depths", depths, _checks.check_positive_int),
         "units": units,
         "learning_rate": learning_rate,
-        "seed": check_seeds("seeds", list(check_non_empty("seeds", seeds))),
+        "seed": _checks.check_seeds(
+            "seeds", list(_checks.check_non_empty("seeds", seeds))
+        ),
         "samples": samples,
         "target": target,
     }
-    every = check_every(every)
+    every = _checks.check_every(every)
     parts: list[GradientLog] = []
 
     def tell(done: int, total: int) -> None:
@@ -281,15 +262,18 @@ def table(log: GradientLog) -> pd.DataFrame:
     first = first[(first["kind"] == "weight_gradient") & (first["layer"] == 1)]
     with np.errstate(divide="ignore", invalid="ignore"):
         losses = np.log10(runs["run"].map(last.set_index("run")["loss"]))
-    runs = runs.assign(
-        loss=losses.fillna(np.inf),  # NaN ranks with Inf
-        gradient=runs["run"].map(first.set_index("run")["log10_norm"]),
-    )
+    measures = [
+        losses.fillna(np.inf).to_numpy(),  # NaN ranks with Inf
+        runs["run"].map(first.set_index("run")["log10_norm"]).to_numpy(),
+    ]
+    outcomes = np.array([runs["outcome"] == word for word in theory.OUTCOMES])
+    places = pd.Series(range(len(runs)), runs.index)
     rows = []
-    for names, own in runs.groupby(["remedy", "depth"], sort=False):
-        shares = [(own["outcome"] == word).mean() for word in theory.OUTCOMES]
-        ends = (quartiles(own[name].to_numpy()) for name in ("loss", "gradient"))
-        rows.append((*names, len(own), *shares, *chain(*ends)))
+    for names, own in places.groupby([runs["remedy"], runs["depth"]], sort=False):
+        at = own.to_numpy()
+        shares = outcomes[:, at].mean(axis=1).tolist()
+        ends = chain(*(quartiles(values[at]) for values in measures))
+        rows.append((*names, len(at), *shares, *ends))
     names = [f"{name}_{end}" for name in ("loss", "gradient") for end in _QUARTILES]
     columns = ["remedy", "depth", "runs", *theory.OUTCOMES, *names]
     return pd.DataFrame(rows, columns=columns)

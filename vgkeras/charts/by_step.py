@@ -13,7 +13,6 @@ from vgkeras._text import ordinal, run_label
 from vgkeras.charts.edge_bands import LOSS_VIEW, NORM_VIEW
 from vgkeras.charts.points import points_over_lines
 from vgkeras.charts.rows import (
-    MOST_LINES,
     MOST_POINTS,
     largest_variable,
     layer_label,
@@ -25,6 +24,8 @@ from vgkeras.charts.rows import (
 )
 from vgkeras.charts.style import HEIGHT, Chart, count_axis, panels, sized, titled
 from vgkeras.charts.words import from_to, in_order, legend_line, spoken
+
+_MOST_LINES = 6
 
 
 def loss_by_step(log: logs.GradientLog) -> Chart:
@@ -118,7 +119,7 @@ def _logged_steps(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 def _lines_of_layers(rows: pd.DataFrame) -> pd.DataFrame:
     """A series per layer or, of many layers, the smallest, middle and largest norm."""
     layers = rows["layer"].nunique()
-    if layers <= MOST_LINES:
+    if layers <= _MOST_LINES:
         names = [layer_label(row) for row in rows.itertuples()]
         return rows.assign(series=names, line=rows["layer"].astype(str))
     rows = rows[rows["log10"].notna()].sort_values("log10", kind="stable")

@@ -125,7 +125,7 @@ def _with_gradient(
     """Adds the gradient of layer 1; the error is the target and the stack's answer.
 
     `spread` is how much larger the mean square of the answer's gradient is than that
-    of a target of equal size, because the answer came through the same kernels: in the
+    of a target of equal norm, because the answer came through the same kernels: in the
     limit of large width `depth` for linear layers, `2 * depth - 1` for ReLU. `path` is
     the logarithm from the loss back to layer 1; by default that of the signal.
     """

@@ -17,8 +17,7 @@ KIND_LABELS = {
     "activation_gradient": "activation gradient ∂L/∂a",
 }
 
-MOST_POINTS, MOST_CELLS, MOST_PANELS = 50, 4000, 12
-MOST_LINES, MOST_ROLES, MOST_NAMED = 6, 5, 20
+MOST_POINTS, _MOST_PANELS = 50, 12
 
 
 def variables(log: logs.GradientLog) -> list[str]:
@@ -165,9 +164,9 @@ def layer_label(row: Any, most: int = 40) -> str:
 def panel_values(what: str, values: Iterable[Any]) -> list[Any]:
     """What there is a panel for, in order; raises if it is too much."""
     unique = sorted(set(values))
-    if len(unique) > MOST_PANELS:
+    if len(unique) > _MOST_PANELS:
         raise ValueError(
-            f"`log` must hold at most {MOST_PANELS} {what}. "
+            f"`log` must hold at most {_MOST_PANELS} {what}. "
             f"Received: {len(unique)} {what}. Choose some with `log.select(...)`."
         )
     return unique
