@@ -148,19 +148,19 @@ def test_a_remedy_is_that_of_a_real_keras_model(measured, name, stack, optimizer
 
 
 def test_progress_counts_over_all_remedies_and_stops_when_it_raises():
-    told = []
+    calls = []
 
     def tell(done, total):
-        told.append((done, total))
+        calls.append((done, total))
         if done == total:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         remedies.compare(["Orthogonal", "LSUV"], seeds=[0, 1], progress=tell, steps=3)
 
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert {total for _, total in told} == {8}
-    assert told[-1] == (8, 8)
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert {total for _, total in calls} == {8}
+    assert calls[-1] == (8, 8)
 
 
 def test_a_remedy_of_ones_own_is_run_under_its_name():

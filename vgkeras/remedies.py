@@ -18,6 +18,7 @@ import pandas as pd
 
 from vgkeras import _checks, theory
 from vgkeras.logs import GradientLog, concat, versions
+from vgkeras.theory import ACTIVATIONS
 
 
 class Remedy(NamedTuple):
@@ -115,7 +116,7 @@ def initial_weights(activation: str = "linear") -> tuple[Remedy, ...]:
         >>> [remedy.name for remedy in initial_weights("relu")][:2]
         ['Scaled identity, relu', 'LeCun normal, relu']
     """
-    _checks.check_option("activation", activation, theory.ACTIVATIONS)
+    _checks.check_option("activation", activation, ACTIVATIONS)
     return tuple(
         Remedy(f"{name}, {activation}", group, {**options, "activation": activation})
         for name, group, options in REMEDIES
