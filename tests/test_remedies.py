@@ -148,19 +148,19 @@ def test_a_remedy_is_that_of_a_real_keras_model(measured, name, stack, optimizer
 
 
 def test_progress_counts_over_all_remedies_and_stops_when_it_raises():
-    told = []
+    calls = []
 
     def tell(done, total):
-        told.append((done, total))
+        calls.append((done, total))
         if done == total:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         remedies.compare(["Orthogonal", "LSUV"], seeds=[0, 1], progress=tell, steps=3)
 
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
-    assert {total for _, total in told} == {8}
-    assert told[-1] == (8, 8)
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
+    assert {total for _, total in calls} == {8}
+    assert calls[-1] == (8, 8)
 
 
 def test_a_remedy_of_ones_own_is_run_under_its_name():
@@ -399,12 +399,15 @@ def test_a_learning_rate_scaled_with_depth_keeps_deep_stacks_stable():
 # --- Theory and charts ---------------------------------------------------------------
 
 
-def rows_of(chart, *fields):
-    """The rows of the data sets of a chart that have all fields."""
-    sets = chart.to_dict()["datasets"].values()
-    return [
-        row for rows in sets for row in rows if all(field in row for field in fields)
-    ]
+def marks_of(chart, kind):
+    """The rows that a chart draws with marks of this kind."""
+    layers = [layer for layer in chart.layer if layer.mark.type == kind]
+    return [row for layer in layers for row in layer.data.to_dict("records")]
+
+
+def theory_of(chart):
+    """The rows of its dashed lines, but for those that are off the axis."""
+    return [row for row in marks_of(chart, "line") if not row["flag"]]
 
 
 @pytest.mark.parametrize(
@@ -413,11 +416,11 @@ def rows_of(chart, *fields):
 def test_two_seeds_lie_within_two_deviations_of_theory(measured, counted, name):
     chart = charts.remedy_gradient_by_depth(measured.select(remedy=name))
 
-    bands = {r["depth"]: r for r in rows_of(chart, "bottom") if "flag" not in r}
+    bands = {row["depth"]: row for row in theory_of(chart)}
     for depth in (2, 10, 50):
         median = counted.loc[(name, depth), "gradient_median"]
         band = bands[depth]
-        assert abs(median - band["y"]) < band["top"] - band["bottom"]
+        assert abs(median - band["y"]) < band["high"] - band["low"]
 
 
 @pytest.mark.parametrize("name", ["Scaled identity", "Residual", "Orthogonal"])
@@ -426,10 +429,10 @@ def test_theory_of_isometries_and_scaled_identities_has_no_spread(
 ):
     chart = charts.remedy_gradient_by_depth(measured.select(remedy=name))
 
-    for row in rows_of(chart, "bottom"):
-        if "flag" not in row and row["y"] is not None and row["depth"] < 152:
+    for row in theory_of(chart):
+        if row["depth"] < 152:
             median = counted.loc[(name, row["depth"]), "gradient_median"]
-            assert row["bottom"] == pytest.approx(row["top"])
+            assert row["low"] == pytest.approx(row["high"])
             assert_allclose(median, row["y"], atol=0.03)
 
 
@@ -437,40 +440,51 @@ def test_theory_of_the_scaled_identity_is_the_closed_form(measured):
     chart = charts.remedy_gradient_by_depth(measured.select(remedy="Scaled identity"))
     x, y = theory.make_data(units=16, samples=16, seed=0)
 
-    for row in rows_of(chart, "bottom"):
-        if "flag" not in row:
-            exact = theory.closed_form(0.5, row["depth"], x, y)
-            assert_allclose(row["y"], exact.log10_weight_gradient[0], atol=1e-9)
+    rows = theory_of(chart)
+    assert [row["depth"] for row in rows] == [2, 10, 50, 152]
+    for row in rows:
+        exact = theory.closed_form(0.5, row["depth"], x, y)
+        assert_allclose(row["y"], exact.log10_weight_gradient[0], atol=1e-9)
 
 
 def test_activations_follow_their_theory_layer_by_layer(measured):
     names = ["Scaled identity", "LeCun normal", "Orthogonal", "Residual"]
     chart = charts.activation_by_layer(measured.select(remedy=names), 50)
 
-    lines = {
-        (r["remedy"], r["layer"]): r
-        for r in rows_of(chart, "bottom")
-        if "flag" not in r
-    }
-    points = [r for r in rows_of(chart, "flag") if not r["flag"]]
+    lines = {(row["series"], row["layer"]): row for row in theory_of(chart)}
+    points = marks_of(chart, "point")
     assert len(points) == 4 * 50
     for row in points:
-        line = lines[row["remedy"], row["layer"]]
-        assert line["bottom"] - 0.1 < row["y"] < line["top"] + 0.1
+        line = lines[row["series"], row["layer"]]
+        assert line["low"] - 0.1 < row["y"] < line["high"] + 0.1
 
 
 def test_zeros_and_infinities_are_flagged_at_the_edges(measured):
     names = ["Scaled identity", "He normal"]
     chart = charts.remedy_gradient_by_depth(measured.select(remedy=names))
 
-    flagged = {r["remedy"]: r for r in rows_of(chart, "flag") if r["flag"]}
+    flags = {row["series"]: row for row in marks_of(chart, "point") if row["flag"]}
     axes = [layer["encoding"]["y"] for layer in chart.to_dict()["layer"]]
-    low, high = next(axis["scale"]["domain"] for axis in axes if "scale" in axis)
-    assert flagged["Scaled identity"]["flag"] == "exactly 0"
-    assert flagged["He normal"]["flag"] == "Inf or NaN"
-    assert low < flagged["Scaled identity"]["y"] < -45
-    assert 42 < flagged["He normal"]["y"] < high
-    assert all(abs(r["y"]) < 100 for r in rows_of(chart, "flag"))
+    axis = next(axis for axis in axes if "scale" in axis)
+    low, high = axis["scale"]["domain"]
+    assert flags["Scaled identity"]["flag"] == "exactly 0"
+    assert flags["He normal"]["flag"] == "Inf or NaN"
+    assert low < flags["Scaled identity"]["y"] < -45
+    assert 42 < flags["He normal"]["y"] < high
+    assert all(abs(row["y"]) < 100 for row in marks_of(chart, "point"))
+    assert '"-40": "10⁻⁴⁰"' in axis["axis"]["labelExpr"]
+
+
+def test_many_flagged_remedies_share_a_band_of_six_lanes():
+    names = [f"R{place}" for place in range(20)]
+    log = hand_made(["stalls"] * 20, 1.0, -np.inf)
+    log = log.replace(runs=log.runs.assign(remedy=names))
+
+    chart = charts.remedy_gradient_by_depth(log)
+
+    heights = {row["y"] for row in marks_of(chart, "point")}
+    assert len(heights) == 20
+    assert min(heights) == pytest.approx(-1 - 6 / 14)  # the axis is one decade: -1, 0
 
 
 def test_charts_say_what_they_show_with_numbers(measured):
@@ -486,13 +500,13 @@ def test_charts_say_what_they_show_with_numbers(measured):
     )
     # 3/16 but for rounding, to three digits either way
     assert re.search(
-        r"Scaled identity: 0\.18[78] at depth 2, exactly 0 at depth 152",
+        r"Scaled identity: 0\.18[78] at depth 2 and exactly 0 at depth 152",
         charts.description(gradient),
     )
-    assert "He normal: 2.33 at depth 2, Inf or NaN at depth 152" in (
+    assert "He normal: 2.33 at depth 2 and Inf or NaN at depth 152" in (
         charts.description(gradient)
     )
-    assert "Orthogonal: 16 at layer 1, 16 at layer 152" in (
+    assert "Orthogonal: 16 at layer 1 and 16 at layer 152" in (
         charts.description(activation)
     )
     assert "\u2202L/\u2202W" in str(gradient.to_dict())

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgkeras import _checks, theory
+from vgkeras._text import decades, number_of, power_of_ten
 from vgkeras.logs import GradientLog
+from vgkeras.theory import OUTCOMES
 
-OUTCOMES = ("trains", "stalls", "diverges")
 EXPONENTS = tuple(range(-40, 41))  # powers of ten that a gradient may be guessed at
 _SCALES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.02, 1.05, 1.1, 1.2, 1.5)
 _DEPTHS = (2, 3, 5, 8, 10, 15, 20, 30, 50, 75, 100, 125, 152)
@@ -24,7 +25,6 @@ _LEARNING_RATES = (0.003, 0.01, 0.03)
 _STEPS, _EVERY = 200, 25
 # Decades of c^(2L-1), about the gradient's: worth a guess, and a number in float32.
 _FEWEST, _MOST = 0.3, 37
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Guess(NamedTuple):
@@ -74,9 +74,9 @@ def question(number: int, seed: int = 0) -> dict[str, Any]:
     seed = _checks.check_non_negative_int("seed", seed)
     rounds, place = divmod(number - 1, len(OUTCOMES))
     # A series of its own for each round, so that a question depends on nothing before.
-    drawn = random.Random(f"{seed}/{rounds}")
-    order = drawn.sample(OUTCOMES, len(OUTCOMES))
-    stacks = {outcome: _drawn(outcome, drawn) for outcome in order}
+    dice = random.Random(f"{seed}/{rounds}")
+    order = dice.sample(OUTCOMES, len(OUTCOMES))
+    stacks = {outcome: _stack(outcome, dice) for outcome in order}
     scale, depth, rate = stacks[order[place]]
     return {
         "scales": [scale],
@@ -87,13 +87,12 @@ def question(number: int, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def _drawn(outcome: str, drawn: random.Random) -> tuple[float, int, float]:
+def _stack(outcome: str, dice: random.Random) -> tuple[float, int, float]:
     """A stack of which theory says `outcome`."""
     while True:
-        scale, depth = drawn.choice(_SCALES), drawn.choice(_DEPTHS)
-        rate = drawn.choice(_LEARNING_RATES)
-        decades = (2 * depth - 1) * abs(math.log10(scale))
-        if not _FEWEST < decades < _MOST:
+        scale, depth = dice.choice(_SCALES), dice.choice(_DEPTHS)
+        rate = dice.choice(_LEARNING_RATES)
+        if not _FEWEST < (2 * depth - 1) * abs(math.log10(scale)) < _MOST:
             continue
         if theory.outcome(scale, depth, rate=rate, steps=_STEPS) == outcome:
             return scale, depth, rate
@@ -112,9 +111,8 @@ def answer(log: GradientLog) -> Guess:
     Raises:
         ValueError: If the log holds no run or no weight gradient of step 0.
     """
-    rows = log.layers
-    wanted = (rows["kind"] == "weight_gradient") & (rows["step"] == 0)
-    first = rows[wanted & (rows["layer"] == 1)]
+    rows = log.layers[(log.layers["layer"] == 1) & (log.layers["step"] == 0)]
+    first = rows[rows["kind"] == "weight_gradient"]
     if log.runs.empty or first.empty:
         raise ValueError(
             "`log` must hold a run with its weight gradients at step 0. "
@@ -137,39 +135,30 @@ def score(guess: Guess, measured: Guess) -> Score:
     return Score(outcome == measured.outcome, abs(exponent - measured.exponent))
 
 
-def power(exponent: float) -> str:
-    """`10**exponent` in words of one sign: the mantissa is left out.
+def result(guess: Guess, measured: Guess) -> str:
+    """What became of the two guesses, in a sentence for each.
 
     Example:
-        >>> power(-12), power(float("inf"))
-        ('10⁻¹²', 'Inf')
-    """
-    if math.isinf(exponent):
-        return "Inf" if exponent > 0 else "exactly 0"
-    return "10" + str(round(exponent)).translate(_SUPERSCRIPTS)
-
-
-def told(guess: Guess, measured: Guess) -> str:
-    """The result in a sentence for each of the two guesses.
-
-    Example:
-        >>> print(told(Guess("trains", -6), Guess("stalls", -14.6)))
+        >>> print(result(Guess("trains", -6), Guess("stalls", -14.6)))
         You said that it trains, but it stalls. You said 10⁻⁶; the gradient is about 10⁻¹⁵: you were 8.6 decades off.
     """  # noqa: E501
-    found = score(guess, measured)
-    joined = "and it does" if found.right else f"but it {measured.outcome}"
-    sentence = f"You said that it {guess.outcome}, {joined}."
-    size = f"You said {power(guess.exponent)}; the gradient is"
-    if math.isinf(measured.exponent):
-        return f"{sentence} {size} {power(measured.exponent)}."
-    size += f" about {power(measured.exponent)}:"
-    if found.decades_off <= 1:
-        return f"{sentence} {size} that is within a factor of ten."
-    return f"{sentence} {size} you were {found.decades_off:.1f} decades off."
+    right, off = score(guess, measured)
+    ending = "and it does" if right else f"but it {measured.outcome}"
+    if off == math.inf:
+        gradient = number_of(measured.exponent)
+    else:
+        distance = "that is within a factor of ten"
+        if off > 1:
+            distance = f"you were {decades(off)} off"
+        gradient = f"about {power_of_ten(measured.exponent)}: {distance}"
+    return (
+        f"You said that it {guess.outcome}, {ending}. "
+        f"You said {power_of_ten(guess.exponent)}; the gradient is {gradient}."
+    )
 
 
 def reason(scale: float, depth: int, measured: Guess) -> str:
-    """Where the size of the gradient comes from: dL/dW = c^(L-1) times the rest.
+    """Where the norm of the gradient comes from: dL/dW = c^(L-1) times the rest.
 
     The rest is the error at the output times the input (see
     `vgkeras.theory.closed_form`).
@@ -184,12 +173,13 @@ def reason(scale: float, depth: int, measured: Guess) -> str:
     others = f"The other {depth - 1} matrices multiply to {scale:g}^{depth - 1}"
     if depth <= 2:
         others = f"The other matrix is {scale:g}" if depth == 2 else "There is no other"
+    sentence = f"{others}, about {power_of_ten(product)}."
     if math.isinf(measured.exponent):
-        return f"{others}, about {power(product)}."
-    rest = measured.exponent - product
+        return sentence
+    rest = power_of_ten(measured.exponent - product)
     return (
-        f"{others}, about {power(product)}. The rest, about {power(rest)}, is the "
-        "error at the output times the input."
+        f"{sentence} The rest, about {rest}, is the error at the output times the "
+        "input."
     )
 
 
@@ -198,14 +188,14 @@ def summary(scores: Iterable[Score]) -> str:
 
     Example:
         >>> summary([Score(True, 0.5), Score(False, 8.0), Score(True, 2.0)])
-        '2 of 3 outcomes right; gradients 2.0 decades off in the median.'
+        '2 of 3 outcomes right; gradients 2 decades off in the median.'
     """
     scores = list(scores)
     if not scores:
         return "No guess yet."
-    right = sum(found.right for found in scores)
-    off = float(np.median([found.decades_off for found in scores]))
+    right = sum(own.right for own in scores)
+    off = float(np.median([own.decades_off for own in scores]))
     return (
-        f"{right} of {len(scores)} outcomes right; gradients {off:.1f} decades off in "
-        "the median."
+        f"{right} of {len(scores)} outcomes right; gradients {decades(off)} off in the "
+        "median."
     )

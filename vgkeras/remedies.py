@@ -2,33 +2,21 @@
 
 Every remedy is one change to the same stack: linear `Dense` layers without bias whose
 kernels are a scaled identity, trained by plain gradient descent. `compare` trains them
-all with the same seeds and data, `table` counts, the charts draw, `WORDS` says what was
-found. Charts take logarithms to base 10; points are measured, dashed lines are theory.
-TensorFlow is loaded by `compare` alone.
+all with the same seeds and data, `table` counts, `vgkeras.charts` draws, `WORDS` says
+what came out. TensorFlow is loaded by `compare` alone.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from vgkeras import theory
-from vgkeras._checks import (
-    check_each,
-    check_every,
-    check_finite,
-    check_non_empty,
-    check_option,
-    check_positive_int,
-    check_seeds,
-    check_unique,
-)
+from vgkeras import _checks, theory
 from vgkeras.logs import GradientLog, concat, versions
 from vgkeras.theory import ACTIVATIONS
 
@@ -54,26 +42,19 @@ def inverse_depth(depth: int) -> float:
 
 
 BASELINE = "Scaled identity"
-GROUPS = (
-    "baseline",
-    "initial weights",
-    "activation",
-    "shortcut",
-    "normalization",
-    "clipping",
-    "optimizer",
-    "learning rate",
-)
 
 
-def _start(name: str, initializer: str) -> Remedy:
-    return Remedy(name, "initial weights", {"initializers": (initializer,)})
+def _initializers(name: str) -> dict[str, Any]:
+    return {"initializers": (name.lower().replace(" ", "_"),)}
 
 
-def _active(initial: str, activation: str, shown: str) -> Remedy:
-    initializer = initial.lower().replace(" ", "_")
-    options = {"initializers": (initializer,), "activation": activation}
-    return Remedy(f"{initial} + {shown}", "activation", options)
+def _start(name: str) -> Remedy:
+    return Remedy(name, "initial weights", _initializers(name))
+
+
+def _active(initial: str, activation: str, label: str) -> Remedy:
+    options = {**_initializers(initial), "activation": activation}
+    return Remedy(f"{initial} + {label}", "activation", options)
 
 
 def _clipped(name: str, value: float) -> dict[str, Any]:
@@ -83,14 +64,14 @@ def _clipped(name: str, value: float) -> dict[str, Any]:
 # RMSprop and Adam step by about the learning rate in every weight, so 0.1 is too much.
 REMEDIES: tuple[Remedy, ...] = (
     Remedy(BASELINE, "baseline", {}),
-    _start("LeCun normal", "lecun_normal"),
-    _start("LeCun uniform", "lecun_uniform"),
-    _start("Glorot normal", "glorot_normal"),
-    _start("Glorot uniform", "glorot_uniform"),
-    _start("He normal", "he_normal"),
-    _start("He uniform", "he_uniform"),
-    _start("Orthogonal", "orthogonal"),
-    _start("LSUV", "lsuv"),
+    _start("LeCun normal"),
+    _start("LeCun uniform"),
+    _start("Glorot normal"),
+    _start("Glorot uniform"),
+    _start("He normal"),
+    _start("He uniform"),
+    _start("Orthogonal"),
+    _start("LSUV"),
     _active("Glorot normal", "relu", "ReLU"),
     _active("He normal", "relu", "ReLU"),
     _active("Glorot normal", "tanh", "tanh"),
@@ -115,6 +96,8 @@ REMEDIES: tuple[Remedy, ...] = (
     Remedy("Learning rate 1/depth", "learning rate", {"learning_rate": inverse_depth}),
 )
 NAMES = tuple(remedy.name for remedy in REMEDIES)
+GROUPS = tuple(dict.fromkeys(remedy.group for remedy in REMEDIES))
+_QUARTILES = {"low": 0.25, "median": 0.5, "high": 0.75}
 
 
 def initial_weights(activation: str = "linear") -> tuple[Remedy, ...]:
@@ -133,15 +116,11 @@ def initial_weights(activation: str = "linear") -> tuple[Remedy, ...]:
         >>> [remedy.name for remedy in initial_weights("relu")][:2]
         ['Scaled identity, relu', 'LeCun normal, relu']
     """
-    check_option("activation", activation, ACTIVATIONS)
-    starts = [r for r in REMEDIES if r.group in ("baseline", "initial weights")]
+    _checks.check_option("activation", activation, ACTIVATIONS)
     return tuple(
-        Remedy(
-            f"{remedy.name}, {activation}",
-            remedy.group,
-            {**remedy.options, "activation": activation},
-        )
-        for remedy in starts
+        Remedy(f"{name}, {activation}", group, {**options, "activation": activation})
+        for name, group, options in REMEDIES
+        if group in ("baseline", "initial weights")
     )
 
 
@@ -195,29 +174,35 @@ def compare(
         >>> log = compare(["Scaled identity", "Orthogonal"])  # doctest: +SKIP
         >>> table(log)  # doctest: +SKIP
     """
-    chosen = [_found(name) for name in check_non_empty("names", names)]
-    check_unique("names", [remedy.name for remedy in chosen])
-    scale = check_finite("scale", scale)
+    remedies = [_remedy(name) for name in _checks.check_non_empty("names", names)]
+    _checks.check_unique("names", [remedy.name for remedy in remedies])
+    scale = _checks.check_finite("scale", scale)
     common = {
-        "depths": check_each("depths", depths, check_positive_int),
+        "depths": _checks.check_each("depths", depths, _checks.check_positive_int),
         "units": units,
         "learning_rate": learning_rate,
-        "seed": check_seeds("seeds", list(check_non_empty("seeds", seeds))),
+        "seed": _checks.check_seeds(
+            "seeds", list(_checks.check_non_empty("seeds", seeds))
+        ),
         "samples": samples,
         "target": target,
     }
-    every = check_every(every)
-    parts = []
-    for number, remedy in enumerate(chosen):
-        tell = _part_of(progress, number, len(chosen))
-        log = _trained(remedy, {**common, "scales": [scale]}, steps, every, tell)
+    every = _checks.check_every(every)
+    parts: list[GradientLog] = []
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:  # the steps of one remedy are a part of all
+            progress(len(parts) * total + done, len(remedies) * total)
+
+    for remedy in remedies:
+        log = _log_of(remedy, {**common, "scales": [scale]}, steps, every, tell)
         runs = log.runs.assign(remedy=remedy.name)
         parts.append(log.replace(runs=runs, theory=None))
     origin = "measured by vgkeras.remedies.compare"
     return concat(parts).replace(metadata={"origin": origin, "versions": versions()})
 
 
-def _found(name: Any) -> Remedy:
+def _remedy(name: Any) -> Remedy:
     if isinstance(name, Remedy):
         return name
     for remedy in REMEDIES:
@@ -229,19 +214,7 @@ def _found(name: Any) -> Remedy:
     )
 
 
-def _part_of(
-    progress: Callable[[int, int], Any] | None, number: int, remedies: int
-) -> Callable[[int, int], None]:
-    """Counts the steps of one remedy as a part of all."""
-
-    def tell(done: int, total: int) -> None:
-        if progress is not None:
-            progress(number * total + done, remedies * total)
-
-    return tell
-
-
-def _trained(
+def _log_of(
     remedy: Remedy,
     common: dict[str, Any],
     steps: int,
@@ -286,27 +259,25 @@ def table(log: GradientLog) -> pd.DataFrame:
     """
     runs = compared_runs(log)
     last = log.losses.loc[log.losses.groupby("run")["step"].idxmax()]
-    by_run = _log10(last.set_index("run")["loss"]), _first_gradients(log)
-    losses, gradients = (values.reindex(runs["run"]).to_numpy() for values in by_run)
-    outcomes = runs["outcome"].to_numpy()
-    keys = [runs["remedy"], runs["depth"]]
-    places = pd.Series(range(len(runs)), runs.index).groupby(keys, sort=False)
+    first = log.layers[log.layers["step"] == 0]
+    first = first[(first["kind"] == "weight_gradient") & (first["layer"] == 1)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        losses = np.log10(runs["run"].map(last.set_index("run")["loss"]))
+    measures = [
+        losses.fillna(np.inf).to_numpy(),  # NaN ranks with Inf
+        runs["run"].map(first.set_index("run")["log10_norm"]).to_numpy(),
+    ]
+    outcomes = np.array([runs["outcome"] == word for word in theory.OUTCOMES])
+    places = pd.Series(range(len(runs)), runs.index)
     rows = []
-    for (remedy, depth), own in places:
+    for names, own in places.groupby([runs["remedy"], runs["depth"]], sort=False):
         at = own.to_numpy()
-        ended = [outcomes[at] == word for word in theory.OUTCOMES]
-        shares = [float(share) for share in np.mean(ended, axis=1)]
-        rows.append(
-            {
-                "remedy": remedy,
-                "depth": depth,
-                "runs": len(at),
-                **dict(zip(theory.OUTCOMES, shares, strict=True)),
-                **quartiles("loss", losses[at]),
-                **quartiles("gradient", gradients[at]),
-            }
-        )
-    return pd.DataFrame(rows)
+        shares = outcomes[:, at].mean(axis=1).tolist()
+        ends = chain(*(quartiles(values[at]) for values in measures))
+        rows.append((*names, len(at), *shares, *ends))
+    names = [f"{name}_{end}" for name in ("loss", "gradient") for end in _QUARTILES]
+    columns = ["remedy", "depth", "runs", *theory.OUTCOMES, *names]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def compared_runs(log: GradientLog) -> pd.DataFrame:
@@ -319,29 +290,13 @@ def compared_runs(log: GradientLog) -> pd.DataFrame:
     return log.runs
 
 
-def _log10(values: pd.Series) -> pd.Series:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return pd.Series(np.log10(values.to_numpy("float64")), index=values.index)
-
-
-def _first_gradients(log: GradientLog) -> pd.Series:
-    """log10 of the first layer's weight gradient at step 0, by run."""
-    rows = log.layers
-    rows = rows[(rows["kind"] == "weight_gradient") & (rows["step"] == 0)]
-    return rows[rows["layer"] == 1].set_index("run")["log10_norm"]
-
-
-def quartiles(name: str, values: np.ndarray) -> dict[str, float]:
-    """Runs at a quarter, a half and three quarters; NaN losses rank with Inf."""
-    found = [math.nan] * 3
-    if name == "loss":
-        values = np.where(np.isnan(values), np.inf, values)
+def quartiles(values: np.ndarray) -> list[float]:
+    """Values at a quarter, a half and three quarters of those that are not NaN."""
     values = values[~np.isnan(values)]
-    if len(values):
-        shares = (0.25, 0.5, 0.75)
-        found = np.quantile(values, shares, method="inverted_cdf").tolist()
-    ends = ("low", "median", "high")
-    return {f"{name}_{end}": at for end, at in zip(ends, found, strict=True)}
+    if not len(values):
+        return [math.nan] * 3
+    shares = list(_QUARTILES.values())
+    return np.quantile(values, shares, method="inverted_cdf").tolist()
 
 
 # What `compare` measures with its defaults, unless said otherwise: 16 units, c = 0.5.
@@ -404,29 +359,3 @@ WORDS: dict[str, str] = {
         "rate of 0.5 the stack of 152 layers does not train, with 1 / depth it does."
     ),
 }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Compares all remedies, and writes the log to the path on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("path", help="Parquet file to write")
-    path = parser.parse_args(arguments).path
-    settings: dict[str, Any] = {
-        "scale": 0.5,
-        "units": 16,
-        "learning_rate": 0.1,
-        "steps": 500,
-        "depths": [2, 10, 50, 152],
-    }
-    log = compare(**settings)
-    told = {
-        "recorded": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": "python -m vgkeras.remedies assets/remedies.parquet",
-        "arguments": settings,
-    }
-    log.replace(metadata={**log.metadata, **told}).save(path)
-    print(table(log).to_string())
-
-
-if __name__ == "__main__":
-    main()

@@ -109,11 +109,11 @@ def encoding(chart, mark):
 def test_charts_work_without_tensorflow():
     code = "import sys, vgkeras.charts; print('tensorflow' in sys.modules)"
 
-    told = subprocess.run(
+    words = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
 
-    assert told.stdout.strip() == "False"
+    assert words.stdout.strip() == "False"
 
 
 def test_loss_is_drawn_as_its_base_10_logarithm():
@@ -329,9 +329,9 @@ def test_the_title_of_final_losses_names_the_deepest_stack_that_trains():
     log = make_log([[1.0]] * 3, scales=[0.5, 0.5, 0.9], depths=[2, 3, 2])
     log.runs["outcome"] = ["trains", "trains", "stalls"]
 
-    told = title(charts.final_loss_by_depth(log))
+    words = title(charts.final_loss_by_depth(log))
 
-    assert told == "Deepest stack that trains: L = 3 at c = 0.5, none at c = 0.9"
+    assert words == "Deepest stack that trains: L = 3 at c = 0.5, none at c = 0.9"
 
 
 def test_gradient_by_depth_draws_layer_1_of_each_run():
@@ -360,11 +360,11 @@ def test_the_title_of_gradients_says_what_depth_does_to_them():
         depths=[2, 9] * 4,
     )
 
-    told = title(charts.gradient_by_depth(log))
+    words = title(charts.gradient_by_depth(log))
 
-    assert told == (
+    assert words == (
         "With depth the weight gradient vanishes at c = 0.5; "
-        "is exactly 0 at c = 1; keeps its size at c = 1.1; explodes at c = 1.5"
+        "is exactly 0 at c = 1; keeps its norm at c = 1.1; explodes at c = 1.5"
     )
 
 
@@ -372,9 +372,9 @@ def test_gradient_by_depth_says_how_far_layers_differ():
     log = make_log([[1.0]])
     log.layers.loc[log.layers["layer"] == 2, "log10_norm"] = 3.0
 
-    told = charts.description(charts.gradient_by_depth(log))
+    words = charts.description(charts.gradient_by_depth(log))
 
-    assert "layers differ by up to 3 decades" in told
+    assert "layers differ by up to 3 decades" in words
 
 
 def test_kinds_by_layer_draws_every_kind_in_its_own_shape():
@@ -482,17 +482,19 @@ def test_rounding_noise_does_not_look_like_change():
 def test_every_chart_tells_its_numbers_in_a_sentence(draw):
     chart = draw(make_log([[1.0, 3e-20]], [math.log10(3e-20)]))
 
-    told = charts.description(chart)
-    assert "3.0e-20" in told
-    assert told.endswith(".")
-    assert chart.to_dict()["description"] == told
+    words = charts.description(chart)
+    assert "3.0e-20" in words
+    assert words.endswith(".")
+    assert chart.to_dict()["description"] == words
 
 
 def test_a_vanished_loss_is_told_in_scientific_notation():
-    told = charts.description(charts.loss_by_step(make_log([[9.99e-8, 0.0, math.nan]])))
+    words = charts.description(
+        charts.loss_by_step(make_log([[9.99e-8, 0.0, math.nan]]))
+    )
 
-    assert "from 1.0e-07 to Inf or NaN" in told
-    assert re.search(r"0\.00", told) is None
+    assert "from 1.0e-07 to Inf or NaN" in words
+    assert re.search(r"0\.00", words) is None
 
 
 def test_description_refuses_a_chart_without_one():
@@ -674,10 +676,10 @@ def test_many_kinds_of_variables_are_not_all_told_apart():
 def test_the_title_names_the_kinds_that_there_are():
     one, two = own_log(), own_log(kinds=("activation",))
 
-    told = title(charts.kinds_by_layer(one)), title(charts.kinds_by_layer(two))
+    words = title(charts.kinds_by_layer(one)), title(charts.kinds_by_layer(two))
 
-    assert told[0] == "run 0, L = 2: weight gradient ∂L/∂W, layer by layer"
-    assert told[1] == "run 0, L = 2: two kinds of norm, layer by layer"
+    assert words[0] == "run 0, L = 2: weight gradient ∂L/∂W, layer by layer"
+    assert words[1] == "run 0, L = 2: two kinds of norm, layer by layer"
 
 
 def test_a_variable_without_gradient_is_flagged_as_such():
@@ -773,8 +775,8 @@ def test_gradient_by_depth_takes_kernels_of_the_lowest_logged_layer():
     chart = charts.gradient_by_depth(log)
 
     assert points(chart)["y"].tolist() == [-2.0]
-    told = " ".join(chart.title.subtitle)
-    assert "The lowest logged layer, step 0; layers differ by up to 1 decades." in told
+    words = " ".join(chart.title.subtitle)
+    assert "The lowest logged layer, step 0; layers differ by up to 1 decade." in words
     assert "Norm of the weight gradient of the lowest logged layer" in (
         charts.description(chart)
     )
@@ -1023,7 +1025,7 @@ def test_failures_are_drawn_at_their_depth_and_told_format_by_format():
     assert frozen["depth"].tolist() == [20]
     assert "In float32 the update is frozen first, at depth 20." in chart.description
     assert "float16 and float32" in " ".join(chart.title.text)
-    with pytest.raises(ValueError, match="`found` must not be empty"):
+    with pytest.raises(ValueError, match="`limits` must not be empty"):
         charts.failure_by_depth_and_format([], 20)
 
 

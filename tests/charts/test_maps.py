@@ -34,19 +34,21 @@ def test_agreement_counts_the_runs_theory_got_right(small):
     wrong = small.runs.assign(outcome=["trains", *rest])
     stated = first == "trains"
 
-    told = theory.agreement(small.replace(runs=wrong))
+    agreement = theory.agreement(small.replace(runs=wrong))
 
-    assert told == (8 + stated, 9, 8 + stated, 9)
-    assert str(told).startswith(f"Theory names the outcome of {8 + stated} of 9 runs")
+    assert agreement == (8 + stated, 9, 8 + stated, 9)
+    assert str(agreement).startswith(
+        f"Theory names the outcome of {8 + stated} of 9 runs"
+    )
 
 
 def test_runs_whose_solution_is_unstable_are_counted_apart():
     log = predict([0.9], [2, 10, 152], learning_rate=0.1, steps=50)
 
-    told = theory.agreement(log.replace(theory=log))
+    agreement = theory.agreement(log.replace(theory=log))
 
-    assert told == (3, 3, 2, 2)  # 0.1 * 152 > 2
-    assert "of those whose solution is stable, 2 of 2" in str(told)
+    assert agreement == (3, 3, 2, 2)  # 0.1 * 152 > 2
+    assert "of those whose solution is stable, 2 of 2" in str(agreement)
 
 
 def test_without_theory_nothing_agrees(small):

@@ -141,8 +141,8 @@ def test_a_sentence_says_when_updates_round_away_in_all_layers():
     def sentence(layers):
         return charts.run_sentences(GradientLog(log.runs, log.losses, layers))[0]
 
-    told = "Every update was rounded away: no weight changes in float32, in any layer."
-    assert sentence(frozen).endswith(told)
+    words = "Every update was rounded away: no weight changes in float32, in any layer."
+    assert sentence(frozen).endswith(words)
     assert "rounded" not in sentence(partly)
 
 

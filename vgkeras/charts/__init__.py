@@ -10,10 +10,9 @@ numbers: `description(chart)`.
 """
 
 from vgkeras.charts.by_depth import final_loss_by_depth, gradient_by_depth
-from vgkeras.charts.by_layer import kinds_by_layer
+from vgkeras.charts.by_layer import gradient_by_layer_and_step, kinds_by_layer
 from vgkeras.charts.by_step import gradient_by_step, loss_by_step
 from vgkeras.charts.formats import failure_by_depth_and_format
-from vgkeras.charts.heat_map import gradient_by_layer_and_step
 from vgkeras.charts.maps import (
     MAP_DEPTHS,
     MAP_HEIGHT,

@@ -9,20 +9,39 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from vgkeras import logs
-from vgkeras._text import ordinal, run_label, shortened
-from vgkeras.charts.edge_bands import NORM_VIEW, value_texts
-from vgkeras.charts.points import points_over_lines
+from vgkeras import _checks, logs
+from vgkeras._text import NONFINITE, ZERO, number_of, ordinal, run_label, shortened
+from vgkeras.charts.edge_bands import NO_GRADIENT, NORM_VIEW, value_texts, with_flags
+from vgkeras.charts.points import points_over_lines, with_names
 from vgkeras.charts.rows import (
     KIND_LABELS,
     MOST_POINTS,
-    MOST_ROLES,
+    largest_variable,
+    layer_label,
+    only_run,
+    origin_of,
     panel_values,
+    rows_named,
+    rows_of_kind,
     rows_of_step,
+    rows_with_runs,
     variable_roles,
 )
-from vgkeras.charts.style import Chart, counted, panels, titled
-from vgkeras.charts.words import legend_line, series_rows
+from vgkeras.charts.style import (
+    COUNTS,
+    HEIGHT,
+    Chart,
+    count_axis,
+    decade_ticks,
+    panels,
+    sized,
+    tick_labels,
+    titled,
+)
+from vgkeras.charts.words import from_to, in_order, legend_line
+
+_MOST_CELLS, _MOST_ROLES, _MOST_NAMES = 4000, 5, 20
+_LAYER = "layer (1 = next to the input)"
 
 
 def kinds_by_layer(log: logs.GradientLog, step: int | None = None) -> Chart:
@@ -50,24 +69,68 @@ def kinds_by_layer(log: logs.GradientLog, step: int | None = None) -> Chart:
     rows, step = rows_of_step(log, step)
     rows = rows.assign(line=rows["kind"].astype(str))
     runs = log.runs[log.runs["run"].isin(rows["run"])]
-    return panels([_kinds_panel(run, rows, step) for run in runs.itertuples()])
+    return panels([_kinds_panel(run, rows, step) for run in runs.to_dict("records")])
 
 
-def _kinds_panel(run: Any, rows: pd.DataFrame, step: int) -> alt.LayerChart:
-    rows = rows[rows["run"] == run.run]
+def gradient_by_layer_and_step(
+    log: logs.GradientLog, kind: str = "weight_gradient", variable: str | None = None
+) -> Chart:
+    """Draws one run as a heat map: every layer at every logged step.
+
+    How to read it: columns of one colour mean that all layers agree; change from left
+    to right is training. How to misread it: the colours span many decades, so a small
+    change of colour is a large factor. Steps and layers are thinned to at most 4,000
+    cells; cells are picked, never averaged, and the subtitle says which.
+
+    Args:
+        log: Exactly one run: `log.select(scale=0.9, depth=20)`.
+        kind: One of `vgkeras.logs.KINDS`.
+        variable: Draw the variables whose path ends in this name, e.g. `"bias"`.
+            `None` draws the largest variable of each layer.
+
+    Returns:
+        A chart of log10 Frobenius norm (colour) by layer and step. Zeros, non-finite
+        values and missing gradients have colours of their own, outside the scale.
+
+    Raises:
+        ValueError: If `log` does not hold exactly one run, `kind` is unknown or was
+            not logged, or no `variable` has that name.
+    """
+    _checks.check_option("kind", kind, logs.KINDS)
+    label = run_label(only_run(log))
+    rows = rows_with_runs(log, "layers")
+    rows = rows_of_kind(rows[rows["origin"] == origin_of(log)], kind)
+    if variable is not None:
+        rows = rows_named(rows, variable)
+    rows, largest_words = largest_variable(rows)
+    cells, stride_words = _cells(rows)
+    what = KIND_LABELS[kind] + (f" ({variable})" if variable else "")
+    chart = titled(
+        _heat_map(with_flags(cells, NORM_VIEW)),
+        f"{label}: {what} by layer and step",
+        f"{stride_words} {largest_words}".strip(),
+        f"{label}, norm of the {what}, {_ends_words(rows)}.",
+    )
+    return sized(chart, HEIGHT)
+
+
+def _kinds_panel(run: dict[str, Any], rows: pd.DataFrame, step: int) -> alt.LayerChart:
+    rows = rows[rows["run"] == run["run"]]
     rows = rows.assign(series=_kind_series(rows))
-    last = rows["layer"].max()
+    first, last = rows["layer"].min(), rows["layer"].max()
     stride = max(math.ceil(last / MOST_POINTS), 1)
-    kept = (rows["layer"] - 1) % stride == 0
-    kept |= (rows["origin"] == "theory") | (rows["layer"] == last)
-    x = counted("layer:Q", "layer (1 = next to the input)")
-    chart = points_over_lines(rows[kept], x, y="norm", view=NORM_VIEW, key="kind")
-    thinned = f"Points: every {ordinal(stride)} layer." if stride > 1 else ""
+    few = (rows["layer"] - 1) % stride == 0
+    few |= (rows["origin"] == "theory") | (rows["layer"] == last)
+    x = count_axis("layer:Q", _LAYER)
+    chart = points_over_lines(rows[few], x, y="norm", view=NORM_VIEW, key="kind")
+    stride_words = f"Points: every {ordinal(stride)} layer." if stride > 1 else ""
+    label = run_label(run)
     return titled(
         chart,
-        _kinds_title(run, rows),
-        legend_line(rows, f"Step {step}. {thinned}".strip()),
-        _kinds_sentence(run, rows, step),
+        f"{label}: {_kinds_title(rows)}",
+        legend_line(rows, f"Step {step}.", stride_words),
+        f"{label}, step {step}, from layer {first} to layer {last}: "
+        f"{from_to(rows, 'layer')}.",
     )
 
 
@@ -79,25 +142,21 @@ def _kind_series(rows: pd.DataFrame) -> pd.Series:
     frequent = roles.value_counts().index.tolist()
     if len(frequent) < 2:
         return labels
-    known = set(frequent[:MOST_ROLES])
-    roles = roles.map(
-        lambda role: shortened(role) if role in known else "other variables"
-    )
+    names = {role: shortened(role) for role in frequent[:_MOST_ROLES]}
+    roles = roles.map(names).fillna("other variables")
     return labels.where(~weights, KIND_LABELS["weight_gradient"] + ", " + roles)
 
 
-def _kinds_title(run: Any, rows: pd.DataFrame) -> str:
+def _kinds_title(rows: pd.DataFrame) -> str:
     weights = rows[rows["kind"] == "weight_gradient"]
     others = rows[rows["kind"] != "weight_gradient"]
     if _slope(weights) < 1e-3 and _slope(others) > 0.1:
-        return (
-            f"{run_label(run._asdict())}: weight gradients are flat, the others slope"
-        )
+        return "weight gradients are flat, the others slope"
     kinds = list(dict.fromkeys(rows["kind"].astype("str")))
     if len(kinds) > 1:
         number = "three" if len(kinds) == 3 else "two"
-        return f"{run_label(run._asdict())}: {number} kinds of norm, layer by layer"
-    return f"{run_label(run._asdict())}: {KIND_LABELS[kinds[0]]}, layer by layer"
+        return f"{number} kinds of norm, layer by layer"
+    return f"{KIND_LABELS[kinds[0]]}, layer by layer"
 
 
 def _slope(rows: pd.DataFrame) -> float:
@@ -107,12 +166,113 @@ def _slope(rows: pd.DataFrame) -> float:
     return float((norms.max() - norms.min()).max()) if len(finite) else 0.0
 
 
-def _kinds_sentence(run: Any, rows: pd.DataFrame, step: int) -> str:
-    told = []
-    for name, part in series_rows(rows):
-        first, last = value_texts(
-            part.sort_values("layer", kind="stable").iloc[[0, -1]]
-        )
-        told.append(f"{name} from {first} to {last}")
-    ends = f"from layer {rows['layer'].min()} to layer {rows['layer'].max()}"
-    return f"{run_label(run._asdict())}, step {step}, {ends}: {'; '.join(told)}."
+def _cells(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """At most 4,000 cells with their edges, and words on what was left out."""
+    steps, layers = sorted(rows["step"].unique()), sorted(rows["layer"].unique())
+    excess = len(steps) * len(layers) / _MOST_CELLS
+    every_step = min(math.ceil(excess), math.ceil(len(steps) / 50)) if excess > 1 else 1
+    every_layer = max(math.ceil(excess / every_step), 1)
+    steps, layers = steps[::every_step], layers[::every_layer]
+    width = steps[-1] - steps[-2] if len(steps) > 1 else 1
+    ends = dict(zip(steps, [*steps[1:], steps[-1] + width], strict=True))
+    cells = rows[rows["step"].isin(steps) & rows["layer"].isin(layers)]
+    cells = cells.assign(
+        step_end=cells["step"].map(ends),
+        bottom=cells["layer"] - 0.5,
+        # A little overlap: seams between cells would look like data.
+        top=cells["layer"] - 0.5 + 1.05 * every_layer,
+    )
+    words = [f"{len(steps)} steps", f"{len(layers)} layers"]
+    if every_step > 1:
+        words[0] = f"every {ordinal(every_step)} logged step"
+    if every_layer > 1:
+        words[1] = f"every {ordinal(every_layer)} layer"
+    return cells, f"Drawn: {' and '.join(words)}; nothing averaged."
+
+
+def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
+    """Cells on the colour scale, and flagged cells in colours outside of it."""
+    cells, names = with_names(cells, "layer")
+    fields = ["step", "step_end", "bottom", "top", "layer", "log10", "flag", "value"]
+    on, off = cells["flag"] == "", cells["flag"] != ""
+    bottom, top = cells["bottom"].min(), cells["top"].max()
+    steps = sorted(cells["step"].unique().tolist())
+    axis = alt.Axis(values=steps, labelOverlap=True) if len(steps) <= 50 else COUNTS
+    numbers = cells[[*fields, *names]].assign(log10=cells["log10"].where(on))
+    base = alt.Chart(numbers).encode(
+        alt.X("step:Q", title="training step", scale=alt.Scale(nice=False), axis=axis),
+        alt.Y(
+            "bottom:Q",
+            title=_LAYER,
+            scale=alt.Scale(domain=[bottom, top], nice=False, zero=False),
+            axis=_layer_axis(cells),
+        ),
+        x2=alt.X2("step_end:Q"),
+        y2=alt.Y2("top:Q"),
+        tooltip=[alt.Tooltip(f) for f in ("step:Q", "layer:Q", *names, "value:N")],
+    )
+    layers = [_cells_on_scale(base, cells[on])] if on.any() else []
+    layers += [_cells_off_scale(base, cells[off])] if off.any() else []
+    scales = alt.ScaleResolveMap(color="independent")
+    return alt.LayerChart(layer=layers, resolve=alt.Resolve(scale=scales))
+
+
+def _layer_axis(cells: pd.DataFrame) -> alt.Axis:
+    """Numbers; with names, where there are few layers of a model of one's own."""
+    rows = cells.drop_duplicates("layer")
+    if len(rows) > _MOST_NAMES or not rows["own"].all():
+        return COUNTS
+    names = {row.layer: layer_label(row, most=14) for row in rows.itertuples()}
+    return alt.Axis(values=sorted(names), labelExpr=tick_labels(names), labelLimit=120)
+
+
+def _cells_on_scale(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
+    """A legend of at least a decade: rounding noise must not look like change."""
+    low, high = float(cells["log10"].min()), float(cells["log10"].max())
+    slack = max(1.0 - (high - low), 0.0) / 2
+    low, high = math.floor(10 * (low - slack)) / 10, math.ceil(10 * (high + slack)) / 10
+    names = decade_ticks(low, high, 5)
+    if len(names) < 2:
+        names = {low: number_of(low), high: number_of(high)}
+    legend = alt.Legend(
+        orient="bottom",
+        title="norm (log scale)",
+        gradientLength=220,
+        values=list(names),
+        labelExpr=tick_labels(names),
+    )
+    scale = alt.Scale(scheme="viridis", domain=[low, high])
+    color = alt.Color("log10:Q", scale=scale, legend=legend)
+    return base.mark_rect().encode(color=color).transform_filter("datum.flag == ''")
+
+
+def _cells_off_scale(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
+    """Colours that viridis does not contain."""
+    colors = {ZERO: "#9E9E9E", NONFINITE: "#D55E00", NO_GRADIENT: "#56B4E9"}
+    flags = in_order(cells["flag"])
+    scale = alt.Scale(domain=flags, range=[colors.get(f, "#CC79A7") for f in flags])
+    legend = alt.Legend(orient="bottom", title="not on the scale")
+    color = alt.Color("flag:N", scale=scale, legend=legend)
+    return base.mark_rect().encode(color=color).transform_filter("datum.flag != ''")
+
+
+def _ends_words(rows: pd.DataFrame) -> str:
+    """The norms at the first and the last step."""
+    words = []
+    for step in dict.fromkeys([rows["step"].min(), rows["step"].max()]):
+        at = rows[rows["step"] == step].sort_values("log10", kind="stable")
+        words.append(f"at step {step}: {_range_words(at)}")
+    return "; ".join(words)
+
+
+def _range_words(rows: pd.DataFrame) -> str:
+    """Smallest and largest of sorted rows, and how many have no gradient."""
+    there = rows[rows["log10"].notna()]
+    missing = rows.loc[rows["log10"].isna(), "layer"].nunique()
+    if there.empty:
+        return f"{NO_GRADIENT} in any layer"
+    low, high = value_texts(there.iloc[[0, -1]])
+    words = f"{low} in every layer" if low == high else f"{low} to {high} over layers"
+    if missing:
+        words += f", {NO_GRADIENT} in {missing} {'layer' if missing == 1 else 'layers'}"
+    return words

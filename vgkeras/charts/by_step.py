@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from vgkeras import logs
+from vgkeras import logs, theory
 from vgkeras._text import ordinal, run_label
-from vgkeras.charts.edge_bands import LOSS_VIEW, NORM_VIEW, value_texts
+from vgkeras.charts.edge_bands import LOSS_VIEW, NORM_VIEW
 from vgkeras.charts.points import points_over_lines
 from vgkeras.charts.rows import (
-    MOST_LINES,
     MOST_POINTS,
     largest_variable,
     layer_label,
-    log10_of,
     only_run,
     panel_values,
     rows_of_kind,
     rows_with_runs,
     series_names,
 )
-from vgkeras.charts.style import HEIGHT, Chart, counted, panels, sized, titled
-from vgkeras.charts.words import in_order, legend_line, series_rows, spoken
+from vgkeras.charts.style import HEIGHT, Chart, count_axis, panels, sized, titled
+from vgkeras.charts.words import from_to, in_order, legend_line, spoken
+
+_MOST_LINES = 6
 
 
 def loss_by_step(log: logs.GradientLog) -> Chart:
@@ -47,9 +46,7 @@ def loss_by_step(log: logs.GradientLog) -> Chart:
     Raises:
         ValueError: If `log` holds no run or too many depths for one look.
     """
-    rows = rows_with_runs(log, "losses").assign(
-        log10=lambda table: log10_of(table["loss"])
-    )
+    rows = rows_with_runs(log, "losses")
     rows = rows.assign(line=rows["run"].astype(str))
     depths = panel_values("depths", rows["depth"])
     runs = log.runs
@@ -75,35 +72,35 @@ def gradient_by_step(log: logs.GradientLog) -> Chart:
     Raises:
         ValueError: If `log` does not hold exactly one run, or no weight gradient.
     """
-    run = only_run(log)
-    rows, chosen = largest_variable(
-        rows_of_kind(rows_with_runs(log, "layers"), "weight_gradient")
+    label = run_label(only_run(log))
+    rows = rows_of_kind(rows_with_runs(log, "layers"), "weight_gradient")
+    rows, largest_words = largest_variable(rows)
+    rows, stride_words = _logged_steps(rows)
+    rows = _lines_of_layers(rows)
+    x = count_axis("step:Q", "training step")
+    chart = titled(
+        points_over_lines(rows, x, y="norm of ∂L/∂W", view=NORM_VIEW, key="layer"),
+        f"{label}: weight gradient by step",
+        legend_line(rows, stride_words, largest_words),
+        f"{label}, norm of the weight gradient from step {rows['step'].min()} to step "
+        f"{rows['step'].max()}: {from_to(rows, 'step')}.",
     )
-    drawn, thinned = _logged_steps(rows)
-    drawn = _lines_of_layers(drawn)
-    x = counted("step:Q", "training step")
-    told = titled(
-        points_over_lines(drawn, x, y="norm of ∂L/∂W", view=NORM_VIEW, key="layer"),
-        f"{run_label(run._asdict())}: weight gradient by step",
-        legend_line(drawn, f"{thinned} {chosen}".strip()),
-        _steps_sentence(drawn, run),
-    )
-    return sized(told, HEIGHT)
+    return sized(chart, HEIGHT)
 
 
 def _loss_panel(runs: pd.DataFrame, rows: pd.DataFrame) -> alt.LayerChart:
     rows = rows[rows["run"].isin(runs["run"])]
-    drawn = _thinned_steps(rows)
-    x = counted("step:Q", "training step")
-    chart = points_over_lines(drawn, x, y="loss", view=LOSS_VIEW)
-    depth = int(runs["depth"].iloc[0])
-    every = int(drawn["stride"].max())
-    thinned = f"Every {ordinal(every)} step drawn." if every > 1 else ""
+    few = _few_steps(rows)
+    x = count_axis("step:Q", "training step")
+    chart = points_over_lines(few, x, y="loss", view=LOSS_VIEW)
+    depth, every = int(runs["depth"].iloc[0]), int(few["stride"].max())
+    what = "networks" if rows["own"].any() else "stacks"
     return titled(
         chart,
-        f"Depth {depth}: {_by_outcome(runs)}",
-        legend_line(rows, thinned),
-        _loss_sentence(rows, depth),
+        f"Depth {depth}: {_outcome_words(runs)}",
+        legend_line(rows, f"Every {ordinal(every)} step drawn." if every > 1 else ""),
+        f"Loss of {what} of depth {depth} over {rows['step'].max()} steps: "
+        f"{from_to(rows, 'step')}.",
     )
 
 
@@ -115,14 +112,14 @@ def _logged_steps(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         every = math.ceil(len(steps) / MOST_POINTS)
         parts.append(part[part["step"].isin({*steps[::every], steps[-1]})])
         stride = max(stride, every)
-    told = f"Every {ordinal(stride)} logged step drawn." if stride > 1 else ""
-    return pd.concat(parts), told
+    words = f"Every {ordinal(stride)} logged step drawn." if stride > 1 else ""
+    return pd.concat(parts), words
 
 
 def _lines_of_layers(rows: pd.DataFrame) -> pd.DataFrame:
     """A series per layer or, of many layers, the smallest, middle and largest norm."""
     layers = rows["layer"].nunique()
-    if layers <= MOST_LINES:
+    if layers <= _MOST_LINES:
         names = [layer_label(row) for row in rows.itertuples()]
         return rows.assign(series=names, line=rows["layer"].astype(str))
     rows = rows[rows["log10"].notna()].sort_values("log10", kind="stable")
@@ -137,49 +134,25 @@ def _lines_of_layers(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def _thinned_steps(rows: pd.DataFrame) -> pd.DataFrame:
+def _few_steps(rows: pd.DataFrame) -> pd.DataFrame:
     """About 50 steps a run: evenly spaced, the last, and those next to trouble."""
     rows = rows.sort_values(["origin", "run", "step"])
-    by_run = rows.groupby(["origin", "run"])
-    last = by_run["step"].transform("max")
+    run = [rows["origin"], rows["run"]]
+    last = rows["step"].groupby(run).transform("max")
     stride = np.ceil(last / MOST_POINTS).clip(lower=1).astype(int)
     off = ~rows["log10"].between(*LOSS_VIEW)
-    first_off = off & (off.groupby([rows["origin"], rows["run"]]).cumsum() == 1)
-    before = first_off.groupby([rows["origin"], rows["run"]]).shift(
-        -1, fill_value=False
-    )
-    kept = (rows["step"] % stride == 0) | (rows["step"] == last) | first_off | before
-    return rows.assign(stride=stride)[kept]
+    first_off = off & (off.groupby(run).cumsum() == 1)
+    before = first_off.groupby(run).shift(-1, fill_value=False)
+    few = (rows["step"] % stride == 0) | (rows["step"] == last) | first_off | before
+    return rows.assign(stride=stride)[few]
 
 
-def _by_outcome(runs: pd.DataFrame) -> str:
+def _outcome_words(runs: pd.DataFrame) -> str:
     """`c = 0.9 trains; c = 0.5 and 1.5 stall`."""
-    told = []
-    for outcome in ("trains", "stalls", "diverges"):
+    words = []
+    for outcome in theory.OUTCOMES:
         names = in_order(series_names(runs[runs["outcome"] == outcome]))
         if names:
             verb = outcome if len(names) == 1 else outcome[:-1]
-            told.append(f"{spoken(names)} {verb}")
-    return "; ".join(told) or "loss by step"
-
-
-def _loss_sentence(rows: pd.DataFrame, depth: int) -> str:
-    told = []
-    for name, run in series_rows(rows):
-        first, last = value_texts(run.sort_values("step").iloc[[0, -1]])
-        told.append(f"{spoken([name])} from {first} to {last}")
-    steps = int(rows["step"].max())
-    what = "networks" if rows["own"].any() else "stacks"
-    return f"Loss of {what} of depth {depth} over {steps} steps: {'; '.join(told)}."
-
-
-def _steps_sentence(rows: pd.DataFrame, run: Any) -> str:
-    told = []
-    for name, part in series_rows(rows):
-        first, last = value_texts(part.sort_values("step").iloc[[0, -1]])
-        told.append(f"{name} from {first} to {last}")
-    steps = rows["step"]
-    return (
-        f"{run_label(run._asdict())}, norm of the weight gradient from step "
-        f"{steps.min()} to step {steps.max()}: {'; '.join(told)}."
-    )
+            words.append(f"{spoken(names)} {verb}")
+    return "; ".join(words) or "loss by step"

@@ -20,14 +20,14 @@ _MODE_SHAPES = {
 }
 
 
-def failure_by_depth_and_format(found: Sequence[Limits], depth: int) -> alt.LayerChart:
+def failure_by_depth_and_format(limits: Sequence[Limits], depth: int) -> alt.LayerChart:
     """Draws the first depth at which each quantity fails, format by format.
 
     How to read it: left of the line is what has failed in a stack of `depth` layers.
     How to misread it: as a matter of exponents alone. The digits run out first.
 
     Args:
-        found: What `vgkeras.floats.limits` returns, once for each number format.
+        limits: What `vgkeras.floats.limits` returns, once for each number format.
         depth: Number of layers of the stack in question.
 
     Returns:
@@ -35,45 +35,44 @@ def failure_by_depth_and_format(found: Sequence[Limits], depth: int) -> alt.Laye
         fail has none.
 
     Raises:
-        ValueError: If `found` is empty.
+        ValueError: If `limits` is empty.
     """
-    if not found:
-        raise ValueError("`found` must not be empty. Received: found=[].")
+    if not limits:
+        raise ValueError("`limits` must not be empty. Received: limits=[].")
     rows = pd.DataFrame(
         [
-            (limits.dtype, row.quantity.replace("_", " "), row.mode, row.depth)
-            for limits in found
-            for row in limits.rows
+            (own.dtype, row.quantity.replace("_", " "), row.mode, row.depth)
+            for own in limits
+            for row in own.rows
             if row.depth is not None
         ],
         columns=["format", "quantity", "mode", "depth"],
     )
-    deepest = alt.Scale(type="log", domain=[1, max(limits.deepest for limits in found)])
+    deepest = alt.Scale(type="log", domain=[1, max(own.deepest for own in limits)])
     x = alt.X("depth:Q", title="first depth that fails (log scale)", scale=deepest)
-    order = [limits.dtype for limits in found]
-    modes, shapes = list(_MODE_SHAPES), list(_MODE_SHAPES.values())
+    order = [own.dtype for own in limits]
+    colors = dict(zip(_MODE_SHAPES, COLORS, strict=False))
     legend = alt.Legend(orient="bottom", columns=3, title="what happens")
-    colors = COLORS[: len(modes)]
     marks = alt.Chart(rows).mark_point(size=70, strokeWidth=2)
     marks = marks.encode(
         x,
         alt.Y("format:N", title=None, sort=order, scale=alt.Scale(domain=order)),
-        alt.YOffset("mode:N", scale=alt.Scale(domain=modes)),
-        *paired("mode:N", modes, colors, shapes, legend),
+        alt.YOffset("mode:N", scale=alt.Scale(domain=list(colors))),
+        *paired("mode:N", colors, _MODE_SHAPES, legend),
         tooltip=["format", "quantity", "mode", "depth"],
     )
     level = alt.Chart(pd.DataFrame({"depth": [depth]}))
     line = level.mark_rule(color=GREY, strokeWidth=2).encode(x)
-    said = [_format_sentence(rows[rows["format"] == dtype], dtype) for dtype in order]
+    words = [_format_sentence(rows[rows["format"] == dtype], dtype) for dtype in order]
     return titled(
         sized(alt.LayerChart(layer=[line, marks]), HEIGHT),
-        f"Scale {found[0].scale:g}: {_failed_told(rows, depth)}",
+        f"Scale {limits[0].scale:g}: {_failure_words(rows, depth)}",
         f"The line: depth {depth}.",
-        " ".join(said),
+        " ".join(words),
     )
 
 
-def _failed_told(rows: pd.DataFrame, depth: int) -> str:
+def _failure_words(rows: pd.DataFrame, depth: int) -> str:
     failed = rows.loc[rows["depth"] <= depth, "format"].unique().tolist()
     if not failed:
         return f"at depth {depth} no format has failed"
@@ -84,8 +83,8 @@ def _format_sentence(rows: pd.DataFrame, dtype: str) -> str:
     if rows.empty:
         return f"In {dtype} nothing fails."
     first = rows.sort_values("depth").iloc[0]
-    told = {"inf": "overflows", "zero": "is exactly 0", "blind": "is rounded away"}
-    verb = told.get(first["mode"], f"is {first['mode']}")
+    verbs = {"inf": "overflows", "zero": "is exactly 0", "blind": "is rounded away"}
+    verb = verbs.get(first["mode"], f"is {first['mode']}")
     return (
         f"In {dtype} the {first['quantity']} {verb} first, at depth {first['depth']}."
     )

@@ -18,7 +18,6 @@ MAP_LEARNING_RATES = tuple(float(f"{10 ** (k / 9.75 - 4):.3g}") for k in range(4
 MAP_HEIGHT = 560  # pixels of a map with its title, axes and legends
 SELECTION = "cell"  # name of the selection that a click on a cell changes
 _TITLES = {"scale": "scale c of every kernel", "learning_rate": "learning rate"}
-_LEGEND = alt.Legend(orient="bottom", columns=1, symbolOpacity=1)
 
 _DASHES = {SLOW: [6, 3], RESTLESS: [1, 3], WILD: [2, 2], HESSIAN: [8, 3, 2, 3]}
 
@@ -71,9 +70,9 @@ def _map(log: GradientLog, by: str) -> alt.LayerChart:
     x = alt.X(f"{by}:Q", title=_TITLES[by], scale=scale)
     y = alt.Y("depth:Q", title="depth (number of layers)", scale=log_scale)
     layers = [_points(cells, x, y), *_lines(boundaries(log, by), cells, by)]
-    agreed, counted = str(agreement(log)), _counted(cells)
+    title, counts = str(agreement(log)), _outcome_counts(cells)
     chart = sized(alt.LayerChart(layer=layers), MAP_HEIGHT)
-    return titled(chart, agreed, counted, f"{counted} {agreed}")
+    return titled(chart, title, counts, f"{counts} {title}")
 
 
 def _points(cells: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
@@ -86,7 +85,7 @@ def _points(cells: pd.DataFrame, x: alt.X, y: alt.Y) -> alt.Chart:
         .encode(
             x,
             y,
-            *by_outcome(_LEGEND, title="measured"),
+            *by_outcome(_legend("measured")),
             stroke=alt.condition(
                 "datum.predicted && datum.predicted != datum.outcome",
                 alt.value("#CC79A7"),
@@ -104,21 +103,25 @@ def _lines(edges: pd.DataFrame, cells: pd.DataFrame, by: str) -> list[alt.Chart]
     if edges.empty:
         return []
     inside = edges["value"].between(cells[by].min(), cells[by].max())
-    dashes = alt.Scale(domain=list(_DASHES), range=list(_DASHES.values()))
+    scale = alt.Scale(domain=list(_DASHES), range=list(_DASHES.values()))
     line = (
         alt.Chart(edges[inside])
         .mark_line(strokeWidth=2, color=GREY, interpolate="monotone")
         .encode(
             alt.X("value:Q"),
             alt.Y("depth:Q"),
-            alt.StrokeDash("boundary:N", title="theory", scale=dashes, legend=_LEGEND),
+            alt.StrokeDash("boundary:N", scale=scale, legend=_legend("theory")),
             order="depth:Q",
         )
     )
     return [line]
 
 
-def _counted(cells: pd.DataFrame) -> str:
+def _legend(title: str) -> alt.Legend:
+    return alt.Legend(orient="bottom", columns=1, symbolOpacity=1, title=title)
+
+
+def _outcome_counts(cells: pd.DataFrame) -> str:
     counts = cells["outcome"].value_counts()
-    told = [f"{counts.get(word, 0):,} {word}" for word in theory.OUTCOMES]
-    return f"{len(cells):,} runs: {', '.join(told)}."
+    words = [f"{counts.get(word, 0):,} {word}" for word in theory.OUTCOMES]
+    return f"{len(cells):,} runs: {', '.join(words)}."

@@ -11,7 +11,7 @@ import pandas as pd
 from vgkeras._text import shortened
 from vgkeras.charts.edge_bands import DecadeAxis, flag_shape, with_flags
 from vgkeras.charts.rows import KIND_LABELS
-from vgkeras.charts.style import COLORS, GREY, by_series
+from vgkeras.charts.style import COLORS, GREY, SHAPES, paired
 from vgkeras.charts.words import in_order, is_number
 
 
@@ -22,19 +22,25 @@ def points_over_lines(
     y: str,
     view: tuple[float, float],
     key: str = "",
-    reference: tuple[float, str] | None = None,
+    level: tuple[float, str] | None = None,
 ) -> alt.LayerChart:
-    """Measured points over dashed theory, flagged marks in bands at the edges."""
+    """Measured points over dashed theory, flagged marks in bands at the edges.
+
+    Where rows have `low` and `high`, a bar through the point or a band around the line
+    spans them. `level` is a height to compare with, and its name.
+    """
     rows = with_flags(rows, view)
-    decades = DecadeAxis(rows, reference[0] if reference else None)
-    drawn = (rows[name].tolist() for name in ("log10", "flag", "series"))
-    rows = rows.assign(y=[decades.place(*row) for row in zip(*drawn, strict=True)])
+    decades = DecadeAxis(rows, view, level[0] if level else None)
+    places = (rows[name].tolist() for name in ("log10", "flag", "series"))
+    rows = rows.assign(y=[decades.place(*row) for row in zip(*places, strict=True)])
     across = x.shorthand.split(":")[0]
     key = key or ("scale" if any(map(is_number, rows["series"])) else "run")
     rows, names = with_names(rows, across)
-    rows = rows[[across, "y", "series", "line", "origin", "flag", "value", *names]]
-    rows = rows.sort_values(across, kind="stable")
-    scale = alt.Scale(domain=decades.domain(), nice=False, zero=False)
+    ends = [name for name in ("low", "high") if name in rows]
+    fields = ["y", *ends, "series", "line", "origin", "flag", "value", *names]
+    rows = rows[[across, *fields]].sort_values(across, kind="stable")
+    rows[ends] = rows[ends].clip(*decades.domain)
+    scale = alt.Scale(domain=decades.domain, nice=False, zero=False)
     encoding = {
         "x": x,
         "y": alt.Y("y:Q", title=f"{y} (log scale)", scale=scale, axis=decades.axis()),
@@ -50,7 +56,8 @@ def points_over_lines(
     chart = alt.LayerChart()
     # As an attribute: the constructor would copy each layer twice, in search of data
     # and parameters that all layers share.
-    chart.layer = [*_rules(decades, reference), *_marks(rows, encoding)]
+    chart.layer = [*_rules(decades, level), *_spans(rows, encoding)]
+    chart.layer += _marks(rows, encoding)
     return chart
 
 
@@ -61,6 +68,31 @@ def with_names(rows: pd.DataFrame, across: str) -> tuple[pd.DataFrame, list[str]
     names = [shortened(str(name), 80) for name in rows["name"]]
     fields = [field for field in ("layer", "name") if field != across]
     return rows.assign(name=names), fields
+
+
+def _rules(decades: DecadeAxis, level: tuple[float, str] | None) -> Iterable[alt.Chart]:
+    """Thin lines: where a band begins, and a level to compare with."""
+    edges, y = pd.DataFrame({"y": decades.edges}, dtype="float64"), alt.Y("y:Q")
+    if len(edges):
+        yield alt.Chart(edges).mark_rule(color=GREY, opacity=0.6).encode(y=y)
+    if level is not None:
+        base = alt.Chart(pd.DataFrame({"y": [level[0]], "label": [level[1]]}))
+        yield base.mark_rule(color=GREY, strokeWidth=1.5).encode(y=y)
+        yield base.mark_text(color=GREY, align="left", dx=4, dy=-6).encode(
+            x=alt.XValue(0), y=y, text=alt.Text("label:N")
+        )
+
+
+def _spans(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
+    """A pale band around theory, a bar through measurement, from low to high."""
+    if "low" not in rows:
+        return
+    wide = rows[rows["high"] > rows["low"]]
+    theory = wide["origin"] == "theory"
+    ends = {"y": alt.Y("low:Q"), "y2": alt.Y2("high:Q")}
+    ends |= {name: encoding[name] for name in ("x", "color")}
+    yield alt.Chart(wide[theory]).mark_area(opacity=0.13).encode(**ends)
+    yield alt.Chart(wide[~theory]).mark_rule(opacity=0.5).encode(**ends)
 
 
 def _marks(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
@@ -77,13 +109,10 @@ def _marks(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
     # Open shapes of different outline stay visible where they coincide.
     points = alt.Chart(rows[~theory & on]).mark_point(size=50, strokeWidth=1.8)
     yield points.encode(**encoding)
-    for (flag, origin), flagged in rows[~on].groupby(["flag", "origin"]):
-        shape = flag_shape(flag)
+    for (flag, origin), part in rows[~on].groupby(["flag", "origin"]):
         measured = origin == "measured"
-        marks = alt.Chart(flagged).mark_point(
-            shape=shape, filled=measured, size=70 if measured else 110, opacity=0.8
-        )
-        yield marks.encode(**plain)
+        look = {"filled": measured, "size": 70 if measured else 110, "opacity": 0.8}
+        yield alt.Chart(part).mark_point(shape=flag_shape(flag), **look).encode(**plain)
 
 
 def _isolated(lines: pd.DataFrame) -> pd.Series:
@@ -98,16 +127,22 @@ def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
     """Colour and shape per series; the flags that occur join the same legend."""
     if key == "kind":
         places = _places_of_kinds(rows["series"])
-    else:
-        places = {name: i for i, name in enumerate(in_order(rows["series"]))}
-    flags = in_order(rows.loc[rows["flag"] != "", "flag"])
+    else:  # remedies keep the order of the log
+        series = dict.fromkeys(rows["series"])
+        names = series if key == "remedy" else in_order(series)
+        places = {name: place for place, name in enumerate(names)}
+    colors = {name: COLORS[place % 6] for name, place in places.items()}
+    # The first 6 differ in colour and in shape, the next 30 in the pair of them.
+    shapes = {name: SHAPES[(i + i // 6) % 6] for name, i in places.items()}
+    flags = [flag for flag in in_order(rows["flag"]) if flag]
+    colors |= dict.fromkeys(flags, GREY)
+    shapes |= {flag: flag_shape(flag) for flag in flags}
     # Side by side, long names would be cut off on a phone.
     columns = 1 if max(map(len, places), default=0) > 14 else 3
     title = "scale c" if key == "scale" else key
     legend = alt.Legend(orient="bottom", columns=columns, title=title, symbolOpacity=1)
     legend.labelLimit = 320
-    shapes = {flag: flag_shape(flag) for flag in flags}
-    color, shape = by_series("series:N", places, shapes, legend)
+    color, shape = paired("series:N", colors, shapes, legend)
     return {"color": color, "shape": shape}
 
 
@@ -122,22 +157,7 @@ def _places_of_kinds(series: pd.Series) -> dict[str, int]:
     for place, label in enumerate(KIND_LABELS.values(), 3):
         for name in dict.fromkeys(series):
             if name == label or name.startswith(f"{label}, "):
-                first = not any(taken.startswith(label) for taken in places)
+                first = not any(other.startswith(label) for other in places)
                 places[name] = place if first else further
                 further += not first
     return places
-
-
-def _rules(
-    decades: DecadeAxis, reference: tuple[float, str] | None
-) -> Iterable[alt.Chart]:
-    """Thin lines: where a band begins, and a level to compare with."""
-    edges, y = decades.edges(), alt.Y("y:Q")
-    if len(edges):
-        yield alt.Chart(edges).mark_rule(color=GREY, opacity=0.6).encode(y=y)
-    if reference is not None:
-        level = alt.Chart(pd.DataFrame({"y": [reference[0]], "label": [reference[1]]}))
-        yield level.mark_rule(color=GREY, strokeWidth=1.5).encode(y=y)
-        yield level.mark_text(color=GREY, align="left", dx=4, dy=-6).encode(
-            x=alt.XValue(0), y=y, text=alt.Text("label:N")
-        )

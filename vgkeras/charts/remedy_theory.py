@@ -52,20 +52,22 @@ def expected_activations(log: GradientLog) -> pd.DataFrame:
 
 
 def _base10(rows: list[tuple], across: str) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["remedy", across, "mean", "low", "high"])
-    return frame.assign(**{n: frame[n] / math.log(10) for n in ("mean", "low", "high")})
+    norms = ["log10", "low", "high"]
+    frame = pd.DataFrame(rows, columns=["series", across, *norms])
+    frame[norms] /= math.log(10)
+    return frame
 
 
 def _typical_runs(log: GradientLog) -> list[tuple[Any, _Typical]]:
     """A run of each remedy and depth that theory speaks of, and what it says."""
     runs = log.runs.drop_duplicates(["remedy", "depth"])
-    found = [(run, _typical(run)) for run in runs.itertuples()]
-    return [(run, said) for run, said in found if said is not None]
+    pairs = [(run, _typical(run)) for run in runs.itertuples()]
+    return [(run, typical) for run, typical in pairs if typical is not None]
 
 
 def _typical(run: Any) -> _Typical | None:
-    known = run.target in ("identity", "scaled") and run.units == run.output_units
-    if not known or run.normalization:
+    square = run.units == run.output_units
+    if run.target not in ("identity", "scaled") or not square or run.normalization:
         return None
     if run.scale > 0 and run.activation == "linear":
         return _of_scaled_identity(run)
@@ -123,7 +125,7 @@ def _with_gradient(
     """Adds the gradient of layer 1; the error is the target and the stack's answer.
 
     `spread` is how much larger the mean square of the answer's gradient is than that
-    of a target of equal size, because the answer came through the same kernels: in the
+    of a target of equal norm, because the answer came through the same kernels: in the
     limit of large width `depth` for linear layers, `2 * depth - 1` for ReLU. `path` is
     the logarithm from the loss back to layer 1; by default that of the signal.
     """

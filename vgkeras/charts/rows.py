@@ -17,8 +17,7 @@ KIND_LABELS = {
     "activation_gradient": "activation gradient ∂L/∂a",
 }
 
-MOST_POINTS, MOST_CELLS, MOST_PANELS = 50, 4000, 12
-MOST_LINES, MOST_ROLES, MOST_NAMED = 6, 5, 20
+MOST_POINTS, _MOST_PANELS = 50, 12
 
 
 def variables(log: logs.GradientLog) -> list[str]:
@@ -32,9 +31,7 @@ def variables(log: logs.GradientLog) -> list[str]:
         `["kernel", "bias"]`: the most frequent first, then in the order of the log.
     """
     rows = log.layers[log.layers["kind"] == "weight_gradient"]
-    return (
-        variable_roles(rows).value_counts(sort=True).index.tolist() if len(rows) else []
-    )
+    return variable_roles(rows).value_counts().index.tolist() if len(rows) else []
 
 
 def rows_with_runs(
@@ -51,9 +48,8 @@ def rows_with_runs(
     rows = pd.concat(parts, ignore_index=True)
     if rows.empty:
         raise ValueError(f"`log` must hold {table} of its runs. Received: none.")
-    if table == "layers":
-        rows["log10"] = rows["log10_norm"]
-    return rows
+    losses = table == "losses"
+    return rows.assign(log10=_log10(rows["loss"]) if losses else rows["log10_norm"])
 
 
 def origin_of(log: logs.GradientLog) -> str:
@@ -86,14 +82,14 @@ def series_names(runs: pd.DataFrame) -> pd.Series:
     return pd.Series(names, index=runs.index, dtype="str")
 
 
-def only_run(log: logs.GradientLog) -> Any:
-    """The run of a log that must hold one."""
+def only_run(log: logs.GradientLog) -> dict[str, Any]:
+    """The run of a log that must hold one, as a row of `runs`."""
     if len(log.runs) != 1:
         raise ValueError(
             f"`log` must hold exactly one run. Received: {len(log.runs)} runs. "
             "Choose one, e.g. `log.select(scale=0.9, depth=20)`."
         )
-    return next(log.runs.itertuples())
+    return log.runs.to_dict("records")[0]
 
 
 def rows_of_step(log: logs.GradientLog, step: int | None) -> tuple[pd.DataFrame, int]:
@@ -103,22 +99,22 @@ def rows_of_step(log: logs.GradientLog, step: int | None) -> tuple[pd.DataFrame,
     if step is None:
         step = logged[0] if logged else 0
     if logged and step not in logged:
-        told = ", ".join(map(str, logged[:8])) + (", ..." if len(logged) > 8 else "")
+        some = ", ".join(map(str, logged[:8])) + (", ..." if len(logged) > 8 else "")
         raise ValueError(
-            f"`step` must be a logged step, one of {told}. Received: step={step!r}."
+            f"`step` must be a logged step, one of {some}. Received: step={step!r}."
         )
     return rows_with_runs(log, "layers", step), step
 
 
 def rows_of_kind(rows: pd.DataFrame, kind: str) -> pd.DataFrame:
     """The rows of one kind, or raises if there are none."""
-    found = rows[rows["kind"] == kind]
-    if found.empty:
+    of_kind = rows[rows["kind"] == kind]
+    if of_kind.empty:
         raise ValueError(
             f"`log` must hold layers of the kind {kind!r}. "
             f"Received: only {listed(rows['kind'].unique()) or 'none'}."
         )
-    return found
+    return of_kind
 
 
 def variable_roles(rows: pd.DataFrame) -> pd.Series:
@@ -130,20 +126,19 @@ def variable_roles(rows: pd.DataFrame) -> pd.Series:
 
 def rows_named(rows: pd.DataFrame, variable: str) -> pd.DataFrame:
     """The rows of the variables of that name, or raises."""
-    found = rows[variable_roles(rows) == variable]
-    if found.empty:
-        known = list(dict.fromkeys(variable_roles(rows)))
+    roles = variable_roles(rows)
+    if not (roles == variable).any():
         raise ValueError(
-            f"`variable` must be one of {listed(map(repr, known[:8]))}. "
+            f"`variable` must be one of {listed(map(repr, roles.unique()[:8]))}. "
             f"Received: variable={variable!r}."
         )
-    return found
+    return rows[roles == variable]
 
 
 def largest_variable(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """A row per layer and step, of its largest variable, and words if others are out.
 
-    The first one of a layer counts as the largest where sizes are not known.
+    The first one of a layer counts as the largest where the log has no `size`.
     """
     within = ["origin", "run", "layer"]
     names = rows.drop_duplicates([*within, "name"])
@@ -153,11 +148,11 @@ def largest_variable(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     if "size" in names:
         names = names.sort_values("size", ascending=False, kind="stable")
     first = names.drop_duplicates(within)[[*within, "name"]]
-    kept = rows.merge(first, on=[*within, "name"])
-    kept = kept.drop_duplicates([*within, "step"])
-    if len(kept) == len(rows):
+    largest = rows.merge(first, on=[*within, "name"])
+    largest = largest.drop_duplicates([*within, "step"])
+    if len(largest) == len(rows):
         return rows, ""
-    return kept, "Of several tensors in a layer the largest is drawn."
+    return largest, "Of several tensors in a layer the largest is drawn."
 
 
 def layer_label(row: Any, most: int = 40) -> str:
@@ -169,15 +164,15 @@ def layer_label(row: Any, most: int = 40) -> str:
 def panel_values(what: str, values: Iterable[Any]) -> list[Any]:
     """What there is a panel for, in order; raises if it is too much."""
     unique = sorted(set(values))
-    if len(unique) > MOST_PANELS:
+    if len(unique) > _MOST_PANELS:
         raise ValueError(
-            f"`log` must hold at most {MOST_PANELS} {what}. "
+            f"`log` must hold at most {_MOST_PANELS} {what}. "
             f"Received: {len(unique)} {what}. Choose some with `log.select(...)`."
         )
     return unique
 
 
-def log10_of(values: pd.Series) -> pd.Series:
+def _log10(values: pd.Series) -> np.ndarray:
     """Base-10 logarithms, `-inf` of 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return pd.Series(np.log10(values.to_numpy("float64")), index=values.index)
+        return np.log10(values.to_numpy("float64"))

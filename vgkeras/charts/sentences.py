@@ -33,28 +33,28 @@ def run_sentences(log: GradientLog) -> list[str]:
     seeded = log.runs["seed"].nunique() > 1
     return [
         f"{run_label(run, seed=seeded)}: {run['outcome'] or 'no outcome'}. "
-        + _told(run, ends, gradients.get(run["run"]))
+        + _run_words(run, ends, gradients.get(run["run"]))
         for run in log.runs.to_dict("records")
     ]
 
 
-def _told(run: dict, ends: pd.DataFrame, gradients: pd.DataFrame | None) -> str:
+def _run_words(run: dict, ends: pd.DataFrame, gradients: pd.DataFrame | None) -> str:
     """What happened to the loss, to the gradient and to the weights."""
-    told = "Its losses were not logged"
+    words = "Its losses were not logged"
     if run["run"] in ends.index:
-        told = _loss_told(ends.loc[run["run"]], run["steps"])
+        words = _loss_words(ends.loc[run["run"]], run["steps"])
     if gradients is None or gradients["log10_norm"].isna().all():
-        return f"{told}."
-    told += f"; the weight gradient at the start {_gradient_told(gradients)}."
+        return f"{words}."
+    words += f"; the weight gradient at the start {_gradient_words(gradients)}."
     if (gradients["frozen_fraction"] == 1).all():
-        told += (
+        words += (
             f" Every update was rounded away: no weight changes in {run['dtype']}, "
             "in any layer."
         )
-    return told
+    return words
 
 
-def _loss_told(ends: pd.Series, steps: int) -> str:
+def _loss_words(ends: pd.Series, steps: int) -> str:
     if not math.isfinite(ends["first"]):
         return "The loss overflowed before the first step"
     if not math.isfinite(ends["last"]):
@@ -72,7 +72,7 @@ def _loss_told(ends: pd.Series, steps: int) -> str:
     return f"The loss stayed at {first} for {span}: it changed by {change} of itself"
 
 
-def _gradient_told(gradients: pd.DataFrame) -> str:
+def _gradient_words(gradients: pd.DataFrame) -> str:
     low, high = gradients["log10_norm"].min(), gradients["log10_norm"].max()
     if high == math.inf:
         return "overflowed"

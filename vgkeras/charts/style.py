@@ -7,13 +7,14 @@ drawn. What only one module draws stays there.
 from __future__ import annotations
 
 import json
+import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 
-from vgkeras import theory
+from vgkeras._text import power_of_ten
 
 # Okabe & Ito's colour-blind-safe colours that show on white and on black; a shape for
 # each, not colour alone.
@@ -25,55 +26,38 @@ OUTCOME_COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00
 OUTCOME_SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
 
 
-def by_series(
-    field: str, places: Mapping[str, int], flags: Mapping[str, str], legend: alt.Legend
+def by_outcome(legend: alt.Legend) -> tuple[alt.Color, alt.Shape]:
+    """Colour and shape of each outcome."""
+    return paired("outcome:N", OUTCOME_COLORS, OUTCOME_SHAPES, legend)
+
+
+def paired(
+    field: str, colors: Mapping[str, str], shapes: Mapping[str, str], legend: alt.Legend
 ) -> tuple[alt.Color, alt.Shape]:
-    """Colour and shape of each series; the flags that occur join the same legend.
-
-    `places` numbers the series: the first 6 differ in colour and in shape, the next 30
-    in the pair of them. `flags` holds the shape of each flag.
-    """
-    at = places.values()
-    colors = [COLORS[i % 6] for i in at] + [GREY] * len(flags)
-    shapes = [SHAPES[(i + i // 6) % 6] for i in at] + list(flags.values())
-    return paired(field, [*places, *flags], colors, shapes, legend)
+    """One legend: Vega-Lite merges two channels of the same domain."""
+    scales = [
+        alt.Scale(domain=list(looks), range=list(looks.values()))
+        for looks in (colors, shapes)
+    ]
+    color = alt.Color(field, scale=scales[0], legend=legend)
+    return color, alt.Shape(field, scale=scales[1], legend=legend)
 
 
-def by_outcome(
-    legend: alt.Legend, title: alt.typing.Optional[str] = alt.Undefined
-) -> tuple[alt.Color, alt.Shape]:
-    """Colour and shape of each outcome; a `title` stands above their legend."""
-    words = theory.OUTCOMES
-    colors = [OUTCOME_COLORS[word] for word in words]
-    shapes = [OUTCOME_SHAPES[word] for word in words]
-    return paired("outcome:N", words, colors, shapes, legend, title)
-
-
-def counted(field: str, title: str, padding: int = 8) -> alt.X:
+def count_axis(field: str, title: str, padding: int = 8) -> alt.X:
     """A horizontal axis of whole numbers, with room for the marks at its ends."""
     scale = alt.Scale(nice=False, padding=padding)
     return alt.X(field, title=title, scale=scale, axis=COUNTS)
 
 
-def paired(
-    field: str,
-    domain: Sequence[str],
-    colors: Sequence[str],
-    shapes: Sequence[str],
-    legend: alt.Legend,
-    title: alt.typing.Optional[str] = alt.Undefined,
-) -> tuple[alt.Color, alt.Shape]:
-    """One legend: Vega-Lite merges two channels of the same domain."""
-    color = alt.Scale(domain=list(domain), range=list(colors))
-    shape = alt.Scale(domain=list(domain), range=list(shapes))
-    return (
-        alt.Color(field, scale=color, legend=legend, title=title),
-        alt.Shape(field, scale=shape, legend=legend, title=title),
-    )
+def decade_ticks(low: float, high: float, most: int) -> dict[float, str]:
+    """About `most` whole decades from `low` to `high`, and what they are called."""
+    width = next((w for w in (1, 2, 5, 10, 20, 50) if (high - low) / w <= most), 100)
+    ticks = range(math.ceil(low / width) * width, math.floor(high) + 1, width)
+    return {tick: power_of_ten(tick) for tick in ticks}
 
 
 def titled(
-    chart: alt.LayerChart, title: str, subtitle: str, said: str
+    chart: alt.LayerChart, title: str, subtitle: str, sentence: str
 ) -> alt.LayerChart:
     """Adds the title, wrapped for a phone, and the sentence that says what is seen."""
     # Attributes, not `properties()`: that would copy the whole chart each time.
@@ -84,7 +68,7 @@ def titled(
         subtitleColor=GREY,
         anchor="start",
     )
-    chart.description = said
+    chart.description = sentence
     return chart
 
 
@@ -124,17 +108,17 @@ def description(chart: Chart) -> str:
 
 
 def panels(charts: list[alt.LayerChart]) -> Chart:
-    """One chart as it is; several side by side, told in one breath."""
+    """One chart as it is; several side by side, described in one breath."""
     if len(charts) == 1:
         return sized(charts[0], HEIGHT)
-    told = " ".join(description(chart) for chart in charts)
+    sentences = " ".join(description(chart) for chart in charts)
     small = [chart.properties(width=260, height=180) for chart in charts]
-    chart = alt.concat(*small, columns=3).properties(description=told)
+    chart = alt.concat(*small, columns=3).properties(description=sentences)
     return chart.resolve_scale(color="independent", shape="independent")
 
 
 def tick_labels(names: dict[Any, str]) -> str:
     """A Vega expression that looks a tick's label up."""
     # As JSON: a name out of somebody's file must stay a text in the expression.
-    listed = {f"{tick:g}": name for tick, name in names.items()}
-    return f"{json.dumps(listed, ensure_ascii=False)}[datum.value]"
+    labels = {f"{tick:g}": name for tick, name in names.items()}
+    return f"{json.dumps(labels, ensure_ascii=False)}[datum.value]"

@@ -8,16 +8,16 @@ from collections.abc import Iterable
 import pandas as pd
 
 from vgkeras._text import listed
+from vgkeras.charts.edge_bands import value_texts
+
+_ORIGINS = {"measured": "Points: measured.", "theory": "Dashed lines: theory."}
 
 
-def legend_line(rows: pd.DataFrame, extra: str) -> str:
+def legend_line(rows: pd.DataFrame, *more: str) -> str:
     """What points and lines are, and more."""
-    origins = set(rows["origin"])
-    told = {
-        "measured": "Points: measured.",
-        "theory": "Dashed lines: theory.",
-    }
-    return " ".join([*(told[o] for o in told if o in origins), extra]).strip()
+    present = set(rows["origin"])
+    words = [_ORIGINS[origin] for origin in _ORIGINS if origin in present]
+    return " ".join(filter(None, [*words, *more]))
 
 
 def series_rows(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
@@ -25,6 +25,26 @@ def series_rows(rows: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
     rows = rows[rows["origin"] == rows["origin"].iloc[0]]
     parts = dict(list(rows.groupby("series", sort=False)))
     return [(name, parts[name]) for name in in_order(parts)]
+
+
+def from_to(rows: pd.DataFrame, across: str) -> str:
+    """`c = 0.5 from 1 to 0.25; c = 0.9 from 1 to 3.2e-20`."""
+    words = []
+    for name, part in series_rows(rows):
+        part = part.sort_values(across, kind="stable").iloc[[0, -1]]
+        words.append(f"{spoken([name])} from {' to '.join(value_texts(part))}")
+    return "; ".join(words)
+
+
+def at_ends(parts: Iterable[tuple[str, pd.DataFrame]], across: str) -> str:
+    """`c = 0.5: 1 at depth 2 and 3.2e-20 at depth 50`, series by series."""
+    words = []
+    for name, part in parts:
+        part = part.sort_values(across).iloc[:: len(part) - 1 or 1]
+        pairs = zip(value_texts(part), part[across], strict=True)
+        ends = " and ".join(f"{value} at {across} {place}" for value, place in pairs)
+        words.append(f"{spoken([name])}: {ends}")
+    return "; ".join(words)
 
 
 def spoken(names: list[str]) -> str:
