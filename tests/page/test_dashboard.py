@@ -20,6 +20,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 import vgkeras as vg
+from vgkeras._text import decades
 from vgkeras.page.figures import figure
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.opened_file import MOST_UPLOAD
@@ -786,8 +787,8 @@ def test_a_guess_is_scored_when_the_visitor_looks():
     first = theory.layers.query("kind == 'weight_gradient' and step == 0")
     off = abs(first["log10_norm"].iloc[0] + 7)
     assert f"You said that it {fate}, and it does" in words(page)
-    assert f"{off:.1f} decades off" in words(page)
-    assert f"1 of 1 outcomes right; gradients {off:.1f}" in page.caption[0].value
+    assert f"{decades(off)} off" in words(page)
+    assert f"1 of 1 outcomes right; gradients {decades(off)}" in page.caption[0].value
     assert page.select_slider(key="guess_exponent").disabled
     assert page.query_params["looked"] == "0.2"
     assert charts_in(page) == 2

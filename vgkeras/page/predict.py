@@ -80,7 +80,7 @@ def _run(settings: Settings, guess: vg.quiz.Guess, name: str) -> NamedLog:
     if st.session_state.pop("asked", None) == name:
         _scores().setdefault(name, vg.quiz.score(guess, answer))
     with st.container(key="outcomes", border=True):
-        st.markdown(f"**{vg.quiz.told(guess, answer)}**")
+        st.markdown(f"**{vg.quiz.result(guess, answer)}**")
         scale, depth = settings["scales"][0], settings["depths"][0]
         st.markdown(vg.quiz.reason(scale, depth, answer))
         st.markdown(outcomes(run.log))
