@@ -100,10 +100,10 @@ def test_one_compilation_serves_other_scales_rates_data_depths_and_steps(rng):
 
 def test_progress_is_told_and_an_exception_in_it_stops_the_run(rng, monkeypatch):
     monkeypatch.setattr(plan, "_MOST_STEPS", 5)
-    told = []
+    reports = []
 
     def stop_after_ten(done, total):
-        told.append((done, total))
+        reports.append((done, total))
         if done >= 10:
             raise KeyboardInterrupt
 
@@ -115,7 +115,7 @@ def test_progress_is_told_and_an_exception_in_it_stops_the_run(rng, monkeypatch)
             progress=stop_after_ten,
         )
 
-    assert told == [(5, 100), (10, 100)]
+    assert reports == [(5, 100), (10, 100)]
 
 
 def test_zero_frozen_and_overflow_are_counted_without_the_padding():

@@ -59,12 +59,12 @@ def check_scales(scales: Any, initializers: Any) -> list[float]:
 def check_rates(learning_rate: Any, depths: list[int]) -> list[list[float]]:
     """Lists of learning rates by depth: of a function one, else one for each rate."""
     if callable(learning_rate):
-        found = map(learning_rate, depths)
-        return [[check_positive("learning_rate(depth)", rate) for rate in found]]
+        rates = [learning_rate(depth) for depth in depths]
+        return [[check_positive("learning_rate(depth)", rate) for rate in rates]]
     several = isinstance(learning_rate, Sequence | np.ndarray)
     listed = learning_rate if several else [learning_rate]
-    rates = check_each("learning_rate", listed, check_positive)
-    return [[rate] * len(depths) for rate in rates]
+    checked = check_each("learning_rate", listed, check_positive)
+    return [[rate] * len(depths) for rate in checked]
 
 
 def check_outputs(output_units: Any, units: int) -> int:
@@ -77,16 +77,16 @@ def check_outputs(output_units: Any, units: int) -> int:
 def initial_stacks(
     grid: Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]
 ) -> list[Stack]:
-    """The stack of each run, in the order of `_runs`."""
-    drawn: dict[Any, list[list[np.ndarray]]] = {}
+    """The stack of each run, in the order of `Grid.starts`, depths counting fastest."""
+    kernels_of: dict[Any, list[list[np.ndarray]]] = {}
     stacks = []
     for start in grid.starts():
         key = (start.seed, start.scale, id(start.initializer))
-        if key not in drawn:
-            drawn[key] = _kernels(grid, start, data[start.seed][0])
+        if key not in kernels_of:
+            kernels_of[key] = _kernels(grid, start, data[start.seed][0])
         stacks += [
             Stack(kernels, *data[start.seed], rate)
-            for kernels, rate in zip(drawn[key], start.rates, strict=True)
+            for kernels, rate in zip(kernels_of[key], start.rates, strict=True)
         ]
     return stacks
 

@@ -27,14 +27,10 @@ from vgkeras.sweeps.grid import (
     check_scales,
     initial_stacks,
 )
+from vgkeras.sweeps.lanes import empty_statistics
 from vgkeras.sweeps.layers import Recipe
-from vgkeras.sweeps.optimizers import rule_of
-from vgkeras.sweeps.tables import (
-    layer_table,
-    loss_table,
-    swept_runs,
-    with_final_outcomes,
-)
+from vgkeras.sweeps.optimizers import compiled_optimizer
+from vgkeras.sweeps.tables import layer_table, loss_table, swept_runs
 from vgkeras.theory import make_data, predict
 
 
@@ -121,7 +117,7 @@ def sweep(
     """
     check_option("activation", activation, ACTIVATIONS)
     check_remedies(residual, normalization)
-    recipe = Recipe(activation, normalization, residual, rule_of(optimizer))
+    recipe = Recipe(activation, normalization, residual, compiled_optimizer(optimizer))
     depths = check_each("depths", depths, check_positive_int)
     grid = Grid(
         scales=check_scales(scales, initializers),
@@ -145,26 +141,28 @@ def sweep(
         )
         for s in grid.seeds
     }
-    runs = swept_runs(grid, data)
     logged = logged_steps(steps, check_every(every))
     check_executor(executor)
     train = run_stacks if executor is None else functools.partial(run_on, executor)
+    stacks = initial_stacks(grid, data)
+    statistics = empty_statistics(stacks, len(logged))
     traces = train(
-        initial_stacks(grid, data),
+        stacks,
         steps=steps,
         logged_steps=logged,
         dtype=dtype,
         recipe=recipe,
         progress=progress,
+        statistics=statistics,
     )
-    log = GradientLog(
+    runs = swept_runs(grid, data, traces)
+    return GradientLog(
         runs=runs,
         losses=loss_table(traces, steps),
-        layers=layer_table(traces, runs["depth"].tolist(), logged, grid.common),
+        layers=layer_table(statistics, runs["depth"].tolist(), logged, grid.common),
         metadata={"origin": "measured by vgkeras.sweep", "versions": versions()},
         theory=_theory(grid, every=every, noise=noise),
     )
-    return with_final_outcomes(log, traces)
 
 
 def _theory(
