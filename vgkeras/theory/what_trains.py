@@ -11,6 +11,7 @@ import pandas as pd
 from vgkeras._checks import check_option
 from vgkeras.logs import GradientLog
 from vgkeras.theory.learning_time import min_trainable_scale, steps_to_learn
+from vgkeras.theory.search import turning_point
 from vgkeras.theory.stability import (
     critical_learning_rate,
     divergence_learning_rate,
@@ -43,11 +44,11 @@ class Agreement(NamedTuple):
     def __str__(self) -> str:
         if not self.runs:
             return "Theory says nothing about these runs."
-        told = f"Theory names the outcome of {self.same:,} of {self.runs:,} runs"
+        sentence = f"Theory names the outcome of {self.same:,} of {self.runs:,} runs"
         if self.stable_runs == self.runs:
-            return f"{told}."
+            return f"{sentence}."
         return (
-            f"{told}; of those whose solution is stable, {self.stable_same:,} of "
+            f"{sentence}; of those whose solution is stable, {self.stable_same:,} of "
             f"{self.stable_runs:,}."
         )
 
@@ -151,16 +152,24 @@ def _by_scale(
     if depth == 1:  # one layer is convex: its start decides nothing
         return {}
     m, rate = _factor(target), learning_rate * 2 / output_units
-
-    def beyond_the_hessian(c: float) -> bool:
-        limit = critical_learning_rate(c, depth, units=output_units, target=m)
-        return limit < learning_rate
-
     return {
         SLOW: min_trainable_scale(depth, rate=rate, steps=steps, target=m),
         WILD: divergence_scale(depth, rate=rate, target=m),
-        HESSIAN: _solved(beyond_the_hessian, m ** (1 / depth) * (1 + 1e-9)),
+        HESSIAN: _critical_scale(depth, learning_rate, output_units, m),
     }
+
+
+def _critical_scale(depth: int, learning_rate: float, units: int, m: float) -> float:
+    """The scale above the target at which `critical_learning_rate` is that one."""
+
+    def beyond(scale: float) -> bool:
+        limit = critical_learning_rate(scale, depth, units=units, target=m)
+        return limit < learning_rate
+
+    low, high = m ** (1 / depth) * (1 + 1e-9), 1e3
+    if beyond(low) or not beyond(high):
+        return np.nan
+    return turning_point(beyond, low, high, 70)
 
 
 def _by_learning_rate(
@@ -187,16 +196,6 @@ def _slowest(scale: float, depth: int, steps: int, m: float) -> float:
         return np.nan
     a, b = np.polyfit(1 / rates, times, 1)
     return float(a / max(steps - b, 1))
-
-
-def _solved(holds: Callable[[float], bool], low: float, high: float = 1e3) -> float:
-    """Where `holds` turns from false to true between two positive numbers."""
-    if holds(low) or not holds(high):
-        return np.nan
-    for _ in range(60):
-        middle = float(np.sqrt(low * high))
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
 
 
 def _factor(target: str) -> float:
