@@ -187,8 +187,8 @@ def initial_kernels(
     check_option("dtype", dtype, DTYPES)
     initializer = _initializer(scale, kernel_initializer)
     if "seed" not in initializer.get_config():  # every layer of a shape is the same
-        drawn = {shape: _draw(initializer, shape, dtype) for shape in set(widths)}
-        return [drawn[shape] for shape in widths]
+        kernels = {shape: _draw(initializer, shape, dtype) for shape in set(widths)}
+        return [kernels[shape] for shape in widths]
     return [
         _draw(_reseeded(initializer, seed, index), shape, dtype)
         for index, shape in enumerate(widths)
@@ -247,10 +247,15 @@ def _built_layer_by_layer(
 def _widths(depth: int, units: Any, output_units: Any) -> list[tuple[int, int]]:
     """The kernel shapes `(inputs, outputs)`, layer by layer."""
     units = check_positive_int("units", units)
-    last = units
-    if output_units is not None:
-        last = check_positive_int("output_units", output_units)
+    last = check_output_units(output_units, units)
     return [(units, units)] * (depth - 1) + [(units, last)]
+
+
+def check_output_units(output_units: Any, units: int) -> int:
+    """Returns the width of the last layer; `None` means that of the others."""
+    if output_units is None:
+        return units
+    return check_positive_int("output_units", output_units)
 
 
 def _initializer(scale: Any, kernel_initializer: Any) -> keras.Initializer:

@@ -181,7 +181,7 @@ def test_an_exception_in_progress_cancels_what_has_not_begun():
 @pytest.mark.slow
 def test_an_exception_in_a_worker_comes_with_its_cause(processes):
     with pytest.raises(pickle.UnpicklingError) as caught:
-        executors._gathered(processes, [b"rubbish"], lambda done: None)
+        executors._gather(processes, [b"rubbish"], lambda done: None)
 
     assert "in _run_part" in str(caught.value.__cause__)  # the worker's traceback
 

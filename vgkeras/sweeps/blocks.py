@@ -110,9 +110,10 @@ def run_part(
         mask = part.logged[first : first + live]
         logged.append(rows if mask.all() else rows[mask])
         report(live)
-    together = logged[0] if len(logged) == 1 else np.concatenate(logged)
-    ends = np.concatenate(losses), state[0].numpy()
-    return block_traces(part, plan, together, *ends, views)
+    # One call holds all of a short run: that is not copied.
+    rows = logged[0] if len(logged) == 1 else np.concatenate(logged)
+    kernels = state[0].numpy()
+    return block_traces(part, plan, rows, np.concatenate(losses), kernels, views)
 
 
 def _counts_of_calls(steps: int, plan: Plan) -> Iterator[tuple[int, int, int]]:

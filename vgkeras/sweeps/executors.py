@@ -73,18 +73,13 @@ def run_on(
         if progress is not None:
             progress(done * (steps + 1), len(parts) * (steps + 1))
 
-    results = _gathered(executor, [pickle.dumps(part) for part in parts], tell)
+    results = _gather(executor, [pickle.dumps(part) for part in parts], tell)
     views = statistics_views(statistics, stacks, len(logged_steps))
-    return [
-        _moved(trace, view)
-        for trace, view in zip(in_given_order(parts, results), views, strict=True)
-    ]
-
-
-def _moved(trace: Trace, view: np.ndarray) -> Trace:
-    """The same trace, its statistics among those of all stacks."""
-    view[...] = trace.statistics
-    return trace._replace(statistics=view)
+    traces = in_given_order(parts, results)
+    for view, trace in zip(views, traces, strict=True):
+        view[...] = trace.statistics
+    pairs = zip(traces, views, strict=True)
+    return [trace._replace(statistics=view) for trace, view in pairs]
 
 
 def _run_part(task: bytes) -> list[Trace]:
@@ -97,7 +92,7 @@ def _run_part(task: bytes) -> list[Trace]:
     return [trace._replace(kernels=[]) for trace in traces]
 
 
-def _gathered(
+def _gather(
     executor: Executor, tasks: list[bytes], tell: Callable[[int], None]
 ) -> list[list[Trace]]:
     """What every task gives, in order; a failure cancels the tasks not yet begun."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vgkeras._checks import check_each, check_finite, check_positive, check_positive_int
+from vgkeras._checks import check_each, check_finite, check_positive
 from vgkeras.stacks import initial_kernels
 from vgkeras.sweeps.lanes import Stack
 from vgkeras.sweeps.layers import Recipe
@@ -65,13 +65,6 @@ def check_rates(learning_rate: Any, depths: list[int]) -> list[list[float]]:
     listed = learning_rate if several else [learning_rate]
     checked = check_each("learning_rate", listed, check_positive)
     return [[rate] * len(depths) for rate in checked]
-
-
-def check_outputs(output_units: Any, units: int) -> int:
-    """Returns the width of the last layer."""
-    if output_units is None:
-        return units
-    return check_positive_int("output_units", output_units)
 
 
 def initial_stacks(

@@ -167,17 +167,17 @@ def _filled_lanes(stacks: Sequence[Stack], length: int) -> list[dict[int, int]]:
     unfilled: dict[tuple[int, int], list[int]] = {}  # lanes by their data
     for index in sorted(range(len(stacks)), key=lambda i: -len(stacks[i].kernels)):
         stack, depth = stacks[index], len(stacks[index].kernels)
-        mine = unfilled.setdefault((id(stack.x), id(stack.y)), [])
-        lane = next((i for i in mine if ends[i] + depth <= length), None)
+        candidates = unfilled.setdefault((id(stack.x), id(stack.y)), [])
+        lane = next((i for i in candidates if ends[i] + depth <= length), None)
         if lane is None:
             lane = len(lanes)
             lanes.append({})
             ends.append(0)
-            mine.append(lane)
+            candidates.append(lane)
         lanes[lane][index] = ends[lane]
         ends[lane] += depth
         if ends[lane] == length:
-            mine.remove(lane)
+            candidates.remove(lane)
     return lanes
 
 

@@ -41,7 +41,6 @@ def unit_variance(
         wide /= deviation if 0 < deviation < np.inf else 1.0
         rescaled.append(wide.astype(kernel.dtype))
         if number < len(kernels):
-            last = tf.constant(False, shape=[1, 1, 1])
-            mine = tf.constant(wide[None])
-            signal = layer(recipe, units, tf.float64, signal, last, mine, alpha)
+            last, weight = tf.constant(False, shape=[1, 1, 1]), tf.constant(wide[None])
+            signal = layer(recipe, units, tf.float64, signal, last, weight, alpha)
     return rescaled

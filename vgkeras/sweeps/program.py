@@ -55,11 +55,11 @@ def compiled_program(
     def program(arrays: Arrays, state: list[Any], counts: Any) -> tuple[Any, Any]:
         live, updates, before = tf.unstack(counts)
 
-        def body(t: Any, *carried: Any) -> tuple[Any, ...]:
-            *state, table = carried
-            moved, rows = _one_pass(plan, arrays, state, before + t + 1)
+        def body(t: Any, *variables: Any) -> tuple[Any, ...]:
+            *state, table = variables
+            after, rows = _one_pass(plan, arrays, state, before + t + 1)
             # A run's last pass only measures: its update is computed and thrown away.
-            pairs = zip(moved, state, strict=True)
+            pairs = zip(after, state, strict=True)
             state = [tf.where(t < updates, new, old) for new, old in pairs]
             return (t + 1, *state, table.write(t, rows))
 
@@ -86,11 +86,11 @@ def _one_pass(
     errors = tape.gradient(losses, outputs)
     gradients = _output_gradients(plan, arrays, weights, inputs, errors)
     slopes = tape.gradient(outputs, weights, output_gradients=gradients)
-    moved, changes = _updated(plan, arrays, state, slopes, step)
+    after, changes = _update(plan, arrays, state, slopes, step)
     if not plan.logs:
-        return moved, losses[None]
-    kernels = (weights[0], moved[0], slopes[0], changes[0])
-    return moved, layer_statistics(plan, outputs, gradients, kernels, losses)
+        return after, losses[None]
+    kernels = (weights[0], after[0], slopes[0], changes[0])
+    return after, layer_statistics(plan, outputs, gradients, kernels, losses)
 
 
 def _inputs(plan: Plan, arrays: Arrays, weights: list[tf.Tensor]) -> tf.Tensor:
@@ -127,8 +127,8 @@ def _output_gradients(
         with tf.GradientTape() as tape:
             signal = inputs[p]
             tape.watch(signal)
-            mine = [weight[p] for weight in weights]
-            output = plan.layer(signal, arrays.ends[p], mine)
+            of_layer = [weight[p] for weight in weights]
+            output = plan.layer(signal, arrays.ends[p], of_layer)
         entering = tape.gradient(output, signal, output_gradients=gradient)
         return i + 1, entering, gradients.write(p, gradient)
 
@@ -136,20 +136,20 @@ def _output_gradients(
     return _loop(plan.length, body, start)[2].stack()
 
 
-def _updated(
+def _update(
     plan: Plan, arrays: Arrays, state: list[tf.Tensor], slopes: Any, step: tf.Tensor
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """The state after an update, and what was subtracted from each parameter."""
     optimizer = plan.recipe.optimizer
-    moved, slots, changes = [], [], []
+    parameters, slots, changes = [], [], []
     for number, slope in enumerate(slopes):
         first = plan.trained + optimizer.slots * number
         own = state[first : first + optimizer.slots]
         change, own = update(optimizer, slope, own, arrays.rates, step)
-        moved.append(state[number] - change)
+        parameters.append(state[number] - change)
         slots += own
         changes.append(change)
-    return [*moved, *slots], changes
+    return [*parameters, *slots], changes
 
 
 def _loop(count: Any, body: Callable, state: list[Any], most: Any = None) -> Any:

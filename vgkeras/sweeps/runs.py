@@ -17,12 +17,11 @@ from vgkeras._checks import (
     check_seeds,
 )
 from vgkeras.logs import GradientLog, concat, logged_steps, versions
-from vgkeras.stacks import ACTIVATIONS, check_remedies
+from vgkeras.stacks import ACTIVATIONS, check_output_units, check_remedies
 from vgkeras.sweeps.blocks import LINEAR, run_stacks
 from vgkeras.sweeps.executors import check_executor, run_on
 from vgkeras.sweeps.grid import (
     Grid,
-    check_outputs,
     check_rates,
     check_scales,
     initial_stacks,
@@ -128,7 +127,7 @@ def sweep(
         recipe=recipe,
         common={
             "units": check_positive_int("units", units),
-            "output_units": check_outputs(output_units, units),
+            "output_units": check_output_units(output_units, units),
             "steps": check_positive_int("steps", steps),
             "dtype": check_option("dtype", dtype, DTYPES),
             "target": target,

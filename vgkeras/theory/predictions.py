@@ -92,9 +92,8 @@ def predict(
     }
     make_data(target, units, samples, output_units=output_units)  # checks them
     targets = None if noise else target_modes(target, units, output_units)
-    grid = list(
-        itertools.product(*(arguments[n] for n in ("seed", "scales", "depths")))
-    )
+    axes = ("seed", "scales", "depths")
+    grid = list(itertools.product(*(arguments[name] for name in axes)))
     if targets is None:
         runs, zeros = _first_steps(grid, arguments)
         outcomes = [""] * len(runs)  # none follows from a state before training
@@ -217,15 +216,14 @@ def _loss_table(runs: list[Run]) -> pd.DataFrame:
 def _layer_table(runs: list[Run]) -> pd.DataFrame:
     """Rows by run, step, kind and layer."""
     deepest = max(run.log_norms.shape[2] for run in runs)
-    parts = [_layer_codes(run, deepest) for run in runs]
-    step, kind, layer, name = (np.concatenate(p) for p in zip(*parts, strict=True))
-    sizes = [run.log_norms.size for run in runs]
+    labels = [_labels(number, run, deepest) for number, run in enumerate(runs)]
+    run, step, kind, layer, name = map(np.concatenate, zip(*labels, strict=True))
     dense = [f"dense_{number}" for number in range(1, deepest + 1)]
     names = [*dense, *(f"{layer_name}/kernel" for layer_name in dense)]
     norms = np.concatenate([run.log_norms.ravel() for run in runs]) / math.log(10)
     columns: dict[str, Any] = dict.fromkeys(LAYER_COLUMNS, np.nan)
     columns |= {
-        "run": np.repeat(np.arange(len(runs)), sizes),
+        "run": run,
         "step": step,
         "layer": layer,
         "name": pd.Categorical.from_codes(name, names),
@@ -235,11 +233,11 @@ def _layer_table(runs: list[Run]) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.RangeIndex(len(norms)))
 
 
-def _layer_codes(run: Run, deepest: int) -> tuple[np.ndarray, ...]:
-    """The columns step, kind, layer and name, the last three as numbers."""
-    steps, kinds, depth = run.log_norms.shape
-    step = np.repeat(run.steps, kinds * depth)
-    kind = np.tile(np.repeat(np.arange(kinds, dtype=np.int8), depth), steps)
-    layer = np.tile(np.arange(1, depth + 1), kinds * steps)
+def _labels(number: int, run: Run, deepest: int) -> list[np.ndarray]:
+    """The columns run, step, kind, layer and name, the last three as numbers."""
+    kind = np.arange(len(KINDS), dtype=np.int8)[:, None]
+    layer = np.arange(1, run.log_norms.shape[2] + 1)
     name = layer - 1 + np.where(kind == KINDS.index("weight_gradient"), deepest, 0)
-    return step, kind, layer, name
+    step = run.steps[:, None, None]
+    columns = np.broadcast_arrays(number, step, kind, layer, name)
+    return [column.ravel() for column in columns]
