@@ -87,6 +87,22 @@ def test_chunks_of_steps_do_not_change_the_numbers(rng, monkeypatch):
         assert a.statistics.shape == (7, 3, 3, len(a.kernels))
 
 
+def test_statistics_are_written_one_after_the_other_where_the_caller_says(rng):
+    stacks = random_stacks(rng, [3, 150, 5], 2, 2)
+    whole = lanes.empty_statistics(stacks, 2)
+
+    options = {"steps": 3, "logged_steps": [0, 3]}
+    traces = sweeps.run_stacks(stacks, **options, statistics=whole)
+
+    parts = [trace.statistics for trace in traces]
+    assert [part.shape for part in parts] == [(7, 2, 3, d) for d in (3, 150, 5)]
+    assert all(np.shares_memory(part, whole) for part in parts)
+    rows = np.concatenate([part.reshape(7, -1) for part in parts], axis=1)
+    assert_array_equal(whole, rows)
+    for part, alone in zip(parts, sweeps.run_stacks(stacks, **options), strict=True):
+        assert_array_equal(part, alone.statistics)
+
+
 def test_one_compilation_serves_other_scales_rates_data_depths_and_steps(rng):
     x, y = theory.make_data()
     program.compiled_program.cache_clear()

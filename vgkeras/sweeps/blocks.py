@@ -100,7 +100,7 @@ def run_part(
     plan = plan_for(arrays, part)
     with _ONE_AT_A_TIME:  # else two threads would compile the same
         program = compiled_program(plan)
-    state, logged, losses = _start(arrays, part.recipe), [], []
+    state, logged, losses = _initial_state(arrays, part.recipe), [], []
     for counts in _counts_of_calls(part.steps, plan):
         with garbage.paused():  # the first call builds the graph
             state, rows = program(arrays, state, tf.constant(counts))
@@ -126,7 +126,7 @@ def _counts_of_calls(steps: int, plan: Plan) -> Iterator[tuple[int, int, int]]:
         yield live, min(live, steps - first), first
 
 
-def _start(arrays: Arrays, recipe: Recipe) -> list[tf.Tensor]:
+def _initial_state(arrays: Arrays, recipe: Recipe) -> list[tf.Tensor]:
     """Parameters and what the optimizer remembers of each, before the first step."""
     parameters = [arrays.kernels]
     if recipe.residual == "zero":

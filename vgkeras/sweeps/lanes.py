@@ -62,7 +62,7 @@ def empty_statistics(stacks: Sequence[Stack], logged: int) -> np.ndarray:
     """Room for the statistics of all stacks, one after the other: `(7, rows)`.
 
     They are decoded into one array because it becomes the columns of a log as it is:
-    a sweep has millions of rows, and to join the stacks' own arrays copies them all.
+    a wide sweep has millions of rows, and to join arrays would copy them all.
     """
     depths = sum(len(stack.kernels) for stack in stacks)
     return np.empty((len(COLUMNS), logged * len(KINDS) * depths))

@@ -29,8 +29,9 @@ from vgkeras.sweeps.grid import (
 from vgkeras.sweeps.lanes import empty_statistics
 from vgkeras.sweeps.layers import Recipe
 from vgkeras.sweeps.optimizers import compiled_optimizer
-from vgkeras.sweeps.tables import layer_table, loss_table, swept_runs
+from vgkeras.sweeps.tables import layer_table, swept_runs
 from vgkeras.theory import make_data, predict
+from vgkeras.theory.predictions import loss_table
 
 
 def sweep(
@@ -144,7 +145,7 @@ def sweep(
     check_executor(executor)
     train = run_stacks if executor is None else functools.partial(run_on, executor)
     stacks = initial_stacks(grid, data)
-    statistics = empty_statistics(stacks, len(logged))
+    statistics = empty_statistics(stacks, len(logged))  # becomes the table `layers`
     traces = train(
         stacks,
         steps=steps,
@@ -157,7 +158,7 @@ def sweep(
     runs = swept_runs(grid, data, traces)
     return GradientLog(
         runs=runs,
-        losses=loss_table(traces, steps),
+        losses=loss_table([trace.losses for trace in traces]),
         layers=layer_table(statistics, runs["depth"].tolist(), logged, grid.common),
         metadata={"origin": "measured by vgkeras.sweep", "versions": versions()},
         theory=_theory(grid, every=every, noise=noise),

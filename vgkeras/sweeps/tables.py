@@ -52,18 +52,6 @@ def _name(initializer: Any) -> str:
     return initializer if isinstance(initializer, str) else type(initializer).__name__
 
 
-def loss_table(traces: list[Trace], steps: int) -> pd.DataFrame:
-    """The table `losses`, run by run."""
-    count = len(traces)
-    return pd.DataFrame(
-        {
-            "run": np.repeat(np.arange(count), steps + 1),
-            "step": np.tile(np.arange(steps + 1), count),
-            "loss": np.concatenate([trace.losses for trace in traces]),
-        }
-    )
-
-
 def layer_table(
     statistics: np.ndarray, depths: list[int], logged: list[int], common: dict[str, Any]
 ) -> pd.DataFrame:

@@ -122,9 +122,8 @@ def signed_gap(s: float, depth: int, m: float) -> float:
 def _pull(s: float, depth: int, rate: float, m: float) -> float:
     """The `x` of the step `s <- s * (1 - x)`, for `depth >= 2`."""
     with np.errstate(all="ignore"):
-        return float(
-            np.float64(rate) * float_power(s, depth - 2) * signed_gap(s, depth, m)
-        )
+        slope = np.float64(rate) * float_power(s, depth - 2)
+        return float(slope * signed_gap(s, depth, m))
 
 
 def next_value(s: float, depth: int, rate: float, m: float) -> float:

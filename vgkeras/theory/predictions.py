@@ -103,7 +103,7 @@ def predict(
         outcomes = outcomes_by_loss(first, last, zeros).tolist()
     return GradientLog(
         runs=_run_table(grid, arguments, loss_zero=zeros, outcome=outcomes),
-        losses=_loss_table(runs),
+        losses=loss_table([run.losses for run in runs]),
         layers=_layer_table(runs),
         metadata={"origin": "theory", "arguments": arguments},
     )
@@ -163,7 +163,7 @@ def predict_run(
         run = first_step(form, every)
     else:
         (run,) = run_modes(modes, [scale], depth, steps, every, rate)
-    return _loss_table([run]), _layer_table([run])
+    return loss_table([run.losses]), _layer_table([run])
 
 
 def _whole_runs(
@@ -202,13 +202,14 @@ def _run_table(
     return run_table(depth=depths, scale=scales, seed=seeds, optimizer="sgd", **columns)
 
 
-def _loss_table(runs: list[Run]) -> pd.DataFrame:
-    lengths = [len(run.losses) for run in runs]
+def loss_table(losses: Sequence[np.ndarray]) -> pd.DataFrame:
+    """The table `losses` of a log, from the losses of each run."""
+    lengths = [len(run) for run in losses]
     return pd.DataFrame(
         {
-            "run": np.repeat(np.arange(len(runs)), lengths),
+            "run": np.repeat(np.arange(len(losses)), lengths),
             "step": np.concatenate([np.arange(length) for length in lengths]),
-            "loss": np.concatenate([run.losses for run in runs]),
+            "loss": np.concatenate(losses),
         }
     )
 
