@@ -93,18 +93,9 @@ def build_stack(
     initializer = _initializer(scale, kernel_initializer)
     check_option("activation", activation, ACTIVATIONS)
     check_remedies(residual, normalization)
-    dense = [
-        keras.layers.Dense(
-            outputs,
-            use_bias=False,
-            kernel_initializer=_reseeded(initializer, seed, index),
-            # Behind a normalization the activation is a layer of its own.
-            activation=None if normalization or index + 1 == depth else activation,
-            dtype=dtype,
-            name=f"dense_{index + 1}",
-        )
-        for index, (_, outputs) in enumerate(widths)
-    ]
+    # Behind a normalization the activation is a layer of its own.
+    hidden = None if normalization else activation
+    dense = _dense_layers(widths, initializer, hidden, dtype, seed)
     inputs = keras.Input((widths[0][0],), dtype=dtype)
     rest = [
         _after(number, activation, normalization, residual, dtype)
@@ -192,6 +183,27 @@ def initial_kernels(
     return [
         _draw(_reseeded(initializer, seed, index), shape, dtype)
         for index, shape in enumerate(widths)
+    ]
+
+
+def _dense_layers(
+    widths: list[tuple[int, int]],
+    initializer: keras.Initializer,
+    activation: str | None,
+    dtype: str,
+    seed: int | None,
+) -> list[keras.layers.Dense]:
+    """The kernels, layer by layer; the last layer is linear."""
+    return [
+        keras.layers.Dense(
+            outputs,
+            use_bias=False,
+            kernel_initializer=_reseeded(initializer, seed, index),
+            activation=activation if index + 1 < len(widths) else None,
+            dtype=dtype,
+            name=f"dense_{index + 1}",
+        )
+        for index, (_, outputs) in enumerate(widths)
     ]
 
 

@@ -163,6 +163,8 @@ def _decode_tensors(
 def _decode_updates(
     rows: np.ndarray, stack: Stack, plan: Plan, columns: np.ndarray
 ) -> None:
+    # The third way to an update ratio, beside `diagnosis` and `callbacks`: of a lane's
+    # kernels nothing has left the program but these reductions.
     frozen, ratio = columns
     frozen[:, 1:] = ratio[:, 1:] = np.nan  # only weights have an update
     frozen[:, 0] = 1 - rows[:, -2] / _element_counts(stack)[0]

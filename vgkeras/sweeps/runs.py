@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+import numpy as np
+
 from vgkeras._checks import (
     DTYPES,
     check_each,
@@ -26,7 +28,7 @@ from vgkeras.sweeps.grid import (
     check_scales,
     initial_stacks,
 )
-from vgkeras.sweeps.lanes import empty_statistics
+from vgkeras.sweeps.lanes import Trace, empty_statistics
 from vgkeras.sweeps.layers import Recipe
 from vgkeras.sweeps.optimizers import compiled_optimizer
 from vgkeras.sweeps.tables import layer_table, swept_runs
@@ -135,26 +137,10 @@ def sweep(
             "samples": samples,
         },
     )
-    data = {
-        s: make_data(
-            target, units, samples, output_units=output_units, noise=noise, seed=s
-        )
-        for s in grid.seeds
-    }
+    data = _data(grid, noise)
     logged = logged_steps(steps, check_every(every))
     check_executor(executor)
-    train = run_stacks if executor is None else functools.partial(run_on, executor)
-    stacks = initial_stacks(grid, data)
-    statistics = empty_statistics(stacks, len(logged))  # becomes the table `layers`
-    traces = train(
-        stacks,
-        steps=steps,
-        logged_steps=logged,
-        dtype=dtype,
-        recipe=recipe,
-        progress=progress,
-        statistics=statistics,
-    )
+    traces, statistics = _trained(grid, data, logged, executor, progress)
     runs = swept_runs(grid, data, traces)
     return GradientLog(
         runs=runs,
@@ -163,6 +149,36 @@ def sweep(
         metadata={"origin": "measured by vgkeras.sweep", "versions": versions()},
         theory=_theory(grid, every=every, noise=noise),
     )
+
+
+def _data(grid: Grid, noise: float) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Inputs and targets by seed."""
+    names = ("target", "units", "samples", "output_units")
+    arguments = {name: grid.common[name] for name in names}
+    return {seed: make_data(**arguments, noise=noise, seed=seed) for seed in grid.seeds}
+
+
+def _trained(
+    grid: Grid,
+    data: dict[int, tuple[np.ndarray, np.ndarray]],
+    logged: list[int],
+    executor: Executor | None,
+    progress: Callable[[int, int], Any] | None,
+) -> tuple[list[Trace], np.ndarray]:
+    """The traces of all runs, and the statistics that become the table `layers`."""
+    stacks = initial_stacks(grid, data)
+    statistics = empty_statistics(stacks, len(logged))
+    train = run_stacks if executor is None else functools.partial(run_on, executor)
+    traces = train(
+        stacks,
+        steps=grid.common["steps"],
+        logged_steps=logged,
+        dtype=grid.common["dtype"],
+        recipe=grid.recipe,
+        progress=progress,
+        statistics=statistics,
+    )
+    return traces, statistics
 
 
 def _theory(
