@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +22,7 @@ AXES = ("scale", "learning_rate")
 
 SLOW, WILD, HESSIAN = "too slow", "runs away", "Hessian limit"
 RESTLESS = "never settles"
+_FACTORS = {"identity": 1.0, "scaled": 0.5}  # `m` of the targets `y = m x`
 
 
 class Agreement(NamedTuple):
@@ -103,14 +103,17 @@ def boundaries(log: GradientLog, by: str = "scale") -> pd.DataFrame:
     """
     check_option("by", by, AXES)
     runs = log.runs
-    if not runs["target"].isin(["identity", "scaled"]).all() or runs.empty:
+    if not runs["target"].isin(list(_FACTORS)).all() or runs.empty:
         return pd.DataFrame(columns=["boundary", "depth", "value"])
-    fixed = {name: _only(runs, name) for name in _fixed(by)}
+    other = "learning_rate" if by == "scale" else "scale"
+    names = (other, "units", "output_units", "steps", "target")
+    value, _, outputs, steps, target = (_only(runs, name) for name in names)
+    fixed = (value, outputs, steps, _FACTORS[target])
     edges = _by_scale if by == "scale" else _by_learning_rate
     rows = [
-        {"boundary": boundary, "depth": depth, "value": value}
+        {"boundary": boundary, "depth": depth, "value": edge}
         for depth in sorted(runs["depth"].unique())
-        for boundary, value in edges(int(depth), **fixed).items()
+        for boundary, edge in edges(int(depth), *fixed).items()
     ]
     return pd.DataFrame(rows).dropna(ignore_index=True)
 
@@ -125,11 +128,6 @@ def map_cells(log: GradientLog) -> pd.DataFrame:
     return cells.assign(predicted=cells["run"].map(predicted))
 
 
-def _fixed(by: str) -> tuple[str, ...]:
-    other = "learning_rate" if by == "scale" else "scale"
-    return (other, "units", "output_units", "steps", "target")
-
-
 def _only(runs: pd.DataFrame, name: str) -> Any:
     values = runs[name].unique()
     if len(values) != 1:
@@ -142,20 +140,15 @@ def _only(runs: pd.DataFrame, name: str) -> Any:
 
 
 def _by_scale(
-    depth: int,
-    learning_rate: float,
-    units: int,
-    output_units: int,
-    steps: int,
-    target: str,
+    depth: int, learning_rate: float, outputs: int, steps: int, m: float
 ) -> dict[str, float]:
     if depth == 1:  # one layer is convex: its start decides nothing
         return {}
-    m, rate = _factor(target), learning_rate * 2 / output_units
+    rate = learning_rate * 2 / outputs
     return {
         SLOW: min_trainable_scale(depth, rate=rate, steps=steps, target=m),
         WILD: divergence_scale(depth, rate=rate, target=m),
-        HESSIAN: _critical_scale(depth, learning_rate, output_units, m),
+        HESSIAN: _critical_scale(depth, learning_rate, outputs, m),
     }
 
 
@@ -173,18 +166,14 @@ def _critical_scale(depth: int, learning_rate: float, units: int, m: float) -> f
 
 
 def _by_learning_rate(
-    depth: int, scale: float, units: int, output_units: int, steps: int, target: str
+    depth: int, scale: float, outputs: int, steps: int, m: float
 ) -> dict[str, float]:
-    m, k = _factor(target), 2 / output_units
-
-    def limit(function: Callable[..., float]) -> float:
-        return function(scale, depth, units=output_units, target=m)
-
+    landscape: dict[str, Any] = {"units": outputs, "target": m}
     return {
-        SLOW: _slowest(scale, depth, steps, m) / k,
-        RESTLESS: stable_learning_rate(depth, units=output_units, target=m),
-        WILD: limit(divergence_learning_rate),
-        HESSIAN: limit(critical_learning_rate),
+        SLOW: _slowest(scale, depth, steps, m) / (2 / outputs),
+        RESTLESS: stable_learning_rate(depth, **landscape),
+        WILD: divergence_learning_rate(scale, depth, **landscape),
+        HESSIAN: critical_learning_rate(scale, depth, **landscape),
     }
 
 
@@ -196,8 +185,3 @@ def _slowest(scale: float, depth: int, steps: int, m: float) -> float:
         return np.nan
     a, b = np.polyfit(1 / rates, times, 1)
     return float(a / max(steps - b, 1))
-
-
-def _factor(target: str) -> float:
-    """The factor `m` of `y = m x`."""
-    return {"identity": 1.0, "scaled": 0.5}[target]
