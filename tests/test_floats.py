@@ -90,7 +90,7 @@ def exact_failures(dtype, scale, depth, rate, flush):
         first = do.times(first, factor)
     gradients = [do.times(signals[0], first), do.times(signals[-2], last)]
     updates = [do.times(rate, gradient) for gradient in gradients]
-    seen = {
+    tensors = {
         "activation": [signals[-1]],
         "activation_gradient": [first, last],
         "weight_gradient": gradients,
@@ -98,7 +98,7 @@ def exact_failures(dtype, scale, depth, rate, flush):
         "loss": [do.times(error, error)],
     }
     smallest = Fraction(2) ** TABLE[dtype][1]
-    failures = {(name, state(v, smallest)) for name, vs in seen.items() for v in vs}
+    failures = {(name, state(v, smallest)) for name, vs in tensors.items() for v in vs}
     squares = [state(do.times(g, g), smallest) for g in gradients]
     failures |= {("gradient_norm", s) for s in squares if s != "subnormal"}
     if all(do.minus(factor, update) == factor for update in updates):
@@ -124,8 +124,8 @@ def sweep_error(scale, dtype, *, shallowest=2, deepest=152, **arguments):
     rounding, and so are the limits; with 50 samples none lies on the edge.
     """
     arguments = {"units": 1, "samples": 50, **arguments}
-    found = floats.limits(scale, dtype, **arguments)
-    rows = [row for row in found.rows if row[0] in KINDS or row[:2] in MEASURED]
+    table = floats.limits(scale, dtype, **arguments)
+    rows = [row for row in table.rows if row[0] in KINDS or row[:2] in MEASURED]
     rows = [row for row in rows if row.depth and shallowest <= row.depth <= deepest]
     depths = {row.depth + k for row in rows for k in (-2, -1, 0, 1)} - {0}
     if not rows:
@@ -189,13 +189,13 @@ def keras_failures(scale, depth, dtype, data):
 def test_formats_are_those_of_the_standard(dtype):
     digits, lowest, highest = TABLE[dtype]
 
-    found = floats.number_format(dtype)
+    limits = floats.number_format(dtype)
 
-    assert found.digits == digits
-    assert found.epsilon == 2.0 ** (1 - digits)
-    assert found.smallest_normal == 2.0**lowest
-    assert found.smallest_subnormal == 2.0 ** (lowest - digits + 1)
-    assert found.largest == (2 - 2.0 ** (1 - digits)) * 2.0**highest
+    assert limits.digits == digits
+    assert limits.epsilon == 2.0 ** (1 - digits)
+    assert limits.smallest_normal == 2.0**lowest
+    assert limits.smallest_subnormal == 2.0 ** (lowest - digits + 1)
+    assert limits.largest == (2 - 2.0 ** (1 - digits)) * 2.0**highest
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -220,7 +220,7 @@ def test_every_depth_is_that_of_exact_fractions(dtype, scale, flush):
     one, deepest = [[1.0]], 160
     rate = np.float32(0.1)
 
-    found = floats.limits(
+    table = floats.limits(
         scale,
         dtype,
         learning_rate=0.1,
@@ -233,11 +233,11 @@ def test_every_depth_is_that_of_exact_fractions(dtype, scale, flush):
     flushes = dtype != "float16" if flush is None else flush
     exact = {
         depth: exact_failures(dtype, scale, depth, rate, flushes)
-        for row in found.rows
+        for row in table.rows
         for depth in ([row.depth - 1, row.depth] if row.depth else [deepest])
         if depth
     }
-    for quantity, mode, depth in found.rows:
+    for quantity, mode, depth in table.rows:
         if depth is None:
             assert (quantity, mode) not in exact.get(deepest, ())
         else:
@@ -280,8 +280,8 @@ def test_a_sweep_of_several_outputs_overflows_a_few_layers_earlier_than_keras():
 @pytest.mark.parametrize("scale", SCALES)
 def test_depths_are_those_of_a_keras_model(dtype, scale):
     data = vg.make_data("identity")
-    found = floats.limits(scale, dtype)
-    rows = [row for row in found.rows if row[:2] in SEEN_IN_KERAS and row.depth]
+    table = floats.limits(scale, dtype)
+    rows = [row for row in table.rows if row[:2] in SEEN_IN_KERAS and row.depth]
     rows = [row for row in rows if 1 < row.depth <= 66]
 
     for quantity, mode, depth in rows:
@@ -307,22 +307,22 @@ def test_weights_of_one_half_freeze_a_layer_earlier_upwards_than_downwards():
 
 
 def test_a_scale_that_rounds_to_one_starts_at_its_target():
-    found = floats.limits(0.999, "bfloat16")
+    table = floats.limits(0.999, "bfloat16")
 
-    assert found.stored_scale == 1.0
-    assert found.depth("loss", "zero") == found.depth("weight_gradient", "zero") == 1
+    assert table.stored_scale == 1.0
+    assert table.depth("loss", "zero") == table.depth("weight_gradient", "zero") == 1
 
 
 def test_a_stack_at_its_target_at_one_depth_only_has_not_failed_there():
-    found = floats.limits(0.5, target="scaled")  # 0.5**1 is the target
+    table = floats.limits(0.5, target="scaled")  # 0.5**1 is the target
 
-    assert found.depth("weight_gradient", "zero") > 100
+    assert table.depth("weight_gradient", "zero") > 100
 
 
 def test_a_stack_that_fails_at_every_other_depth_has_no_depth_to_fail_from():
-    found = floats.limits(-1.0, deepest=50)
+    table = floats.limits(-1.0, deepest=50)
 
-    assert all(row.depth is None for row in found.rows)
+    assert all(row.depth is None for row in table.rows)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -336,21 +336,21 @@ def test_the_sign_of_the_scale_matters_neither_forward_nor_backward(dtype):
 
 
 def test_subnormals_kept_by_numpy_last_longer_than_flushed_ones():
-    kept = floats.limits(0.5, flush_to_zero=False, x=[[1.0]], y=[[1.0]])
+    gradual = floats.limits(0.5, flush_to_zero=False, x=[[1.0]], y=[[1.0]])
     flushed = floats.limits(0.5, flush_to_zero=True, x=[[1.0]], y=[[1.0]])
 
-    assert kept.depth("activation", "zero") == 150
-    assert kept.depth("activation", "subnormal") == 127
+    assert gradual.depth("activation", "zero") == 150
+    assert gradual.depth("activation", "subnormal") == 127
     assert flushed.depth("activation", "zero") == 127
     assert flushed.depth("activation", "subnormal") is None
 
 
 def test_rounding_can_hold_a_subnormal_above_zero_for_ever():
     """0.9 of 4 units of the last place is 3.6, which rounds to 4 again."""
-    found = floats.limits(0.9, "float16")
+    table = floats.limits(0.9, "float16")
 
-    assert found.depth("activation", "subnormal") == 101
-    assert found.depth("activation", "zero") is None
+    assert table.depth("activation", "subnormal") == 101
+    assert table.depth("activation", "zero") is None
 
 
 def test_products_that_are_flushed_one_by_one_add_up_to_nothing():
@@ -358,11 +358,11 @@ def test_products_that_are_flushed_one_by_one_add_up_to_nothing():
     x = np.full((4, 1), 2.0**-10)
     depth = floats.limits(0.5, x=x, y=x).depth("weight_gradient", "zero")
 
-    for deep, found in ((depth, True), (depth - 1, False)):
+    for deep, dead in ((depth, True), (depth - 1, False)):
         model = vg.build_stack(deep, 1, scale=0.5)
         rows = vg.gradient_norms(model, np.float32(x), np.float32(x))
         weights = rows[rows["kind"] == "weight_gradient"]
-        assert (weights["log10_norm"] == -np.inf).any() == found
+        assert (weights["log10_norm"] == -np.inf).any() == dead
 
 
 def test_squares_that_are_flushed_one_by_one_add_up_to_nothing():
@@ -389,9 +389,9 @@ def test_weights_are_frozen_once_those_of_every_mode_are():
 
 def test_weights_are_frozen_once_those_of_every_layer_are():
     """With many samples the first layer's gradient underflows before the last's."""
-    found = floats.limits(0.5, "float16", learning_rate=10.0, samples=4096)
+    table = floats.limits(0.5, "float16", learning_rate=10.0, samples=4096)
 
-    assert found.depth("weight_gradient", "zero") < found.depth("update", "frozen")
+    assert table.depth("weight_gradient", "zero") < table.depth("update", "frozen")
 
 
 def test_the_learning_rate_is_rounded_to_float32_as_keras_does():
@@ -399,19 +399,19 @@ def test_the_learning_rate_is_rounded_to_float32_as_keras_does():
     x = [[1.0, 1.0], [1.0, -1.0]]
     rate = 2.0**-10 * (1 + 2.0**-30)
 
-    found = floats.limits(0.5, "float64", learning_rate=rate, x=x, y=x)
+    table = floats.limits(0.5, "float64", learning_rate=rate, x=x, y=x)
 
     optimizer = keras.optimizers.SGD(rate)
     assert float(optimizer.learning_rate) == 2.0**-10
     assert 0.5 + 2.0**-10 * 2.0**-44 == 0.5 < 0.5 + rate * 2.0**-44
-    assert found.depth("update", "frozen") == 45
+    assert table.depth("update", "frozen") == 45
 
 
 def test_a_loss_is_blind_once_every_output_is_rounded_away():
     """Next to a target of 0 an output is seen until it is 0 itself."""
-    found = floats.limits(0.5, x=[[1.0, 1.0]], y=[[1.0, 0.0]])
+    table = floats.limits(0.5, x=[[1.0, 1.0]], y=[[1.0, 0.0]])
 
-    assert found.depth("loss", "blind") == found.depth("activation", "zero") == 127
+    assert table.depth("loss", "blind") == table.depth("activation", "zero") == 127
 
 
 def test_nothing_is_looked_for_beyond_the_deepest():
@@ -446,20 +446,20 @@ def test_a_forecast_tells_what_has_failed_and_what_fails_next():
 
 
 def test_a_forecast_names_the_worst_of_each_quantity():
-    told = floats.forecast(0.5, 30, "float16")
+    sentences = floats.forecast(0.5, 30, "float16")
 
-    assert told[0] == (
+    assert sentences[0] == (
         "float16: every update is rounded away and the weights are frozen (from depth "
         "7 on)."
     )
-    assert not any("update is exactly 0" in sentence for sentence in told)
-    assert sum("first activation" in sentence for sentence in told) == 1
+    assert not any("update is exactly 0" in sentence for sentence in sentences)
+    assert sum("first activation" in sentence for sentence in sentences) == 1
 
 
 def test_a_forecast_says_when_nothing_fails():
-    told = floats.forecast(0.999, 100, "float64")
+    sentences = floats.forecast(0.999, 100, "float64")
 
-    assert told == ["float64: nothing fails up to depth 10000."]
+    assert sentences == ["float64: nothing fails up to depth 10000."]
 
 
 def test_a_forecast_says_when_a_stack_starts_at_its_target():
@@ -472,22 +472,22 @@ def test_a_forecast_says_when_a_stack_starts_at_its_target():
 def test_a_forecast_does_not_call_tiny_data_solved():
     tiny = [[1e-6, 1e-6]]
 
-    told = floats.forecast(0.5, 3, "float16", x=tiny, y=tiny)
+    sentences = floats.forecast(0.5, 3, "float16", x=tiny, y=tiny)
 
-    assert any("the loss is exactly 0" in sentence for sentence in told)
+    assert any("the loss is exactly 0" in sentence for sentence in sentences)
 
 
 def test_a_forecast_copes_with_a_scale_beyond_the_format():
-    told = floats.forecast(1e6, 3, "float16")
+    sentences = floats.forecast(1e6, 3, "float16")
 
-    assert any("the output overflows" in sentence for sentence in told)
+    assert any("the output overflows" in sentence for sentence in sentences)
 
 
 def test_a_forecast_ends_with_a_loss_scale_where_float16_gradients_are_too_small():
-    told = floats.forecast(0.5, 12, "float16")
+    sentences = floats.forecast(0.5, 12, "float16")
 
-    assert told[-1] == str(floats.stack_loss_scale(0.5, 12))
-    assert told[-1].startswith("A loss scale of 2^")
+    assert sentences[-1] == str(floats.stack_loss_scale(0.5, 12))
+    assert sentences[-1].startswith("A loss scale of 2^")
     assert "loss scale" not in floats.forecast(0.5, 5, "float16")[-1]
 
 
@@ -496,20 +496,20 @@ def test_loss_scales_keep_both_ends_normal_and_their_neighbours_do_not(exponents
     low, high = (2.0**exponent for exponent in exponents)
     smallest, largest = 2.0**-14, 65504.0
 
-    found = floats.loss_scale(math.log10(low), math.log10(high))
+    scaling = floats.loss_scale(math.log10(low), math.log10(high))
 
-    for exponent in (found.lowest, found.highest, math.log2(found.scale)):
+    for exponent in (scaling.lowest, scaling.highest, math.log2(scaling.scale)):
         assert low * 2.0**exponent >= smallest * (1 - 1e-9)
         assert high * 2.0**exponent <= largest
-    assert low * 2.0 ** (found.lowest - 1) < smallest
-    assert high * 2.0 ** (found.highest + 1) > largest
+    assert low * 2.0 ** (scaling.lowest - 1) < smallest
+    assert high * 2.0 ** (scaling.highest + 1) > largest
 
 
 def test_no_loss_scale_stretches_a_format():
-    found = floats.loss_scale(-20, -5)
+    scaling = floats.loss_scale(-20, -5)
 
-    assert found.scale is found.lowest is found.highest is None
-    assert str(found) == (
+    assert scaling.scale is scaling.lowest is scaling.highest is None
+    assert str(scaling) == (
         "No loss scale keeps gradients from 10^-20.0 to 10^-5.0 within the normal "
         "numbers of float16, 6.1e-05 to 6.6e+04."
     )
@@ -527,13 +527,13 @@ def test_scaled_gradients_of_a_stack_are_normal(scale, depth):
     run = hand_backprop.backward(kernels, x, y)
     tensors = [*run["weight_gradient"], *run["activation_gradient"]]
 
-    found = floats.stack_loss_scale(scale, depth)
+    scaling = floats.stack_loss_scale(scale, depth)
 
     smallest = min(np.sqrt(np.mean(tensor**2)) for tensor in tensors)
     largest = max(np.abs(tensor).max() for tensor in tensors)
-    assert smallest * 2.0 ** (found.lowest - 1) < 2.0**-14
-    assert smallest * 2.0**found.lowest >= 2.0**-14
-    assert largest * 2.0**found.highest <= 65504
+    assert smallest * 2.0 ** (scaling.lowest - 1) < 2.0**-14
+    assert smallest * 2.0**scaling.lowest >= 2.0**-14
+    assert largest * 2.0**scaling.highest <= 65504
 
 
 SMALL = 2.0**-22  # 1 / the number of outputs of 64 images of 256 x 256 pixels

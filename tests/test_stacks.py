@@ -54,12 +54,12 @@ def test_the_last_layer_may_have_another_width(outputs):
 def test_every_layer_draws_a_kernel_of_its_own(initializer, seed):
     model = stacks.build_stack(4, kernel_initializer=initializer, seed=seed)
 
-    drawn = {layer.kernel.numpy().tobytes() for layer in model.layers}
-    assert len(drawn) == 4
+    kernels = {layer.kernel.numpy().tobytes() for layer in model.layers}
+    assert len(kernels) == 4
 
 
 def test_neighbouring_seeds_share_no_kernel():
-    drawn = [
+    kernels = [
         kernel.tobytes()
         for seed in (0, 1)
         for kernel in stacks.initial_kernels(
@@ -67,7 +67,7 @@ def test_neighbouring_seeds_share_no_kernel():
         )
     ]
 
-    assert len(set(drawn)) == 6
+    assert len(set(kernels)) == 6
 
 
 def test_the_same_seed_gives_the_same_stack_whatever_came_before():

@@ -19,7 +19,7 @@ Reference:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -239,7 +239,7 @@ def stored_in(dtype: str) -> Format:
 
 
 def vanishes_below(number_format: Format) -> float:
-    """Returns the magnitude below which TensorFlow makes a result 0.
+    """Returns the absolute value below which TensorFlow makes a result 0.
 
     Args:
         number_format: Flushes subnormal results, or rounds them.
@@ -323,8 +323,9 @@ def limits(
     deepest = _checks.check_positive_int("deepest", deepest)
     with np.errstate(all="ignore"):
         stack = _Stack(arithmetic, scale, *_data(**data), rate)
-        rows = [_limit(stack, *pair, deepest) for pair in _PAIRS]
-    return Limits(scale, float(stack.scale), dtype, deepest, tuple(_told_once(rows)))
+        depths = {pair: _first_depth(stack, pair, deepest) for pair in _PAIRS}
+    rows = tuple(Limit(*pair, depth) for pair, depth in _named_once(depths).items())
+    return Limits(scale, float(stack.scale), dtype, deepest, rows)
 
 
 def forecast(
@@ -362,25 +363,19 @@ def forecast(
     """
     depth = _checks.check_positive_int("depth", depth)
     deepest = max(depth, _checks.check_positive_int("deepest", deepest))
-    found = limits(scale, dtype, learning_rate=learning_rate, deepest=deepest, **data)
-    sentences = _stored_told(found)
-    if _is_solved(found.stored_scale, depth, **data):
-        return [*sentences, f"{dtype}: the stack starts at its target."]
-    failing = sorted((row.depth, row) for row in found.rows if row.depth is not None)
+    table = limits(scale, dtype, learning_rate=learning_rate, deepest=deepest, **data)
+    if _is_solved(table.stored_scale, depth, **data):
+        return [*_rounding(table), f"{dtype}: the stack starts at its target."]
+    failing = sorted((row.depth, row) for row in table.rows if row.depth is not None)
     reached = [row for first, row in failing if first <= depth]
-    sentences += [
-        f"{dtype}: {_clause(row)} (from depth {row.depth} on)."
-        for row in _worst(reached)
-    ]
-    if len(failing) > len(reached):
-        coming = failing[len(reached)][1]
-        sentences.append(f"{dtype}: {_clause(coming)} at depth {coming.depth}.")
-    if not failing:
-        sentences.append(f"{dtype}: nothing fails up to depth {deepest}.")
+    coming = [row for _, row in failing[len(reached) :]]
+    sentences = [f"{_clause(r)} (from depth {r.depth} on)" for r in _worst(reached)]
+    sentences += [f"{_clause(row)} at depth {row.depth}" for row in coming[:1]]
+    sentences = sentences or [f"nothing fails up to depth {deepest}"]
+    cures = []
     if dtype == "float16" and any(map(_is_curable, reached)):
-        curing = stack_loss_scale(found.stored_scale, depth, dtype, **data)
-        sentences.append(str(curing))
-    return sentences
+        cures = [str(stack_loss_scale(table.stored_scale, depth, dtype, **data))]
+    return [*_rounding(table), *(f"{dtype}: {line}." for line in sentences), *cures]
 
 
 def loss_scale(
@@ -549,13 +544,13 @@ class _Stack:
         # a Keras optimizer keeps its learning rate in float32
         self._rate = arithmetic.rounded(np.float32(learning_rate))
         self._weight = arithmetic.rounded(1 / y.size)
-        self._known: dict[int, frozenset[tuple[str, str]]] = {}
+        self._cache: dict[int, frozenset[tuple[str, str]]] = {}
 
     def failures(self, depth: int) -> frozenset[tuple[str, str]]:
         """What fails at this depth, as pairs of a quantity and a mode."""
-        if depth not in self._known:
-            self._known[depth] = frozenset(self._failures(depth))
-        return self._known[depth]
+        if depth not in self._cache:
+            self._cache[depth] = frozenset(self._failures(depth))
+        return self._cache[depth]
 
     def _failures(self, depth: int) -> Iterator[tuple[str, str]]:
         do = self._do
@@ -615,17 +610,18 @@ def _resized(signal: np.ndarray, columns: int) -> np.ndarray:
     return np.pad(signal[:, :columns], ((0, 0), (0, missing)))
 
 
-def _limit(stack: _Stack, quantity: str, mode: str, deepest: int) -> Limit:
-    first = _first(lambda depth: (quantity, mode) in stack.failures(depth), deepest)
-    return Limit(quantity, mode, first)
+def _first_depth(stack: _Stack, pair: tuple[str, str], deepest: int) -> int | None:
+    """The depth from which on every deeper stack fails so, at most `deepest`.
 
-
-def _first(fails: Callable[[int], bool], deepest: int) -> int | None:
-    """The depth from which on every deeper stack fails, at most `deepest`.
-
-    Looks at depths that double, then halves the interval. Two neighbouring depths at
-    the end show a stack that only fails at every other depth.
+    Looks at depths that double, then halves the interval. (Not by
+    `theory.search.turning_point`: depths are integers, and a stack that fails may be
+    sound again further on.) Two neighbouring depths at the end show a stack that only
+    fails at every other depth.
     """
+
+    def fails(depth: int) -> bool:
+        return pair in stack.failures(depth)
+
     doubled = [2**k for k in range(deepest.bit_length())]
     looks = sorted({*doubled, deepest, deepest + 1})
     sound = max((depth for depth in looks if not fails(depth)), default=0)
@@ -634,28 +630,24 @@ def _first(fails: Callable[[int], bool], deepest: int) -> int | None:
     failing = min(depth for depth in looks if depth > sound)
     while failing - sound > 1:
         middle = (sound + failing) // 2
-        if fails(middle):
-            failing = middle
-        else:
-            sound = middle
+        sound, failing = (sound, middle) if fails(middle) else (middle, failing)
     return failing
 
 
-def _told_once(rows: list[Limit]) -> Iterator[Limit]:
-    """The rows; a number that goes straight to 0 was never subnormal."""
-    depths = {row[:2]: row.depth for row in rows}
-    for row in rows:
-        flushed = depths[row.quantity, "zero"] == row.depth
-        hidden = row.mode == "subnormal" and flushed
-        yield row._replace(depth=None) if hidden else row
+def _named_once(
+    depths: dict[tuple[str, str], int | None],
+) -> dict[tuple[str, str], int | None]:
+    """The same depths; a number that goes straight to 0 was never subnormal."""
+    flushed = {q for q in QUANTITIES if depths[q, "zero"] == depths[q, "subnormal"]}
+    return depths | {(quantity, "subnormal"): None for quantity in flushed}
 
 
-def _stored_told(found: Limits) -> list[str]:
-    """Whether the format changes the scale by more than a hair."""
-    if abs(found.stored_scale - found.scale) <= 1e-3 * abs(found.scale):
+def _rounding(table: Limits) -> list[str]:
+    """A sentence if the format changes the scale by more than a hair."""
+    if abs(table.stored_scale - table.scale) <= 1e-3 * abs(table.scale):
         return []
     return [
-        f"{found.dtype} stores the scale {found.scale:g} as {found.stored_scale:g}."
+        f"{table.dtype} stores the scale {table.scale:g} as {table.stored_scale:g}."
     ]
 
 
@@ -668,11 +660,11 @@ def _is_solved(scale: float, depth: int, **data: Any) -> bool:
 
 def _worst(reached: list[Limit]) -> list[Limit]:
     """Of each quantity the last failure reached; frozen says it all about updates."""
-    kept: dict[str, Limit] = {}
+    worst: dict[str, Limit] = {}
     for row in reached:
-        if row.quantity not in kept or kept[row.quantity].mode != "frozen":
-            kept[row.quantity] = row
-    return list(kept.values())
+        if row.quantity not in worst or worst[row.quantity].mode != "frozen":
+            worst[row.quantity] = row
+    return list(worst.values())
 
 
 def _clause(row: Limit) -> str:

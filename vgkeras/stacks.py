@@ -93,18 +93,9 @@ def build_stack(
     initializer = _initializer(scale, kernel_initializer)
     check_option("activation", activation, ACTIVATIONS)
     check_remedies(residual, normalization)
-    dense = [
-        keras.layers.Dense(
-            outputs,
-            use_bias=False,
-            kernel_initializer=_reseeded(initializer, seed, index),
-            # Behind a normalization the activation is a layer of its own.
-            activation=None if normalization or index + 1 == depth else activation,
-            dtype=dtype,
-            name=f"dense_{index + 1}",
-        )
-        for index, (_, outputs) in enumerate(widths)
-    ]
+    # Behind a normalization the activation is a layer of its own.
+    hidden = None if normalization else activation
+    dense = _dense_layers(widths, initializer, hidden, dtype, seed)
     inputs = keras.Input((widths[0][0],), dtype=dtype)
     rest = [
         _after(number, activation, normalization, residual, dtype)
@@ -187,11 +178,32 @@ def initial_kernels(
     check_option("dtype", dtype, DTYPES)
     initializer = _initializer(scale, kernel_initializer)
     if "seed" not in initializer.get_config():  # every layer of a shape is the same
-        drawn = {shape: _draw(initializer, shape, dtype) for shape in set(widths)}
-        return [drawn[shape] for shape in widths]
+        kernels = {shape: _draw(initializer, shape, dtype) for shape in set(widths)}
+        return [kernels[shape] for shape in widths]
     return [
         _draw(_reseeded(initializer, seed, index), shape, dtype)
         for index, shape in enumerate(widths)
+    ]
+
+
+def _dense_layers(
+    widths: list[tuple[int, int]],
+    initializer: keras.Initializer,
+    activation: str | None,
+    dtype: str,
+    seed: int | None,
+) -> list[keras.layers.Dense]:
+    """The kernels, layer by layer; the last layer is linear."""
+    return [
+        keras.layers.Dense(
+            outputs,
+            use_bias=False,
+            kernel_initializer=_reseeded(initializer, seed, index),
+            activation=activation if index + 1 < len(widths) else None,
+            dtype=dtype,
+            name=f"dense_{index + 1}",
+        )
+        for index, (_, outputs) in enumerate(widths)
     ]
 
 
@@ -247,10 +259,15 @@ def _built_layer_by_layer(
 def _widths(depth: int, units: Any, output_units: Any) -> list[tuple[int, int]]:
     """The kernel shapes `(inputs, outputs)`, layer by layer."""
     units = check_positive_int("units", units)
-    last = units
-    if output_units is not None:
-        last = check_positive_int("output_units", output_units)
+    last = check_output_units(output_units, units)
     return [(units, units)] * (depth - 1) + [(units, last)]
+
+
+def check_output_units(output_units: Any, units: int) -> int:
+    """Returns the width of the last layer; `None` means that of the others."""
+    if output_units is None:
+        return units
+    return check_positive_int("output_units", output_units)
 
 
 def _initializer(scale: Any, kernel_initializer: Any) -> keras.Initializer:

@@ -33,8 +33,8 @@ def test_every_stack_matches_gradient_descent_by_hand(units, outputs, rng):
         assert_allclose(trace.losses, [taped["loss"] for taped in history], rtol=1e-10)
         for step, taped in enumerate(history):
             for kind in KINDS:
-                found = trace.statistics[:, step, KINDS.index(kind)]
-                norms, largest, means, zeros, broken, *changes = found
+                columns = trace.statistics[:, step, KINDS.index(kind)]
+                norms, largest, means, zeros, broken, *changes = columns
                 assert_allclose(norms, [log10_norm(a) for a in taped[kind]], atol=1e-9)
                 peaks = [np.log10(np.abs(a).max()) for a in taped[kind]]
                 assert_allclose(largest, peaks, atol=1e-9)
@@ -46,7 +46,7 @@ def test_every_stack_matches_gradient_descent_by_hand(units, outputs, rng):
                     assert np.isnan(changes).all()
                     continue
                 norms = [log10_norm(k) for k in taped["kernels"]]
-                assert_allclose(changes[1], rate * 10 ** (found[0] - norms))
+                assert_allclose(changes[1], rate * 10 ** (columns[0] - norms))
                 assert_array_equal(changes[0], 0)
 
 
@@ -87,6 +87,22 @@ def test_chunks_of_steps_do_not_change_the_numbers(rng, monkeypatch):
         assert a.statistics.shape == (7, 3, 3, len(a.kernels))
 
 
+def test_statistics_are_written_one_after_the_other_where_the_caller_says(rng):
+    stacks = random_stacks(rng, [3, 150, 5], 2, 2)
+    whole = lanes.empty_statistics(stacks, 2)
+
+    options = {"steps": 3, "logged_steps": [0, 3]}
+    traces = sweeps.run_stacks(stacks, **options, statistics=whole)
+
+    parts = [trace.statistics for trace in traces]
+    assert [part.shape for part in parts] == [(7, 2, 3, d) for d in (3, 150, 5)]
+    assert all(np.shares_memory(part, whole) for part in parts)
+    rows = np.concatenate([part.reshape(7, -1) for part in parts], axis=1)
+    assert_array_equal(whole, rows)
+    for part, alone in zip(parts, sweeps.run_stacks(stacks, **options), strict=True):
+        assert_array_equal(part, alone.statistics)
+
+
 def test_one_compilation_serves_other_scales_rates_data_depths_and_steps(rng):
     x, y = theory.make_data()
     program.compiled_program.cache_clear()
@@ -100,10 +116,10 @@ def test_one_compilation_serves_other_scales_rates_data_depths_and_steps(rng):
 
 def test_progress_is_told_and_an_exception_in_it_stops_the_run(rng, monkeypatch):
     monkeypatch.setattr(plan, "_MOST_STEPS", 5)
-    told = []
+    reports = []
 
     def stop_after_ten(done, total):
-        told.append((done, total))
+        reports.append((done, total))
         if done >= 10:
             raise KeyboardInterrupt
 
@@ -115,7 +131,7 @@ def test_progress_is_told_and_an_exception_in_it_stops_the_run(rng, monkeypatch)
             progress=stop_after_ten,
         )
 
-    assert told == [(5, 100), (10, 100)]
+    assert reports == [(5, 100), (10, 100)]
 
 
 def test_zero_frozen_and_overflow_are_counted_without_the_padding():
@@ -148,11 +164,11 @@ def test_zeros_and_overflows_of_tensors_of_any_size_are_counted(samples, rng):
     (trace,) = sweeps.run_stacks([stack], steps=1, logged_steps=[0])
 
     names = ("log10_norm", "zero_fraction", "nonfinite_fraction")
-    found = [trace.statistics[lanes.COLUMNS.index(name), 0, 1] for name in names]
+    columns = [trace.statistics[lanes.COLUMNS.index(name), 0, 1] for name in names]
     norm = 30 + np.log10(np.sqrt((x == -1e30).sum()))
-    assert_allclose(found[0], [norm, np.inf], rtol=1e-6)
-    assert_allclose(found[1], (x == 0).mean())
-    assert_allclose(found[2], [0, (x == -1e30).mean()])
+    assert_allclose(columns[0], [norm, np.inf], rtol=1e-6)
+    assert_allclose(columns[1], (x == 0).mean())
+    assert_allclose(columns[2], [0, (x == -1e30).mean()])
 
 
 def test_an_update_that_overflows_is_infinitely_large(rng):
@@ -183,14 +199,14 @@ def test_lanes_are_packed_without_overlap(rng):
 
     blocks = lanes.packed_blocks(stacks)
 
-    seen, used = [], 0
+    indices, used = [], 0
     for block in blocks:
-        taken = np.zeros((block.lanes, block.length), int)
+        layers = np.zeros((block.lanes, block.length), int)
         for index, (lane, first) in block.places.items():
             assert first + depths[index] <= block.length
-            taken[lane, first : first + depths[index]] += 1
-            seen.append(index)
-        assert taken.max() == 1
-        used += taken.any(axis=1).sum()
-    assert sorted(seen) == list(range(60))
+            layers[lane, first : first + depths[index]] += 1
+            indices.append(index)
+        assert layers.max() == 1
+        used += layers.any(axis=1).sum()
+    assert sorted(indices) == list(range(60))
     assert used <= 1.1 * np.ceil(depths.sum() / 152)

@@ -133,33 +133,33 @@ def test_a_lost_process_is_reported_with_the_way_out():
 
 
 def test_progress_counts_the_passes_of_finished_parts():
-    told = []
+    reports = []
     with ThreadPoolExecutor(2) as threads:
         sweeps.sweep(
-            **WIDE, executor=threads, progress=lambda *numbers: told.append(numbers)
+            **WIDE, executor=threads, progress=lambda *numbers: reports.append(numbers)
         )
 
     passes = WIDE["steps"] + 1
-    assert told == sorted(told)
-    assert {done % passes for done, _ in told} == {0}
-    assert {total for _, total in told} == {PARTS * passes}
-    assert told[-1][0] == PARTS * passes
+    assert reports == sorted(reports)
+    assert {done % passes for done, _ in reports} == {0}
+    assert {total for _, total in reports} == {PARTS * passes}
+    assert reports[-1][0] == PARTS * passes
 
 
 def test_progress_is_told_while_no_part_is_done():
-    told, release = [], threading.Event()
+    reports, release = [], threading.Event()
 
     def count(done, total):
-        told.append((done, total))
-        if len(told) == 3:
+        reports.append((done, total))
+        if len(reports) == 3:
             release.set()
 
     with ThreadPoolExecutor(1) as threads:
         threads.submit(release.wait)  # keeps the only thread
         sweeps.sweep([0.5], [2], steps=1, executor=threads, progress=count)
 
-    assert told[:3] == [(0, 2)] * 3
-    assert told[-1] == (2, 2)
+    assert reports[:3] == [(0, 2)] * 3
+    assert reports[-1] == (2, 2)
 
 
 def test_an_exception_in_progress_cancels_what_has_not_begun():
@@ -181,7 +181,7 @@ def test_an_exception_in_progress_cancels_what_has_not_begun():
 @pytest.mark.slow
 def test_an_exception_in_a_worker_comes_with_its_cause(processes):
     with pytest.raises(pickle.UnpicklingError) as caught:
-        executors._gathered(processes, [b"rubbish"], lambda done: None)
+        executors._gather(processes, [b"rubbish"], lambda done: None)
 
     assert "in _run_part" in str(caught.value.__cause__)  # the worker's traceback
 

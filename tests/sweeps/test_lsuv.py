@@ -48,8 +48,8 @@ def test_every_dense_layer_gives_variance_1(activation, normalization, residual,
 def test_a_kernel_whose_output_is_constant_stays():
     kernels = [np.zeros((2, 2), "float32"), np.eye(2, dtype="float32")]
 
-    found = unit_variance(kernels, np.ones((4, 2)), Recipe())
+    rescaled = unit_variance(kernels, np.ones((4, 2)), Recipe())
 
-    for kernel, before in zip(found, kernels, strict=True):
+    for kernel, before in zip(rescaled, kernels, strict=True):
         assert kernel.dtype == "float32"
         assert_array_equal(kernel, before)

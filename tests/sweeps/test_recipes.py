@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from vgkeras import logs, stacks, sweeps, training
-from vgkeras.sweeps import Recipe, Rule, lanes, plan, rule_of
+from vgkeras.sweeps import CompiledOptimizer, Recipe, compiled_optimizer, lanes, plan
 
 STEPS, RATE = 4, 0.05
 
@@ -42,7 +42,7 @@ def compare(recipe, optimizer, rng, *, units=3, outputs=2, depth=4, dtype="float
 
     trace = traces[1]
     # Keras' Adam rounds its betas to float32, and 1 - 0.999 has few digits then
-    tolerance = 2e-4 if recipe.rule.name == "Adam" else 1e-5
+    tolerance = 2e-4 if recipe.optimizer.name == "Adam" else 1e-5
     assert_allclose(trace.losses, log.losses["loss"], rtol=tolerance)
     for kernel, layer in zip(trace.kernels, dense, strict=True):
         assert_allclose(kernel, layer.kernel.numpy(), rtol=tolerance, atol=1e-9)
@@ -100,12 +100,12 @@ def test_hidden_layers_are_those_of_the_keras_model(
         keras.optimizers.SGD(RATE, clipnorm=0.1),
         keras.optimizers.Adam(RATE, clipvalue=0.01),
     ],
-    ids=lambda optimizer: "-".join(map(str, rule_of(optimizer)[:2])),
+    ids=lambda optimizer: "-".join(map(str, compiled_optimizer(optimizer)[:2])),
 )
 @pytest.mark.parametrize("residual", [False, "zero"])
 def test_updates_are_those_of_the_keras_optimizer(optimizer, residual, rng):
     fresh = type(optimizer).from_config(optimizer.get_config())
-    recipe = Recipe("tanh", None, residual, rule_of(optimizer))
+    recipe = Recipe("tanh", None, residual, compiled_optimizer(optimizer))
 
     compare(recipe, fresh, rng)
 
@@ -126,7 +126,7 @@ def test_wide_layers_are_multiplied_as_matrices(rng):
 def test_chunks_of_steps_remember_what_the_optimizer_keeps(rng, monkeypatch):
     x, y = rng.normal(size=(2, 4, 2))
     stack = sweeps.Stack([0.5 * np.eye(2)] * 3, x, y, 0.1)
-    recipe = Recipe("tanh", None, "zero", rule_of("adam"))
+    recipe = Recipe("tanh", None, "zero", compiled_optimizer("adam"))
     options = {"steps": 9, "logged_steps": [9], "recipe": recipe}
     (whole,) = sweeps.run_stacks([stack], **options)
 
@@ -147,9 +147,10 @@ def test_losses_alone_are_the_losses_of_a_logged_run(rng):
 
 
 def test_plain_descent_is_recognised():
-    assert rule_of("sgd") == rule_of(keras.optimizers.SGD(3.0)) == Rule()
-    assert rule_of("momentum").settings == (0.9, 0.0)
-    assert not rule_of("momentum").plain
+    sgd, momentum = compiled_optimizer("sgd"), compiled_optimizer("momentum")
+    assert sgd == compiled_optimizer(keras.optimizers.SGD(3.0)) == CompiledOptimizer()
+    assert momentum.settings == (0.9, 0.0)
+    assert not momentum.plain
 
 
 @pytest.mark.parametrize(
@@ -164,4 +165,4 @@ def test_plain_descent_is_recognised():
 )
 def test_what_cannot_be_compiled_is_refused_with_the_way_out(optimizer, message):
     with pytest.raises(ValueError, match=message):
-        rule_of(optimizer)
+        compiled_optimizer(optimizer)

@@ -24,7 +24,7 @@ def test_results_come_in_the_order_of_the_tasks_whichever_ends_first(monkeypatch
         return number
 
     ended[3].set()
-    tasks = [lambda told, number=number: task(number) for number in range(3)]
+    tasks = [lambda report, number=number: task(number) for number in range(3)]
 
     assert side_by_side(tasks, ignored) == [0, 1, 2]
 
@@ -32,9 +32,9 @@ def test_results_come_in_the_order_of_the_tasks_whichever_ends_first(monkeypatch
 def test_the_caller_s_thread_is_told_of_all_work_so_far():
     heard = []
 
-    def task(told):
-        told(2)
-        told(3)
+    def task(report):
+        report(2)
+        report(3)
 
     side_by_side(
         [task] * 5, lambda done: heard.append((done, threading.current_thread()))
@@ -51,7 +51,7 @@ def test_no_more_tasks_run_at_a_time_than_there_are_processors(monkeypatch):
     monkeypatch.setattr(threads, "processors", lambda: 2)
     running, most, lock = [], [], threading.Lock()
 
-    def task(told):
+    def task(report):
         with lock:
             running.append(1)
             most.append(len(running))
@@ -68,11 +68,11 @@ def test_an_exception_of_tell_ends_running_tasks_and_begins_no_others(monkeypatc
     monkeypatch.setattr(threads, "processors", lambda: 2)
     begun, ended = [], []
 
-    def task(told):
+    def task(report):
         begun.append(1)
         try:
             for _ in range(2000):
-                told(1)
+                report(1)
                 time.sleep(0.005)
         finally:
             ended.append(1)
@@ -91,15 +91,15 @@ def test_an_exception_of_a_task_ends_the_others_and_is_raised(monkeypatch):
     monkeypatch.setattr(threads, "processors", lambda: 2)
     ended = []
 
-    def endless(told):
+    def endless(report):
         try:
             while True:
-                told(1)
+                report(1)
                 time.sleep(0.005)
         finally:
             ended.append(1)
 
-    def broken(told):
+    def broken(report):
         raise ValueError("no such layer")
 
     with pytest.raises(ValueError, match="no such layer"):

@@ -48,10 +48,10 @@ def trained_by_hand(scale, depth, x, y, *, steps, learning_rate, last=None):
 
 def assert_norms_equal(layers, expected, atol):
     keys = ["step", "layer", "kind"]
-    found = layers[[*keys, "log10_norm"]].astype({"kind": "str"}).set_index(keys)
-    wanted = expected.set_index(keys).loc[found.index]
-    assert len(found) == len(wanted)
-    assert_allclose(found, wanted, rtol=0, atol=atol)
+    norms = layers[[*keys, "log10_norm"]].astype({"kind": "str"}).set_index(keys)
+    exact = expected.set_index(keys).loc[norms.index]
+    assert len(norms) == len(exact)
+    assert_allclose(norms, exact, rtol=0, atol=atol)
 
 
 @pytest.mark.parametrize("target", EXACT)
@@ -101,8 +101,8 @@ def test_runs_beyond_the_reduction_have_their_first_step_only(options):
 def test_runs_count_depth_fastest_then_scale_then_seed():
     log = predict([0.5, 2.0], [3, 1], seed=[7, 8], steps=1)
 
-    found = log.runs[["run", "seed", "scale", "depth"]].to_numpy().tolist()
-    assert found == [
+    order = log.runs[["run", "seed", "scale", "depth"]].to_numpy().tolist()
+    assert order == [
         [0, 7, 0.5, 3],
         [1, 7, 0.5, 1],
         [2, 7, 2.0, 3],
@@ -203,11 +203,11 @@ def test_outcomes_of_losses_and_of_the_rule_are_the_same(target):
         "negative": [1.0, -1.0],
         "rotation": np.exp([0.25j * np.pi, -0.25j * np.pi]),
     }
-    found = [
+    words = [
         theory.outcome(run.scale, run.depth, rate=0.01, steps=200, target=modes[target])
         for run in log.runs.itertuples()
     ]
-    assert log.runs["outcome"].tolist() == found
+    assert log.runs["outcome"].tolist() == words
 
 
 # One run on any data
@@ -278,12 +278,12 @@ def test_a_last_kernel_that_is_the_scaled_identity_changes_nothing():
     x, y = make_data(units=3)
 
     plain = predict_run(0.9, 5, x, y, steps=4, learning_rate=0.1)
-    given = predict_run(
+    explicit = predict_run(
         0.9, 5, x, y, steps=4, learning_rate=0.1, last_kernel=0.9 * np.eye(3)
     )
 
-    pd.testing.assert_frame_equal(plain[0], given[0])
-    pd.testing.assert_frame_equal(plain[1], given[1])
+    pd.testing.assert_frame_equal(plain[0], explicit[0])
+    pd.testing.assert_frame_equal(plain[1], explicit[1])
 
 
 def test_one_run_off_the_reduction_has_its_first_step_only(rng):

@@ -83,8 +83,8 @@ def test_closed_form_matches_sixty_digit_back_propagation(scale, depth, outputs,
     loss, norms = hand_backprop(scale, depth, x, y)
     assert_allclose(form.loss, loss, rtol=1e-12)
     for kind, expected in zip(KINDS, norms, strict=True):
-        found = getattr(form, f"log10_{kind}")
-        assert_allclose(found, expected, rtol=0, atol=1e-12, err_msg=kind)
+        norms = getattr(form, f"log10_{kind}")
+        assert_allclose(norms, expected, rtol=0, atol=1e-12, err_msg=kind)
 
 
 @pytest.mark.parametrize("scale", [0.5, 1.0, 1.5])
@@ -97,8 +97,8 @@ def test_closed_form_takes_any_last_kernel(scale, depth, rng):
     loss, norms = hand_backprop(scale, depth, x, y, last)
     assert_allclose(form.loss, loss, rtol=1e-12)
     for kind, expected in zip(KINDS, norms, strict=True):
-        found = getattr(form, f"log10_{kind}")
-        assert_allclose(found, expected, rtol=0, atol=1e-12, err_msg=kind)
+        norms = getattr(form, f"log10_{kind}")
+        assert_allclose(norms, expected, rtol=0, atol=1e-12, err_msg=kind)
 
 
 @pytest.mark.parametrize("scale", [1 - 1e-9, 1 + 1e-12, 1 - 2**-53])
@@ -252,17 +252,17 @@ def test_a_trajectory_beyond_float64_ends_without_a_warning():
 @pytest.mark.parametrize("target", [1.0, -2.0, 0.3, np.exp(1j)])
 @pytest.mark.parametrize("s", [0.5, -0.5, 1.7, 1 + 1e-12, 0.999 + 0.01j])
 def test_gaps_match_forty_digits(s, target):
-    found = theory.log_gap(s, 7, target)
+    gap = theory.log_gap(s, 7, target)
 
     with mp.workdps(40):
         expected = mp.log(abs(mp.mpc(s) ** 7 - mp.mpc(target)))
-    assert_allclose(found, float(expected), rtol=1e-12)
+    assert_allclose(gap, float(expected), rtol=1e-12)
 
 
 def test_gaps_to_a_target_of_zero_are_the_powers_themselves():
-    found = theory.log_gap([0.0, 0.5, -2.0], 3, 0.0)
+    gap = theory.log_gap([0.0, 0.5, -2.0], 3, 0.0)
 
-    assert_allclose(found, [-np.inf, 3 * np.log(0.5), 3 * np.log(2)])
+    assert_allclose(gap, [-np.inf, 3 * np.log(0.5), 3 * np.log(2)])
 
 
 # Time to learn
@@ -277,9 +277,9 @@ TABLE_DEPTHS = [2, 5, 8, 10, 12, 15, 20, 30, 50, 100, 152]
 
 @pytest.mark.parametrize("scale", TABLE)
 def test_steps_to_learn_reproduce_the_known_table(scale):
-    found = [theory.steps_to_learn(scale, depth, rate=0.01) for depth in TABLE_DEPTHS]
+    steps = [theory.steps_to_learn(scale, depth, rate=0.01) for depth in TABLE_DEPTHS]
 
-    assert_allclose(np.ceil(found), TABLE[scale], rtol=0.02)
+    assert_allclose(np.ceil(steps), TABLE[scale], rtol=0.02)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 5, 10, 20])
@@ -288,11 +288,11 @@ def test_steps_to_learn_reproduce_the_known_table(scale):
 def test_steps_to_learn_are_within_a_step_of_a_simulation(scale, depth, target):
     rate = 0.002 / max(1, scale**depth) ** 2
 
-    found = theory.steps_to_learn(scale, depth, rate=rate, target=target)
+    steps = theory.steps_to_learn(scale, depth, rate=rate, target=target)
 
-    taken = steps_taken(scale, depth, rate, target)
-    assert taken < 10**5
-    assert abs(found - taken) <= 1.01
+    exact = steps_taken(scale, depth, rate, target)
+    assert exact < 10**5
+    assert abs(steps - exact) <= 1.01
 
 
 @pytest.mark.parametrize("depth", [2, 3, 7, 60, 152])
@@ -302,7 +302,7 @@ def test_the_time_of_flow_is_the_hypergeometric_one(scale, depth):
     goal = 1 + (goal if scale > 1 else -goal)
     small = 1e-12 / max(scale, 1) ** (2 * depth)  # steps so small that they flow
 
-    found = theory.steps_to_learn(scale, depth, rate=small) * small
+    time = theory.steps_to_learn(scale, depth, rate=small) * small
 
     with mp.workdps(40):
         ends = [mp.mpf(scale), mp.mpf(goal) ** (mp.mpf(1) / depth)]
@@ -324,7 +324,7 @@ def test_the_time_of_flow_is_the_hypergeometric_one(scale, depth):
                 * mp.hyp2f1(1, power - 1, power, s**depth)
                 for s in ends
             ]
-    assert_allclose(found, float(values[1] - values[0]), rtol=1e-9)
+    assert_allclose(time, float(values[1] - values[0]), rtol=1e-9)
 
 
 @settings(max_examples=40, deadline=None)
@@ -404,10 +404,10 @@ def hessian(scale, depth, units, target):
 def test_the_critical_learning_rate_is_two_over_the_largest_curvature(
     scale, depth, units, target
 ):
-    found = theory.critical_learning_rate(scale, depth, units=units, target=target)
+    limit = theory.critical_learning_rate(scale, depth, units=units, target=target)
 
     largest = np.linalg.eigvalsh(hessian(scale, depth, units, target)).max()
-    assert_allclose(found, 2 / largest, rtol=1e-7)
+    assert_allclose(limit, 2 / largest, rtol=1e-7)
 
 
 def test_a_larger_eigenvalue_of_the_data_asks_for_smaller_steps():
@@ -503,10 +503,10 @@ def test_outcomes_are_those_of_the_simulated_runs(rng):
             rng.choice([1.0, 1.0, 0.5, -1.0, 3.0]),
         )
         scale, _, rate, _, target = case
-        found = theory.outcome(scale, depth, rate=rate, steps=steps, target=target)
-        if found != simulated_outcome(*case):
+        word = theory.outcome(scale, depth, rate=rate, steps=steps, target=target)
+        if word != simulated_outcome(*case):
             around = {simulated_outcome(*case[:3], steps + d, target) for d in (-1, 1)}
-            wrong += [case] if found not in around else []
+            wrong += [case] if word not in around else []
 
     assert wrong == []
 
@@ -522,12 +522,12 @@ def test_outcomes_are_those_of_the_simulated_runs(rng):
 def test_the_lesson_comes_out_as_told(scale, words):
     depths = (2, 5, 10, 20, 50, 100, 152)
 
-    found = [theory.outcome(scale, d, rate=0.01, steps=200) for d in depths]
+    outcomes = [theory.outcome(scale, d, rate=0.01, steps=200) for d in depths]
 
-    assert found == words.split()
+    assert outcomes == words.split()
 
 
-def test_a_outcome_needs_no_simulation_of_a_billion_steps():
+def test_an_outcome_needs_no_simulation_of_a_billion_steps():
     assert theory.outcome(0.5, 30, rate=0.01, steps=950_000_000) == "stalls"
     assert theory.outcome(0.5, 30, rate=0.01, steps=970_000_000) == "trains"
     assert theory.outcome(0.9, 30, rate=0.06, steps=10**9) == "trains"
@@ -537,12 +537,12 @@ def test_a_outcome_needs_no_simulation_of_a_billion_steps():
 
 
 def test_a_run_needs_all_its_modes_to_train_and_one_to_diverge():
-    def found(target, scale=0.9):
+    def outcome(target, scale=0.9):
         return theory.outcome(scale, 4, rate=0.05, steps=400, target=target)
 
-    assert found([1.0, 1.0]) == "trains"
-    assert found([1.0, -1.0]) == "stalls"
-    assert found([1.0, -1e9]) == "diverges"
+    assert outcome([1.0, 1.0]) == "trains"
+    assert outcome([1.0, -1.0]) == "stalls"
+    assert outcome([1.0, -1e9]) == "diverges"
 
 
 def test_a_rotation_is_judged_by_its_complex_modes():
@@ -553,13 +553,13 @@ def test_a_rotation_is_judged_by_its_complex_modes():
     assert theory.outcome(3.0, 9, rate=0.05, steps=40, target=turn) == "diverges"
 
 
-def test_the_rule_of_a_outcome_at_its_edges():
+def test_the_rule_of_an_outcome_at_its_edges():
     first = [1.0, 1.0, 1.0, 1.0, 5.0, np.nan, 1.0, 0.0]
     last = [0.01, 0.0100001, 1000.0, 1000.1, 0.02, 0.0, np.inf, 0.0]
 
-    found = theory.outcomes_by_loss(first, last, 1.0)
+    outcomes = theory.outcomes_by_loss(first, last, 1.0)
 
-    assert found.tolist() == [
+    assert outcomes.tolist() == [
         "trains",
         "stalls",
         "stalls",

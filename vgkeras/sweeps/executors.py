@@ -12,18 +12,18 @@ from concurrent.futures import (
     Future,
     wait,
 )
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from vgkeras.sweeps.blocks import run_block
+from vgkeras.sweeps.blocks import run_part
 from vgkeras.sweeps.lanes import (
-    Block,
+    Part,
     Stack,
     Trace,
+    empty_statistics,
     in_given_order,
-    logged_mask,
-    packed_blocks,
+    parts_of,
     statistics_views,
 )
 from vgkeras.sweeps.layers import Recipe
@@ -50,17 +50,6 @@ def check_executor(executor: Any) -> None:
         )
 
 
-class _Part(NamedTuple):
-    """The stacks of one block, as the arguments of `_run_block`."""
-
-    stacks: list[Stack]
-    block: Block
-    steps: int
-    keep: np.ndarray
-    dtype: str
-    recipe: Recipe
-
-
 def run_on(
     executor: Executor,
     stacks: list[Stack],
@@ -70,6 +59,7 @@ def run_on(
     dtype: str,
     recipe: Recipe,
     progress: Callable[[int, int], Any] | None,
+    statistics: np.ndarray,
 ) -> list[Trace]:
     """Does what `run_stacks` does, its blocks being the tasks of `executor`.
 
@@ -77,31 +67,32 @@ def run_on(
     numbers to the last bit. It travels as bytes, with its initial weights and data:
     initializers stay here, and no executor has to look into 100,000 layers.
     """
-    keep = logged_mask(steps, logged_steps)
-    blocks = packed_blocks(stacks)
-    tasks = [
-        pickle.dumps(
-            _Part([stacks[i] for i in block.places], block, steps, keep, dtype, recipe)
-        )
-        for block in blocks
-    ]
+    parts = parts_of(stacks, steps, logged_steps, dtype, recipe)
 
     def tell(done: int) -> None:
         if progress is not None:
-            progress(done * (steps + 1), len(tasks) * (steps + 1))
+            progress(done * (steps + 1), len(parts) * (steps + 1))
 
-    return in_given_order(blocks, _gathered(executor, tasks, tell))
+    results = _gather(executor, [pickle.dumps(part) for part in parts], tell)
+    views = statistics_views(statistics, stacks, len(logged_steps))
+    traces = in_given_order(parts, results)
+    for view, trace in zip(views, traces, strict=True):
+        view[...] = trace.statistics
+    pairs = zip(traces, views, strict=True)
+    return [trace._replace(statistics=view) for trace, view in pairs]
 
 
 def _run_part(task: bytes) -> list[Trace]:
     """The traces of one part, without its kernels. This is what a worker runs."""
-    part: _Part = pickle.loads(task)
-    into = statistics_views(part.stacks, part.keep)
-    traces = run_block(*part, lambda done: None, into)
+    part: Part = pickle.loads(task)
+    logged = int(part.logged.sum())
+    statistics = empty_statistics(part.stacks, logged)
+    views = statistics_views(statistics, part.stacks, logged)
+    traces = run_part(part, views, lambda done: None)
     return [trace._replace(kernels=[]) for trace in traces]
 
 
-def _gathered(
+def _gather(
     executor: Executor, tasks: list[bytes], tell: Callable[[int], None]
 ) -> list[list[Trace]]:
     """What every task gives, in order; a failure cancels the tasks not yet begun."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vgkeras._checks import check_each, check_finite, check_positive, check_positive_int
+from vgkeras._checks import check_each, check_finite, check_positive
 from vgkeras.stacks import initial_kernels
 from vgkeras.sweeps.lanes import Stack
 from vgkeras.sweeps.layers import Recipe
@@ -59,34 +59,27 @@ def check_scales(scales: Any, initializers: Any) -> list[float]:
 def check_rates(learning_rate: Any, depths: list[int]) -> list[list[float]]:
     """Lists of learning rates by depth: of a function one, else one for each rate."""
     if callable(learning_rate):
-        found = map(learning_rate, depths)
-        return [[check_positive("learning_rate(depth)", rate) for rate in found]]
+        rates = [learning_rate(depth) for depth in depths]
+        return [[check_positive("learning_rate(depth)", rate) for rate in rates]]
     several = isinstance(learning_rate, Sequence | np.ndarray)
     listed = learning_rate if several else [learning_rate]
-    rates = check_each("learning_rate", listed, check_positive)
-    return [[rate] * len(depths) for rate in rates]
-
-
-def check_outputs(output_units: Any, units: int) -> int:
-    """Returns the width of the last layer."""
-    if output_units is None:
-        return units
-    return check_positive_int("output_units", output_units)
+    checked = check_each("learning_rate", listed, check_positive)
+    return [[rate] * len(depths) for rate in checked]
 
 
 def initial_stacks(
     grid: Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]
 ) -> list[Stack]:
-    """The stack of each run, in the order of `_runs`."""
-    drawn: dict[Any, list[list[np.ndarray]]] = {}
+    """The stack of each run, in the order of `Grid.starts`, depths counting fastest."""
+    kernels_of: dict[Any, list[list[np.ndarray]]] = {}
     stacks = []
     for start in grid.starts():
         key = (start.seed, start.scale, id(start.initializer))
-        if key not in drawn:
-            drawn[key] = _kernels(grid, start, data[start.seed][0])
+        if key not in kernels_of:
+            kernels_of[key] = _kernels(grid, start, data[start.seed][0])
         stacks += [
             Stack(kernels, *data[start.seed], rate)
-            for kernels, rate in zip(drawn[key], start.rates, strict=True)
+            for kernels, rate in zip(kernels_of[key], start.rates, strict=True)
         ]
     return stacks
 

@@ -1,4 +1,11 @@
-"""Stacks laid end to end in lanes of equal length."""
+"""Stacks laid end to end in lanes of equal length.
+
+XLA compiles for fixed shapes, and a sweep over depths has as many shapes as depths.
+To pad every stack to the deepest would do three times the work that is asked for in
+the default sweep; end to end, its 21 stacks fill seven lanes of 152 layers almost
+without a gap. Where stacks meet, masks (`Arrays.starts`, `Arrays.ends`) keep them
+apart.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from vgkeras.logs import KINDS, LAYER_COLUMNS
+from vgkeras.sweeps.layers import Recipe
 
 _LENGTHS = (8, 32, 152)  # lane lengths that are compiled for; beyond: multiples of 64
 # Lanes in one call of the program. More of them share the overhead of a loop; one
@@ -50,53 +58,26 @@ class Trace(NamedTuple):
     kernels: list[np.ndarray]
 
 
-def joined(traces: Sequence[Trace]) -> np.ndarray:
-    """The statistics of all runs, one after the other.
+def empty_statistics(stacks: Sequence[Stack], logged: int) -> np.ndarray:
+    """Room for the statistics of all stacks, one after the other: `(7, rows)`.
 
-    Args:
-        traces: At least one trace.
-
-    Returns:
-        Shape `(7, rows)`, the rows of a trace by step, kind and layer. No copy is
-        made of what `run_stacks` returns: there the traces lie in it already.
+    They are decoded into one array because it becomes the columns of a log as it is:
+    a wide sweep has millions of rows, and to join arrays would copy them all.
     """
-    whole = traces[0].statistics.base
-    parts = [trace.statistics.reshape(len(COLUMNS), -1) for trace in traces]
-    rows = sum(part.shape[1] for part in parts)
-    # what comes from a worker lies in bytes
-    whole = whole if isinstance(whole, np.ndarray) else None
-    shared = all(trace.statistics.base is whole for trace in traces)
-    if whole is not None and shared and whole.shape == (len(COLUMNS), rows):
-        return whole
-    return np.concatenate(parts, axis=1)
+    depths = sum(len(stack.kernels) for stack in stacks)
+    return np.empty((len(COLUMNS), logged * len(KINDS) * depths))
 
 
-def logged_mask(steps: int, logged_steps: Sequence[int]) -> np.ndarray:
-    """Whether each of the steps 0 to `steps` is logged."""
-    keep = np.zeros(steps + 1, bool)
-    keep[list(logged_steps)] = True
-    return keep
-
-
-def in_given_order(
-    blocks: Sequence[Block], found: Sequence[list[Trace]]
-) -> list[Trace]:
-    """The traces of all blocks in the order in which their stacks came."""
-    traces: dict[int, Trace] = {}
-    for block, its_traces in zip(blocks, found, strict=True):
-        traces.update(zip(block.places, its_traces, strict=True))
-    return [traces[index] for index in range(len(traces))]
-
-
-def statistics_views(stacks: Sequence[Stack], keep: np.ndarray) -> list[np.ndarray]:
-    """Where the statistics of each stack go: views of one array, see `joined`."""
-    shapes = [(keep.sum(), len(KINDS), len(stack.kernels)) for stack in stacks]
-    ends = np.cumsum([np.prod(shape) for shape in shapes])
-    whole = np.empty((len(COLUMNS), ends[-1]))
-    parts = np.split(whole, ends[:-1], axis=1)
+def statistics_views(
+    statistics: np.ndarray, stacks: Sequence[Stack], logged: int
+) -> list[np.ndarray]:
+    """The part of each stack in `empty_statistics`, `(7, logged, kinds, depth)`."""
+    depths = [len(stack.kernels) for stack in stacks]
+    ends = logged * len(KINDS) * np.cumsum(depths)
+    parts = np.split(statistics, ends[:-1], axis=1)
     return [
-        part.reshape(len(COLUMNS), *shape)
-        for part, shape in zip(parts, shapes, strict=True)
+        part.reshape(len(COLUMNS), logged, len(KINDS), depth)
+        for part, depth in zip(parts, depths, strict=True)
     ]
 
 
@@ -109,8 +90,54 @@ class Block:
     places: dict[int, tuple[int, int]]
 
 
+class Part(NamedTuple):
+    """The stacks of one block and their training: all that a worker has to know.
+
+    `logged` tells of each of the steps 0 to `steps` whether its layers are logged.
+    """
+
+    stacks: list[Stack]
+    block: Block
+    steps: int
+    logged: np.ndarray
+    dtype: str
+    recipe: Recipe
+
+
+def parts_of(
+    stacks: Sequence[Stack],
+    steps: int,
+    logged_steps: Sequence[int],
+    dtype: str,
+    recipe: Recipe,
+) -> list[Part]:
+    """Divides the work on some stacks."""
+    logged = np.zeros(steps + 1, bool)
+    logged[list(logged_steps)] = True
+    return [
+        Part([stacks[i] for i in block.places], block, steps, logged, dtype, recipe)
+        for block in packed_blocks(stacks)
+    ]
+
+
+def in_given_order(
+    parts: Sequence[Part], traces: Sequence[Sequence[Trace]]
+) -> list[Trace]:
+    """The traces of all parts in the order in which their stacks came."""
+    by_stack: dict[int, Trace] = {}
+    for part, its_traces in zip(parts, traces, strict=True):
+        by_stack.update(zip(part.block.places, its_traces, strict=True))
+    return [by_stack[index] for index in range(len(by_stack))]
+
+
 class Arrays(NamedTuple):
-    """The inputs of the program."""
+    """The inputs of the program.
+
+    Where a stack starts it takes in `x`, not what leaves the stack before it in the
+    lane; where it ends, its output is held against `y`. Layers that no stack fills are
+    each a stack of their own, start and end at once: their kernel and their learning
+    rate are 0, so that they stay 0 and disturb nobody.
+    """
 
     kernels: tf.Tensor  # (length, lanes, width, width)
     x: tf.Tensor  # (lanes, width, samples), as `y`
@@ -122,27 +149,36 @@ class Arrays(NamedTuple):
 
 
 def packed_blocks(stacks: Sequence[Stack]) -> list[Block]:
-    """Lays the stacks into lanes, longest first; a lane has one data set."""
+    """Lays the stacks into lanes, and the lanes into blocks of one width."""
     length = _length(max(len(stack.kernels) for stack in stacks))
-    lanes: list[dict[int, int]] = []  # of each lane: its stacks and their first layer
-    ends: list[int] = []
-    unfilled: dict[tuple[int, int], list[int]] = {}
+    lanes = _filled_lanes(stacks, length)
+    fitting = _SIGNAL_BYTES // (4 * length * stacks[0].x.size)
+    most = max((w for w in _LANES if w <= fitting), default=_LANES[0])
+    return _blocks(lanes, length, min(most, _enough_lanes(len(lanes))))
+
+
+def _filled_lanes(stacks: Sequence[Stack], length: int) -> list[dict[int, int]]:
+    """Of each lane its stacks and their first layer; a lane has one data set.
+
+    First fit, longest first: a stack goes into the first lane that has room for it.
+    """
+    lanes: list[dict[int, int]] = []
+    ends: list[int] = []  # of each lane: how many of its layers are taken
+    unfilled: dict[tuple[int, int], list[int]] = {}  # lanes by their data
     for index in sorted(range(len(stacks)), key=lambda i: -len(stacks[i].kernels)):
         stack, depth = stacks[index], len(stacks[index].kernels)
-        mine = unfilled.setdefault((id(stack.x), id(stack.y)), [])
-        lane = next((i for i in mine if ends[i] + depth <= length), None)
+        candidates = unfilled.setdefault((id(stack.x), id(stack.y)), [])
+        lane = next((i for i in candidates if ends[i] + depth <= length), None)
         if lane is None:
             lane = len(lanes)
             lanes.append({})
             ends.append(0)
-            mine.append(lane)
+            candidates.append(lane)
         lanes[lane][index] = ends[lane]
         ends[lane] += depth
         if ends[lane] == length:
-            mine.remove(lane)
-    fitting = _SIGNAL_BYTES // (4 * length * stacks[0].x.size)
-    most = max((w for w in _LANES if w <= fitting), default=_LANES[0])
-    return _blocks(lanes, length, min(most, _enough_lanes(len(lanes))))
+            candidates.remove(lane)
+    return lanes
 
 
 def _blocks(lanes: list[dict[int, int]], length: int, width: int) -> list[Block]:
@@ -171,12 +207,13 @@ def _length(deepest: int) -> int:
     return -(-deepest // 64) * 64
 
 
-def lane_arrays(stacks: Sequence[Stack], block: Block, dtype: str) -> Arrays:
+def lane_arrays(part: Part) -> Arrays:
     """Lays kernels and data out.
 
     A Keras optimizer keeps its learning rate in float32, whatever the model's
     format; so do the lanes.
     """
+    stacks, block, dtype = part.stacks, part.block, part.dtype
     samples, units = stacks[0].x.shape
     outputs = stacks[0].y.shape[1]
     width = max(units, outputs)

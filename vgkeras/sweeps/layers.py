@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from vgkeras.sweeps.optimizers import Rule
+from vgkeras.sweeps.optimizers import CompiledOptimizer
 
 # Multiply-and-add beats a matrix product in narrow layers, and in wider ones as long as
 # the products of all inputs, outputs and samples are few: they are held in memory, too.
@@ -28,7 +28,7 @@ class Recipe(NamedTuple):
     activation: str = "linear"
     normalization: str | None = None
     residual: bool | str = False
-    rule: Rule = Rule()
+    optimizer: CompiledOptimizer = CompiledOptimizer()
 
     @property
     def linear(self) -> bool:

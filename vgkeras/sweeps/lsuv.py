@@ -33,15 +33,14 @@ def unit_variance(
         [Mishkin & Matas, 2016](https://arxiv.org/abs/1511.06422).
     """
     signal = tf.constant(x.T[None], tf.float64)  # one lane
-    units, found = x.shape[1], []
+    units, rescaled = x.shape[1], []
     alpha = tf.zeros([1, 1, 1], tf.float64) if recipe.residual == "zero" else None
     for number, kernel in enumerate(kernels, start=1):
         wide = kernel.astype(np.float64)
         deviation = np.einsum("bus,uo->bos", signal.numpy(), wide).std()
         wide /= deviation if 0 < deviation < np.inf else 1.0
-        found.append(wide.astype(kernel.dtype))
+        rescaled.append(wide.astype(kernel.dtype))
         if number < len(kernels):
-            last = tf.constant(False, shape=[1, 1, 1])
-            mine = tf.constant(wide[None])
-            signal = layer(recipe, units, tf.float64, signal, last, mine, alpha)
-    return found
+            last, weight = tf.constant(False, shape=[1, 1, 1]), tf.constant(wide[None])
+            signal = layer(recipe, units, tf.float64, signal, last, weight, alpha)
+    return rescaled

@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from vgkeras.logs import KINDS
-from vgkeras.sweeps.lanes import Arrays
+from vgkeras.sweeps.lanes import Arrays, Part
 from vgkeras.sweeps.layers import Recipe, layer
 
 _LOG_BYTES = 16 * 2**20  # room for the statistics of one call of the program
 _MOST_STEPS = 64  # steps in one call of the program at most
-MORE_ROWS = 6  # statistics of a layer beside those of its tensors: see `_statistics`
+MORE_ROWS = 6  # statistics of a layer beside those of its tensors
 
 
 class Plan(NamedTuple):
@@ -36,20 +36,20 @@ class Plan(NamedTuple):
         return tf.float64 if self.dtype == "float64" else tf.float32
 
     @property
-    def several(self) -> int | None:
-        """A number above all counts of elements; see `_counts`.
+    def count_base(self) -> int | None:
+        """A number above all element counts; see `lane_statistics._counts`.
 
         `None` if the format of statistics does not hold two counts in one number.
         """
-        size = self.width * max(self.width, self.samples)
-        several = 2 ** size.bit_length()
+        most = self.width * max(self.width, self.samples)
+        base = 2 ** most.bit_length()
         precision = np.finfo(self.wide.as_numpy_dtype).eps
-        return several if several * (size + 1) * precision <= 1 else None
+        return base if base * (most + 1) * precision <= 1 else None
 
     @property
     def rows(self) -> int:
-        """Statistics of a layer."""
-        each = 5 if self.several is None else 4  # of a tensor: see `_raw`
+        """Statistics of a layer; see `lane_statistics.layer_statistics`."""
+        each = 5 if self.count_base is None else 4
         return each * len(KINDS) + MORE_ROWS if self.logs else 1
 
     @property
@@ -71,12 +71,11 @@ class Plan(NamedTuple):
         return tf.TensorArray(self.wide, self.capacity, element_shape=shape)
 
 
-def plan_for(
-    arrays: Arrays, units: int, logs: bool, dtype: str, recipe: Recipe
-) -> Plan:
+def plan_for(arrays: Arrays, part: Part) -> Plan:
     """What the program for some lanes has to be."""
     length, lanes, width, _ = arrays.kernels.shape
-    samples = arrays.x.shape[-1]
-    plan = Plan(1, logs, length, lanes, width, samples, units, dtype, recipe)
+    samples, units = part.stacks[0].x.shape
+    shape = (length, lanes, width, samples, units)
+    plan = Plan(1, bool(part.logged.any()), *shape, part.dtype, part.recipe)
     fitting = _LOG_BYTES // (4 * length * lanes * plan.rows)
     return plan._replace(capacity=min(_MOST_STEPS, max(1, fitting)))

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
+import numpy as np
+
 from vgkeras._checks import (
     DTYPES,
     check_each,
@@ -17,25 +19,21 @@ from vgkeras._checks import (
     check_seeds,
 )
 from vgkeras.logs import GradientLog, concat, logged_steps, versions
-from vgkeras.stacks import ACTIVATIONS, check_remedies
+from vgkeras.stacks import ACTIVATIONS, check_output_units, check_remedies
 from vgkeras.sweeps.blocks import LINEAR, run_stacks
 from vgkeras.sweeps.executors import check_executor, run_on
 from vgkeras.sweeps.grid import (
     Grid,
-    check_outputs,
     check_rates,
     check_scales,
     initial_stacks,
 )
+from vgkeras.sweeps.lanes import Trace, empty_statistics
 from vgkeras.sweeps.layers import Recipe
-from vgkeras.sweeps.optimizers import rule_of
-from vgkeras.sweeps.tables import (
-    layer_table,
-    loss_table,
-    swept_runs,
-    with_final_outcomes,
-)
+from vgkeras.sweeps.optimizers import compiled_optimizer
+from vgkeras.sweeps.tables import layer_table, swept_runs
 from vgkeras.theory import make_data, predict
+from vgkeras.theory.predictions import loss_table
 
 
 def sweep(
@@ -121,7 +119,7 @@ def sweep(
     """
     check_option("activation", activation, ACTIVATIONS)
     check_remedies(residual, normalization)
-    recipe = Recipe(activation, normalization, residual, rule_of(optimizer))
+    recipe = Recipe(activation, normalization, residual, compiled_optimizer(optimizer))
     depths = check_each("depths", depths, check_positive_int)
     grid = Grid(
         scales=check_scales(scales, initializers),
@@ -132,39 +130,55 @@ def sweep(
         recipe=recipe,
         common={
             "units": check_positive_int("units", units),
-            "output_units": check_outputs(output_units, units),
+            "output_units": check_output_units(output_units, units),
             "steps": check_positive_int("steps", steps),
             "dtype": check_option("dtype", dtype, DTYPES),
             "target": target,
             "samples": samples,
         },
     )
-    data = {
-        s: make_data(
-            target, units, samples, output_units=output_units, noise=noise, seed=s
-        )
-        for s in grid.seeds
-    }
-    runs = swept_runs(grid, data)
+    data = _data(grid, noise)
     logged = logged_steps(steps, check_every(every))
     check_executor(executor)
-    train = run_stacks if executor is None else functools.partial(run_on, executor)
-    traces = train(
-        initial_stacks(grid, data),
-        steps=steps,
-        logged_steps=logged,
-        dtype=dtype,
-        recipe=recipe,
-        progress=progress,
-    )
-    log = GradientLog(
+    traces, statistics = _trained(grid, data, logged, executor, progress)
+    runs = swept_runs(grid, data, traces)
+    return GradientLog(
         runs=runs,
-        losses=loss_table(traces, steps),
-        layers=layer_table(traces, runs["depth"].tolist(), logged, grid.common),
+        losses=loss_table([trace.losses for trace in traces]),
+        layers=layer_table(statistics, runs["depth"].tolist(), logged, grid.common),
         metadata={"origin": "measured by vgkeras.sweep", "versions": versions()},
         theory=_theory(grid, every=every, noise=noise),
     )
-    return with_final_outcomes(log, traces)
+
+
+def _data(grid: Grid, noise: float) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """Inputs and targets by seed."""
+    names = ("target", "units", "samples", "output_units")
+    arguments = {name: grid.common[name] for name in names}
+    return {seed: make_data(**arguments, noise=noise, seed=seed) for seed in grid.seeds}
+
+
+def _trained(
+    grid: Grid,
+    data: dict[int, tuple[np.ndarray, np.ndarray]],
+    logged: list[int],
+    executor: Executor | None,
+    progress: Callable[[int, int], Any] | None,
+) -> tuple[list[Trace], np.ndarray]:
+    """The traces of all runs, and the statistics that become the table `layers`."""
+    stacks = initial_stacks(grid, data)
+    statistics = empty_statistics(stacks, len(logged))
+    train = run_stacks if executor is None else functools.partial(run_on, executor)
+    traces = train(
+        stacks,
+        steps=grid.common["steps"],
+        logged_steps=logged,
+        dtype=grid.common["dtype"],
+        recipe=grid.recipe,
+        progress=progress,
+        statistics=statistics,
+    )
+    return traces, statistics
 
 
 def _theory(

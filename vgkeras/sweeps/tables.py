@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog, run_table
+from vgkeras.logs import KINDS, LAYER_COLUMNS, run_table
 from vgkeras.sweeps.grid import Grid
-from vgkeras.sweeps.lanes import COLUMNS, Trace, joined
+from vgkeras.sweeps.lanes import COLUMNS, Trace
 from vgkeras.theory import outcomes_by_loss
 
 
 def swept_runs(
-    grid: Grid, data: dict[int, tuple[np.ndarray, np.ndarray]]
+    grid: Grid, data: dict[int, tuple[np.ndarray, np.ndarray]], traces: list[Trace]
 ) -> pd.DataFrame:
     """A row per run, in the order of `Grid.starts`, depths counting fastest."""
     starts = grid.starts()
@@ -27,15 +27,18 @@ def swept_runs(
         "seed": [start.seed for start in starts],
         "loss_zero": [zeros[start.seed] for start in starts],
     }
+    columns = {name: _repeated(column, grid.depths) for name, column in rows.items()}
+    first, last = np.array([[t.losses[0], t.losses[-1]] for t in traces]).T
     return run_table(
         depth=grid.depths * len(starts),
-        **{name: _repeated(column, grid.depths) for name, column in rows.items()},
-        optimizer=str(recipe.rule),
+        **columns,
+        optimizer=str(recipe.optimizer),
         learning_rate=[rate for start in starts for rate in start.rates],
         **grid.common,
         activation=recipe.activation,
         residual={True: "identity", False: "", "zero": "zero"}[recipe.residual],
         normalization=recipe.normalization or "",
+        outcome=outcomes_by_loss(first, last, columns["loss_zero"]).tolist(),
     )
 
 
@@ -49,40 +52,20 @@ def _name(initializer: Any) -> str:
     return initializer if isinstance(initializer, str) else type(initializer).__name__
 
 
-def with_final_outcomes(log: GradientLog, traces: list[Trace]) -> GradientLog:
-    """Fills in the outcomes."""
-    first, last = np.array([[t.losses[0], t.losses[-1]] for t in traces]).T
-    words = outcomes_by_loss(first, last, log.runs["loss_zero"].to_numpy())
-    return log.replace(runs=log.runs.assign(outcome=words.tolist()))
-
-
-def loss_table(traces: list[Trace], steps: int) -> pd.DataFrame:
-    """The table `losses`, run by run."""
-    count = len(traces)
-    return pd.DataFrame(
-        {
-            "run": np.repeat(np.arange(count), steps + 1),
-            "step": np.tile(np.arange(steps + 1), count),
-            "loss": np.concatenate([trace.losses for trace in traces]),
-        }
-    )
-
-
 def layer_table(
-    traces: list[Trace], depths: list[int], logged: list[int], common: dict[str, Any]
+    statistics: np.ndarray, depths: list[int], logged: list[int], common: dict[str, Any]
 ) -> pd.DataFrame:
     """All statistics as one tidy frame: by run, step, kind, layer."""
     shape = (common["units"], common["output_units"], common["samples"])
     labels = _labels(tuple(depths), tuple(logged), *shape)
     table: dict[str, Any] = {
         **{column: values.copy() for column, values in labels.items()},
-        **dict(zip(COLUMNS, joined(traces), strict=True)),
+        **dict(zip(COLUMNS, statistics, strict=True)),
     }
-    deepest = max(depths)
-    weights = [f"dense_{layer}/kernel" for layer in range(1, deepest + 1)]
-    outputs = [f"dense_{layer}" for layer in range(1, deepest + 1)]
-    for column, names in (("name", weights + outputs), ("kind", list(KINDS))):
-        dtype = pd.CategoricalDtype(names)
+    dense = [f"dense_{layer}" for layer in range(1, max(depths) + 1)]
+    names = [*(f"{layer}/kernel" for layer in dense), *dense]
+    for column, words in (("name", names), ("kind", list(KINDS))):
+        dtype = pd.CategoricalDtype(words)
         codes = table[column]
         table[column] = pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
     return pd.DataFrame(table, columns=list(LAYER_COLUMNS), copy=False)
@@ -112,7 +95,7 @@ def _labels(
         block = np.broadcast_arrays(run, steps, layers, names, kinds, inputs * outputs)
         parts.append([values.ravel() for values in block])
     columns = ("run", "step", "layer", "name", "kind", "size")
-    joined = [np.concatenate(part) for part in zip(*parts, strict=True)]
+    joined = (np.concatenate(part) for part in zip(*parts, strict=True))
     table = dict(zip(columns, joined, strict=True))
     # pandas keeps codes in the smallest format that holds them
     formats: dict[str, Any] = dict.fromkeys(columns, np.int32)

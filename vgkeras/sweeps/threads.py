@@ -15,15 +15,15 @@ _MOST = 8  # threads: a container may see more processors than it is given time 
 
 def side_by_side(
     tasks: Sequence[Callable[[Callable[[int], None]], Result]],
-    tell: Callable[[int], Any],
+    progress: Callable[[int], Any],
 ) -> list[Result]:
     """Runs tasks in threads, as many at a time as `processors` says.
 
     Args:
         tasks: Each is called with a function to call as it gets on, with the amount
             of work it has done since it last did.
-        tell: Called in the caller's thread with the work done by all of them so far.
-            An exception it raises ends each task where that next tells of its work.
+        progress: Called in the caller's thread with the work done by all of them so
+            far. An exception it raises ends each task where that next reports.
 
     Returns:
         What the tasks return, in their order. If one of them fails, the others end as
@@ -32,17 +32,17 @@ def side_by_side(
     news: queue.SimpleQueue[int | Future[Result]] = queue.SimpleQueue()
     stopped = threading.Event()
 
-    def told(work: int) -> None:
+    def report(work: int) -> None:
         if stopped.is_set():
             raise _Stopped
         news.put(work)
 
     with ThreadPoolExecutor(max(1, min(len(tasks), processors()))) as pool:
-        futures = [pool.submit(task, told) for task in tasks]
+        futures = [pool.submit(task, report) for task in tasks]
         for future in futures:
             future.add_done_callback(news.put)
         try:
-            _watch(news, len(tasks), tell)
+            _watch(news, len(tasks), progress)
         finally:
             stopped.set()
             for future in futures:
@@ -61,7 +61,9 @@ class _Stopped(Exception):
     """Ends a task; nobody waits for its result any more."""
 
 
-def _watch(news: queue.SimpleQueue, running: int, tell: Callable[[int], Any]) -> None:
+def _watch(
+    news: queue.SimpleQueue, running: int, progress: Callable[[int], Any]
+) -> None:
     """Waits for all tasks, and raises what one of them raises."""
     done = 0
     while running:
@@ -71,4 +73,4 @@ def _watch(news: queue.SimpleQueue, running: int, tell: Callable[[int], Any]) ->
             running -= 1
         else:
             done += item
-            tell(done)
+            progress(done)

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vgkeras import _checks
-from vgkeras.theory.logarithms import exp_of, log_of, multiple_of
-from vgkeras.theory.modes import log_gap
+from vgkeras.theory.modes import log_gap, log_power
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,69 +92,53 @@ def _closed_form(
     power: int,
 ) -> ClosedForm:
     """The algebra, for outputs `scale**power * x @ last`."""
-    log_scale = log_of(abs(scale))
-    seen = x @ last
-    error, log_error = _residual(scale, power, seen, y, np.eye(len(x)))
-    moment, log_moment = _residual(scale, power, seen, y, x.T)
-    error_norm, moment_norm = _log_norm(error), _log_norm(moment)
-    log_loss = 2 * (log_error + error_norm) - math.log(y.size)
-    layer = np.arange(1, depth)
-    forward = multiple_of(layer, log_scale) + _log_norm(x)
-    backward = (
-        multiple_of(power - layer, log_scale) + _log_norm(error @ last.T) + log_error
-    )
-    weight = multiple_of(power - 1, log_scale) + _log_norm(moment @ last.T) + log_moment
-    last_weight = multiple_of(depth - 1, log_scale) + moment_norm + log_moment
-    rate = math.log(2 / y.size)
-    return ClosedForm(
-        loss=float(exp_of(2 * log_error) * np.mean(error**2)),
-        log10_loss=float(log_loss / math.log(10)),
-        outputs=_scaled(scale, power, seen),
-        log10_activation=_base10(
-            forward, multiple_of(power, log_scale) + _log_norm(seen)
-        ),
-        log10_activation_gradient=_base10(
-            rate + backward, rate + log_error + error_norm
-        ),
-        log10_weight_gradient=_base10(
-            np.full(depth - 1, rate + weight), rate + last_weight
-        ),
-    )
+    signal = x @ last
+    error, log_error = _residual(scale, power, signal, y, np.eye(len(x)))
+    moment, log_moment = _residual(scale, power, signal, y, x.T)
+    layer, rate = np.arange(1, depth), math.log(2 / y.size)
+    with np.errstate(all="ignore"):
+        error_norm = _log_norm(error)
+        backward = log_power(scale, power - layer) + _log_norm(error @ last.T)
+        weight = log_power(scale, power - 1) + _log_norm(moment @ last.T) + log_moment
+        last_weight = log_power(scale, depth - 1) + _log_norm(moment) + log_moment
+        log_loss = 2 * (log_error + error_norm) - math.log(y.size)
+        return ClosedForm(
+            loss=float(np.exp(2 * log_error) * np.mean(error**2)),
+            log10_loss=float(log_loss / math.log(10)),
+            outputs=np.where(signal == 0, 0.0, np.float64(scale) ** power * signal),
+            log10_activation=_base10(
+                log_power(scale, layer) + _log_norm(x),
+                log_power(scale, power) + _log_norm(signal),
+            ),
+            log10_activation_gradient=_base10(
+                rate + (backward + log_error), rate + log_error + error_norm
+            ),
+            log10_weight_gradient=_base10(
+                np.full(depth - 1, rate + weight), rate + last_weight
+            ),
+        )
 
 
 def _residual(
-    scale: float, power: int, seen: np.ndarray, y: np.ndarray, left: np.ndarray
+    scale: float, power: int, signal: np.ndarray, y: np.ndarray, left: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """`left @ (scale**power * seen - y)` as a matrix and the logarithm of its factor.
+    """`left @ (scale**power * signal - y)`: a matrix and the logarithm of its factor.
 
-    The part of `y` along each column of `seen` is split off: the difference of the
+    The part of `y` along each column of `signal` is split off: the difference of the
     two factors is then exact however close they are (and 0 if they are equal), and
-    keeps its size when `scale**power` is beyond float64.
+    stays finite when `scale**power` is beyond float64.
     """
     with np.errstate(all="ignore"):
-        along = np.nan_to_num((seen * y).sum(0) / (seen**2).sum(0))
-    sign, log_factor = _power_minus(scale, power, along)
-    gain, rest = left @ seen, left @ (y - along * seen)
-    top = max(np.max(log_factor), 0.0 if rest.any() else -np.inf)
-    if top == -np.inf:
-        return np.zeros_like(rest), 0.0
-    rest = math.exp(-top) * rest if rest.any() else rest
-    return sign * exp_of(log_factor - top) * gain - rest, float(top)
-
-
-def _power_minus(
-    scale: float, power: int, m: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sign and natural logarithm of `scale**power - m`."""
-    difference = log_gap(scale, power, m)
-    sign = np.float64(np.sign(scale)) ** power
-    log_power, log_m = multiple_of(power, log_of(abs(scale))), log_of(np.abs(m))
-    return np.where(log_power > log_m, sign, -np.sign(m)), difference
-
-
-def _scaled(scale: float, power: int, seen: np.ndarray) -> np.ndarray:
-    with np.errstate(all="ignore"):
-        return np.where(seen == 0, 0.0, np.float64(scale) ** power * seen)
+        along = np.nan_to_num((signal * y).sum(0) / (signal**2).sum(0))
+        log_factor = log_gap(scale, power, along)
+        above = log_power(scale, power) > np.log(np.abs(along))
+        sign = np.where(above, np.float64(np.sign(scale)) ** power, -np.sign(along))
+        gain, rest = left @ signal, left @ (y - along * signal)
+        top = max(np.max(log_factor), 0.0 if rest.any() else -np.inf)
+        if top == -np.inf:
+            return np.zeros_like(rest), 0.0
+        rest = math.exp(-top) * rest if rest.any() else rest
+        return sign * np.exp(log_factor - top) * gain - rest, float(top)
 
 
 def _log_norm(matrix: np.ndarray) -> float:
@@ -166,7 +149,8 @@ def _log_norm(matrix: np.ndarray) -> float:
     return math.log(top) + math.log(float(np.linalg.norm(matrix / top)))
 
 
-def _base10(inner: np.ndarray, last: float) -> np.ndarray:
+def _base10(inner: np.ndarray, last: ArrayLike) -> np.ndarray:
+    """All layers, the last of which stands apart, from natural logarithms."""
     return np.append(inner, last) / math.log(10)
 
 

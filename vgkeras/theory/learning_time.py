@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from vgkeras import _checks
-from vgkeras.theory.modes import gap_of, is_thrown_out, mirrored
+from vgkeras.theory.modes import escapes, mirror, signed_gap
 from vgkeras.theory.outcomes import LEARNED
+from vgkeras.theory.search import turning_point
 from vgkeras.theory.special import digamma
 
 _TERMS = np.arange(1, 61)  # of the power series; they are used up to 1/2, 2**-60
@@ -55,10 +56,10 @@ def steps_to_learn(
     rate = _checks.check_positive("rate", rate)
     fraction = _check_fraction(fraction)
     scale = _checks.check_finite("scale", scale)
-    s, m = mirrored(scale, depth, _checks.check_finite("target", target))
-    if depth > 1 and gap_of(s, depth, m) > 0 and is_thrown_out(s, depth, rate, m):
+    s, m = mirror(scale, depth, _checks.check_finite("target", target))
+    if depth > 1 and signed_gap(s, depth, m) > 0 and escapes(s, depth, rate, m):
         return math.inf
-    allowed = math.sqrt(fraction) * min(abs(gap_of(s, depth, m)), abs(m))
+    allowed = math.sqrt(fraction) * min(abs(signed_gap(s, depth, m)), abs(m))
     return steps_until(s, depth, rate, m, allowed)
 
 
@@ -87,19 +88,17 @@ def min_trainable_scale(
     """
     depth = _checks.check_positive_int("depth", depth)
     steps = _checks.check_positive_int("steps", steps)
-    low, high = 0.0, _checks.check_positive("target", target) ** (1 / depth)
-    for _ in range(60):
-        middle = (low + high) / 2
-        if steps_to_learn(middle, depth, rate=rate, target=target) > steps:
-            low = middle
-        else:
-            high = middle
-    return high
+    goal = _checks.check_positive("target", target) ** (1 / depth)
+
+    def in_time(scale: float) -> bool:
+        return steps_to_learn(scale, depth, rate=rate, target=target) <= steps
+
+    return turning_point(in_time, 0.0, goal)
 
 
 def steps_until(s: float, depth: int, rate: float, m: float, allowed: float) -> float:
     """Steps from `s >= 0` until `|s**depth - m| <= allowed`."""
-    gap = abs(gap_of(s, depth, m))
+    gap = abs(signed_gap(s, depth, m))
     if gap <= allowed:
         return 0.0
     if depth == 1:
@@ -108,7 +107,7 @@ def steps_until(s: float, depth: int, rate: float, m: float, allowed: float) -> 
         return math.inf
     with np.errstate(over="ignore"):
         flow = _flow_time(s, depth, m, allowed / m) / rate
-    side = 1 if gap_of(s, depth, m) > 0 else -1
+    side = 1 if signed_gap(s, depth, m) > 0 else -1
     log_end = (math.log(m) + math.log1p(side * allowed / m)) / depth
     slowed = (depth - 1) * (log_end - math.log(s)) + math.log(allowed / gap)
     return float(max(flow + slowed / 2, 0.0))

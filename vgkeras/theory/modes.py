@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from vgkeras import _checks
-from vgkeras.theory.logarithms import multiple_of, sign_of
 
 
 def trajectory(
@@ -78,41 +78,52 @@ def log_gap(s: ArrayLike, depth: ArrayLike, target: ArrayLike) -> np.ndarray:
     """
     s, depth, target = np.asarray(s), np.asarray(depth), np.asarray(target)
     with np.errstate(all="ignore"):
-        log_power = multiple_of(depth, np.log(np.abs(s)))
-        log_target = np.log(np.abs(target))
-        turn = sign_of(s) ** depth * np.conj(sign_of(target))
-        distance = np.clip(log_power - log_target, -800, 700)
+        value, log_target = log_power(s, depth), np.log(np.abs(target))
+        turn = _direction(s) ** depth * np.conj(_direction(target))
+        distance = np.clip(value - log_target, -800, 700)
         ratio = np.expm1(distance) * turn + (turn - 1)
         gap = log_target + np.log(np.abs(ratio))
-        gap = np.where(log_power - log_target > 700, log_power, gap)
-    return np.where(target == 0, log_power, gap)
+        gap = np.where(value - log_target > 700, value, gap)
+    return np.where(target == 0, value, gap)
 
 
-def mirrored(s: float, depth: int, m: float) -> tuple[float, float]:
-    """The same mode with `s >= 0`: the recursion is symmetric under the flip."""
+def log_power(s: Any, exponent: Any) -> np.ndarray:
+    """`ln |s**exponent|` without overflow, with `0**0 = 1`."""
+    with np.errstate(all="ignore"):
+        return np.where(np.equal(exponent, 0), 0.0, exponent * np.log(np.abs(s)))
+
+
+def _direction(value: np.ndarray) -> np.ndarray:
+    """`value / |value|`, 1 for 0: -1 and 1 are exact, as are their powers."""
+    return np.where(value == 0, 1, np.sign(value))
+
+
+def mirror(s: float, depth: int, m: float) -> tuple[float, float]:
+    """Turns a mode into the same one with `s >= 0`: the recursion is symmetric."""
     if s >= 0:
         return s, m
     return -s, m if depth % 2 == 0 else -m
 
 
-def power_of(s: float, exponent: int) -> float:
+def float_power(s: float, exponent: int) -> float:
     """`s**exponent`, infinite where Python would raise."""
     with np.errstate(all="ignore"):
         return float(np.float64(s) ** exponent)
 
 
-def gap_of(s: float, depth: int, m: float) -> float:
+def signed_gap(s: float, depth: int, m: float) -> float:
     """`s**depth - m`, without the cancellation near the target."""
     if s <= 0 or m <= 0:
-        return power_of(s, depth) - m
+        return float_power(s, depth) - m
     exponent = depth * math.log(s) - math.log(m)
-    return m * math.expm1(exponent) if exponent < 700 else power_of(s, depth)
+    return m * math.expm1(exponent) if exponent < 700 else float_power(s, depth)
 
 
 def _pull(s: float, depth: int, rate: float, m: float) -> float:
     """The `x` of the step `s <- s * (1 - x)`, for `depth >= 2`."""
     with np.errstate(all="ignore"):
-        return float(np.float64(rate) * power_of(s, depth - 2) * gap_of(s, depth, m))
+        slope = np.float64(rate) * float_power(s, depth - 2)
+        return float(slope * signed_gap(s, depth, m))
 
 
 def next_value(s: float, depth: int, rate: float, m: float) -> float:
@@ -131,7 +142,7 @@ def _inside(s: float, depth: int, m: float) -> bool:
     """Whether `s` lies on the slope from 0 up to the target (by symmetry, either)."""
     if s < 0 and depth % 2:
         return False
-    return s != 0 and m > 0 and gap_of(abs(s), depth, m) <= 0
+    return s != 0 and m > 0 and signed_gap(abs(s), depth, m) <= 0
 
 
 def sinks(s: float, depth: int, rate: float, m: float) -> bool:
@@ -148,7 +159,7 @@ def _slides(s: float, depth: int, rate: float, m: float) -> bool:
     return m > 0 and (s > 0 or depth % 2 == 0) and _pull(s, depth, rate, m) < small
 
 
-def is_thrown_out(s: float, depth: int, rate: float, m: float) -> bool:
+def escapes(s: float, depth: int, rate: float, m: float) -> bool:
     """Whether a mode above its target is thrown further out than it was."""
     pull = _pull(s, depth, rate, m)
     if depth % 2 == 0 or pull <= 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-OUTCOMES = ("trains", "stalls", "diverges")
+OUTCOMES = ("trains", "stalls", "diverges")  # from good to bad
 LEARNED = 0.01  # share of the loss that may be left in a run that "trains"
 EXPLODED = 1000.0  # factor on the loss beyond which a finite run "diverges"
 

@@ -12,15 +12,15 @@ from vgkeras import _checks
 from vgkeras.theory.learning_time import steps_until
 from vgkeras.theory.modes import (
     check_array,
-    gap_of,
+    float_power,
     is_settled,
-    mirrored,
+    mirror,
     next_value,
-    power_of,
+    signed_gap,
     sinks,
     trajectory,
 )
-from vgkeras.theory.outcomes import LEARNED, outcomes_by_loss
+from vgkeras.theory.outcomes import LEARNED, OUTCOMES, outcomes_by_loss
 from vgkeras.theory.stability import escape_rate
 
 _LONG = 10_000  # steps that `outcome` is willing to simulate one by one
@@ -50,7 +50,8 @@ def outcome(
             mode; real or complex.
 
     Returns:
-        `"trains"`, `"stalls"` or `"diverges"`: what `judge` calls the simulated run.
+        `"trains"`, `"stalls"` or `"diverges"`: what `outcomes_by_loss` calls the
+        simulated run.
 
     Raises:
         TypeError: If an argument is not a number.
@@ -65,10 +66,8 @@ def outcome(
     rate = _checks.check_positive("rate", rate)
     steps = _checks.check_non_negative_int("steps", steps)
     modes = np.unique(np.atleast_1d(check_array("target", target)))
-    found = {_mode_outcome(scale, depth, rate, steps, m) for m in modes}
-    if "diverges" in found:
-        return "diverges"
-    return "stalls" if "stalls" in found else "trains"
+    words = {_mode_outcome(scale, depth, rate, steps, m) for m in modes}
+    return max(words, key=OUTCOMES.index, default="trains")
 
 
 def _mode_outcome(
@@ -76,14 +75,14 @@ def _mode_outcome(
 ) -> str:
     """The outcome of one mode; a complex one is simulated, it has no closed form."""
     if np.imag(target) != 0:
-        return _simulated(scale, depth, rate, steps, target)
-    s, m = mirrored(scale, depth, float(np.real(target)))
-    first = abs(gap_of(s, depth, m))
+        return _simulate(scale, depth, rate, steps, target)
+    s, m = mirror(scale, depth, float(np.real(target)))
+    first = abs(signed_gap(s, depth, m))
     if depth == 1:
-        return _judged(first, first * power_of(abs(1 - rate), steps), m)
+        return _judge(first, first * float_power(abs(1 - rate), steps), m)
     s, left = _settle(s, depth, rate, steps, m)
     if not left or not math.isfinite(s):
-        return _judged(first, abs(gap_of(s, depth, m)), m)
+        return _judge(first, abs(signed_gap(s, depth, m)), m)
     allowed = math.sqrt(LEARNED) * min(first, abs(m))
     if sinks(s, depth, rate, m) or (
         steps_until(abs(s), depth, rate, m, allowed) > left
@@ -91,7 +90,7 @@ def _mode_outcome(
         return "stalls"
     sharpness = rate * depth * m ** (2 - 2 / depth)
     if sharpness >= 1 and steps <= _LONG:
-        return _simulated(scale, depth, rate, steps, target)
+        return _simulate(scale, depth, rate, steps, target)
     if sharpness < 2:
         return "trains"
     return "diverges" if rate > escape_rate(depth, m) else "stalls"
@@ -106,16 +105,16 @@ def _settle(
     return s, steps
 
 
-def _simulated(
+def _simulate(
     scale: float, depth: int, rate: float, steps: int, target: complex
 ) -> str:
     path = trajectory(scale, depth, rate=rate, steps=steps, target=target)
     with np.errstate(all="ignore"):
         first, last = np.abs(path[[0, -1]] ** depth - target)
-    return _judged(first, last, abs(target))
+    return _judge(first, last, abs(target))
 
 
-def _judged(first: float, last: float, target: float) -> str:
+def _judge(first: float, last: float, target: float) -> str:
     with np.errstate(over="ignore"):
         losses = np.square([first, last, target], dtype=float)
     return str(outcomes_by_loss(*losses))

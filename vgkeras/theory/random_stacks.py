@@ -115,7 +115,7 @@ def relu_growth(units: int, variance_gain: float = 2.0) -> Growth:
 def tanh_recursion(
     depth: int, variance_gain: float, q0: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `mean_field("tanh", ...)`: sizes and gradient factors, layer by layer.
+    """Returns `mean_field("tanh", ...)`: signals and gradient factors, layer by layer.
 
     Args:
         depth: Number of layers.
@@ -140,7 +140,7 @@ def tanh_recursion(
 def mean_field(
     activation: str, depth: int, variance_gain: float, q0: float = 1.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the sizes and gradient factors of an infinitely wide random stack.
+    """Returns mean squares and gradient factors of an infinitely wide random stack.
 
     The sums that enter a layer's activation `g` are Gaussian there, with mean square
     `q`. So `q[l + 1] = variance_gain * E[g(sqrt(q[l]) z)**2]` for a standard normal

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from vgkeras import _checks
-from vgkeras.theory.modes import is_thrown_out
+from vgkeras.theory.modes import escapes
+from vgkeras.theory.search import turning_point
 
 
 def critical_learning_rate(
@@ -95,7 +97,7 @@ def divergence_learning_rate(
     _checks.check_positive("target", target)
     edge = escape_rate(depth, m)
     if depth * math.log(c) > math.log(m):  # the power itself may overflow
-        edge = min(edge, bisected(lambda rate: is_thrown_out(c, depth, rate, m)))
+        edge = min(edge, _edge(lambda rate: escapes(c, depth, rate, m)))
     return edge / k
 
 
@@ -158,14 +160,12 @@ def divergence_scale(depth: int, *, rate: float, target: float = 1.0) -> float:
         )
     rate = _checks.check_positive("rate", rate)
     m = _checks.check_positive("target", target)
-    low, high = 0.0, 700.0 / depth  # logarithms over the target's own scale
-    for _ in range(60):
-        middle = (low + high) / 2
-        s = m ** (1 / depth) * math.exp(middle)
-        low, high = (
-            (low, middle) if is_thrown_out(s, depth, rate, m) else (middle, high)
-        )
-    return m ** (1 / depth) * math.exp(high)
+    goal = m ** (1 / depth)
+
+    def beyond(log_factor: float) -> bool:
+        return escapes(goal * math.exp(log_factor), depth, rate, m)
+
+    return goal * math.exp(turning_point(beyond, 0.0, 700.0 / depth))
 
 
 def escape_rate(depth: int, m: float) -> float:
@@ -176,18 +176,15 @@ def escape_rate(depth: int, m: float) -> float:
 
     def leaps_out(rate: float) -> bool:
         pulls = rate * inside ** (depth - 2) * (m - inside**depth)
-        return is_thrown_out(float(np.max(inside * (1 + pulls))), depth, rate, m)
+        return escapes(float(np.max(inside * (1 + pulls))), depth, rate, m)
 
-    return bisected(leaps_out)
+    return _edge(leaps_out)
 
 
-def bisected(holds: Any) -> float:
-    """The positive number beyond which `holds`, by bisection of its logarithm."""
-    low, high = -700.0, 700.0
-    for _ in range(70):
-        middle = (low + high) / 2
-        low, high = (low, middle) if holds(math.exp(middle)) else (middle, high)
-    return math.exp(high)
+def _edge(runs_away: Callable[[float], bool]) -> float:
+    """The rate from which on a mode runs away, searched over all of float64."""
+    log_rate = turning_point(lambda x: runs_away(math.exp(x)), -700.0, 700.0, 70)
+    return math.exp(log_rate)
 
 
 def _check_landscape(

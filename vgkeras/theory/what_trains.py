@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import pandas as pd
 from vgkeras._checks import check_option
 from vgkeras.logs import GradientLog
 from vgkeras.theory.learning_time import min_trainable_scale, steps_to_learn
+from vgkeras.theory.search import turning_point
 from vgkeras.theory.stability import (
     critical_learning_rate,
     divergence_learning_rate,
@@ -22,6 +22,7 @@ AXES = ("scale", "learning_rate")
 
 SLOW, WILD, HESSIAN = "too slow", "runs away", "Hessian limit"
 RESTLESS = "never settles"
+_FACTORS = {"identity": 1.0, "scaled": 0.5}  # `m` of the targets `y = m x`
 
 
 class Agreement(NamedTuple):
@@ -43,11 +44,11 @@ class Agreement(NamedTuple):
     def __str__(self) -> str:
         if not self.runs:
             return "Theory says nothing about these runs."
-        told = f"Theory names the outcome of {self.same:,} of {self.runs:,} runs"
+        sentence = f"Theory names the outcome of {self.same:,} of {self.runs:,} runs"
         if self.stable_runs == self.runs:
-            return f"{told}."
+            return f"{sentence}."
         return (
-            f"{told}; of those whose solution is stable, {self.stable_same:,} of "
+            f"{sentence}; of those whose solution is stable, {self.stable_same:,} of "
             f"{self.stable_runs:,}."
         )
 
@@ -102,14 +103,17 @@ def boundaries(log: GradientLog, by: str = "scale") -> pd.DataFrame:
     """
     check_option("by", by, AXES)
     runs = log.runs
-    if not runs["target"].isin(["identity", "scaled"]).all() or runs.empty:
+    if not runs["target"].isin(list(_FACTORS)).all() or runs.empty:
         return pd.DataFrame(columns=["boundary", "depth", "value"])
-    fixed = {name: _only(runs, name) for name in _fixed(by)}
+    other = "learning_rate" if by == "scale" else "scale"
+    names = (other, "units", "output_units", "steps", "target")
+    value, _, outputs, steps, target = (_only(runs, name) for name in names)
+    fixed = (value, outputs, steps, _FACTORS[target])
     edges = _by_scale if by == "scale" else _by_learning_rate
     rows = [
-        {"boundary": boundary, "depth": depth, "value": value}
+        {"boundary": boundary, "depth": depth, "value": edge}
         for depth in sorted(runs["depth"].unique())
-        for boundary, value in edges(int(depth), **fixed).items()
+        for boundary, edge in edges(int(depth), *fixed).items()
     ]
     return pd.DataFrame(rows).dropna(ignore_index=True)
 
@@ -124,11 +128,6 @@ def map_cells(log: GradientLog) -> pd.DataFrame:
     return cells.assign(predicted=cells["run"].map(predicted))
 
 
-def _fixed(by: str) -> tuple[str, ...]:
-    other = "learning_rate" if by == "scale" else "scale"
-    return (other, "units", "output_units", "steps", "target")
-
-
 def _only(runs: pd.DataFrame, name: str) -> Any:
     values = runs[name].unique()
     if len(values) != 1:
@@ -141,41 +140,40 @@ def _only(runs: pd.DataFrame, name: str) -> Any:
 
 
 def _by_scale(
-    depth: int,
-    learning_rate: float,
-    units: int,
-    output_units: int,
-    steps: int,
-    target: str,
+    depth: int, learning_rate: float, outputs: int, steps: int, m: float
 ) -> dict[str, float]:
     if depth == 1:  # one layer is convex: its start decides nothing
         return {}
-    m, rate = _factor(target), learning_rate * 2 / output_units
-
-    def beyond_the_hessian(c: float) -> bool:
-        limit = critical_learning_rate(c, depth, units=output_units, target=m)
-        return limit < learning_rate
-
+    rate = learning_rate * 2 / outputs
     return {
         SLOW: min_trainable_scale(depth, rate=rate, steps=steps, target=m),
         WILD: divergence_scale(depth, rate=rate, target=m),
-        HESSIAN: _solved(beyond_the_hessian, m ** (1 / depth) * (1 + 1e-9)),
+        HESSIAN: _critical_scale(depth, learning_rate, outputs, m),
     }
 
 
+def _critical_scale(depth: int, learning_rate: float, units: int, m: float) -> float:
+    """The scale above the target at which `critical_learning_rate` is that one."""
+
+    def beyond(scale: float) -> bool:
+        limit = critical_learning_rate(scale, depth, units=units, target=m)
+        return limit < learning_rate
+
+    low, high = m ** (1 / depth) * (1 + 1e-9), 1e3
+    if beyond(low) or not beyond(high):
+        return np.nan
+    return turning_point(beyond, low, high, 70)
+
+
 def _by_learning_rate(
-    depth: int, scale: float, units: int, output_units: int, steps: int, target: str
+    depth: int, scale: float, outputs: int, steps: int, m: float
 ) -> dict[str, float]:
-    m, k = _factor(target), 2 / output_units
-
-    def limit(function: Callable[..., float]) -> float:
-        return function(scale, depth, units=output_units, target=m)
-
+    landscape: dict[str, Any] = {"units": outputs, "target": m}
     return {
-        SLOW: _slowest(scale, depth, steps, m) / k,
-        RESTLESS: stable_learning_rate(depth, units=output_units, target=m),
-        WILD: limit(divergence_learning_rate),
-        HESSIAN: limit(critical_learning_rate),
+        SLOW: _slowest(scale, depth, steps, m) / (2 / outputs),
+        RESTLESS: stable_learning_rate(depth, **landscape),
+        WILD: divergence_learning_rate(scale, depth, **landscape),
+        HESSIAN: critical_learning_rate(scale, depth, **landscape),
     }
 
 
@@ -187,18 +185,3 @@ def _slowest(scale: float, depth: int, steps: int, m: float) -> float:
         return np.nan
     a, b = np.polyfit(1 / rates, times, 1)
     return float(a / max(steps - b, 1))
-
-
-def _solved(holds: Callable[[float], bool], low: float, high: float = 1e3) -> float:
-    """Where `holds` turns from false to true between two positive numbers."""
-    if holds(low) or not holds(high):
-        return np.nan
-    for _ in range(60):
-        middle = float(np.sqrt(low * high))
-        low, high = (low, middle) if holds(middle) else (middle, high)
-    return high
-
-
-def _factor(target: str) -> float:
-    """The factor `m` of `y = m x`."""
-    return {"identity": 1.0, "scaled": 0.5}[target]
