@@ -242,9 +242,9 @@ def _run(
     stacks: list[Stack], steps: int, activation: str = "linear", optimizer: str = "sgd"
 ) -> np.ndarray:
     """The first loss, the last, and that of the zero map, shape `(3, runs)`."""
-    from vgkeras.sweeps import Recipe, rule_of, run_stacks
+    from vgkeras.sweeps import Recipe, compiled_optimizer, run_stacks
 
-    recipe = Recipe(activation, rule=rule_of(optimizer))
+    recipe = Recipe(activation, optimizer=compiled_optimizer(optimizer))
     traces = run_stacks(stacks, steps=steps, logged_steps=[], recipe=recipe)
     ends = [
         (*trace.losses[[0, -1]], np.mean(stack.y**2))
