@@ -1,13 +1,36 @@
-"""One loss of models with any outputs."""
+"""One loss of models with any outputs, each of them under any loss of Keras."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
 
-from vgkeras.tape.model_pass import check_loss
+
+def check_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
+    """Returns a function `(y, y_pred) -> scalar`, or raises if `loss` is none.
+
+    A named Keras loss is evaluated in the format of `y_pred`: the class of that
+    name would compute in `keras.config.floatx()`, and round a float64 model.
+    """
+    try:
+        function = keras.losses.get(loss)
+    except (ValueError, TypeError) as error:
+        raise ValueError(_loss_message(loss)) from error
+    if not callable(function):
+        raise ValueError(_loss_message(loss))
+    if isinstance(function, keras.losses.Loss):
+        return function
+    return lambda y, y_pred: keras.ops.mean(function(y, y_pred))
+
+
+def _loss_message(loss: Any) -> str:
+    return (
+        "`loss` must be a Keras loss, its name, or a function of `(y, y_pred)`. "
+        f"Received: loss={loss!r}."
+    )
 
 
 def total_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
