@@ -97,15 +97,7 @@ class Training:
     step one update. Leave the loop at any time; `log()` holds what was run, and
     a second loop goes on from there.
 
-    Args:
-        model: See `train`, as for every other argument.
-        x: Inputs.
-        y: Targets.
-        steps: Number of updates.
-        learning_rate: Learning rate.
-        optimizer: A Keras optimizer or its name.
-        loss: A Keras loss, its name, or a callable.
-        every: Log the layers every so many steps, or never (`None`).
+    The arguments are those of `train`.
 
     Example:
         >>> training = vg.Training(model, x, y, steps=500)  # doctest: +SKIP

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -11,12 +12,15 @@ import tensorflow as tf
 
 
 @contextlib.contextmanager
-def replaced(owner: Any, name: str, make: Callable[[Any, Any], Any]) -> Iterator[None]:
-    """Hides a method of an object or class behind `make(owner, method)` for a while."""
+def replaced(owner: Any, name: str, other: Callable[..., Any]) -> Iterator[None]:
+    """Calls `other(method, *arguments)` in the place of a method, for a while.
+
+    `owner` is an object or a class; of a class, `arguments` begin with the object.
+    """
     missing = object()
-    before = vars(owner).get(name, missing)
+    before, method = vars(owner).get(name, missing), getattr(owner, name)
     base = type if isinstance(owner, type) else object  # Keras' own would track it
-    base.__setattr__(owner, name, make(owner, getattr(owner, name)))
+    base.__setattr__(owner, name, lambda *args, **more: other(method, *args, **more))
     try:
         yield
     finally:
@@ -37,16 +41,14 @@ def layer_calls(
     context lasts, whatever way the model reaches its layers.
     """
 
-    def make(layer: keras.layers.Layer, original: Callable) -> Callable:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            outputs = original(*args, **kwargs)
-            tensors = [t for t in tf.nest.flatten(outputs) if isinstance(t, tf.Tensor)]
-            see(layer, [tensor for tensor in tensors if tensor.dtype.is_floating])
-            return outputs
-
-        return call
+    def call(layer: Any, method: Callable, *args: Any, **more: Any) -> Any:
+        outputs = method(*args, **more)
+        tensors = [t for t in tf.nest.flatten(outputs) if isinstance(t, tf.Tensor)]
+        see(layer, [tensor for tensor in tensors if tensor.dtype.is_floating])
+        return outputs
 
     with contextlib.ExitStack() as stack:
         for layer in layers:
-            stack.enter_context(replaced(layer, "call", make))
+            other = functools.partial(call, layer)
+            stack.enter_context(replaced(layer, "call", other))
         yield

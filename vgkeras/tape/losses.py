@@ -36,7 +36,7 @@ def _loss_message(loss: Any) -> str:
 def total_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
     """A function `(y, y_pred) -> scalar` that adds up the losses of the outputs."""
     single = not isinstance(loss, list | tuple | dict)
-    functions = check_loss(loss) if single else _each(check_loss, loss)
+    functions = keras.tree.map_structure(check_loss, loss)
 
     def total(y: Any, y_pred: Any) -> tf.Tensor:
         outputs = _matched("y", y_pred, y_pred)
@@ -49,14 +49,6 @@ def total_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
         return tf.add_n([tf.cast(part, parts[0].dtype) for part in parts])
 
     return total
-
-
-def _each(function: Callable[[Any], Any], values: Any) -> Any:
-    if isinstance(values, dict):
-        return {key: _each(function, value) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [_each(function, value) for value in values]
-    return function(values)
 
 
 def _matched(name: str, value: Any, outputs: Any) -> list[Any]:

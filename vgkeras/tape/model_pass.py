@@ -18,8 +18,6 @@ from vgkeras.tape.losses import check_loss
 from vgkeras.tape.models import check_model
 from vgkeras.tape.tensor_statistics import STATISTICS, statistics
 
-_ROW_LABELS = ("layer", "name", "kind")
-
 
 def gradient_norms(
     model: keras.Model, x: Any, y: Any, *, loss: Any = "mse"
@@ -57,12 +55,10 @@ def gradient_norms(
     loss_function = check_loss(loss)
     check_model(model)
     taped = tape_pass(model, x, y, loss_function)
-    frame = pd.DataFrame(statistics(taped.tensors).numpy(), columns=list(STATISTICS))
-    labels = pd.DataFrame(taped.labels, columns=list(_ROW_LABELS))
-    frame = pd.concat([labels, frame], axis="columns")
-    columns = [c for c in LAYER_COLUMNS if c not in ("run", "step")]
+    frame = pd.DataFrame(taped.labels, columns=["layer", "name", "kind"])
+    frame[list(STATISTICS)] = statistics(taped.tensors).numpy()
     frame = frame.assign(frozen_fraction=np.nan, update_ratio=np.nan, size=taped.sizes)
-    return frame[columns]
+    return frame[[c for c in LAYER_COLUMNS if c not in ("run", "step")]]
 
 
 @dataclass(frozen=True)
