@@ -19,11 +19,7 @@ class Comparison:
     To hold a variable's value makes the update copy the variable, so none is held in
     vain. XLA copies anyway, and knows no tensor that may or may not be empty.
 
-    Args:
-        optimizer: The optimizer that will make the update.
-        weights: The variables.
-        is_due: Whether to compare, from the number of updates made before.
-        xla: Whether XLA compiles the step.
+    `is_due` tells from the number of updates made before whether to compare.
     """
 
     def __init__(

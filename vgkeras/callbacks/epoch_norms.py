@@ -15,11 +15,7 @@ _GLOBAL = f"{_PREFIX}global"
 
 
 class EpochNorms:
-    """Mean norms of the weight gradients over the logged steps of an epoch.
-
-    Args:
-        scalars: `"all"`, `"global"` or `"none"`.
-    """
+    """Mean norms of the weight gradients over the logged steps of an epoch."""
 
     def __init__(self, scalars: str) -> None:
         self._scalars = scalars

@@ -1,8 +1,4 @@
-"""Listens to a training step for the gradients that it computes.
-
-Nothing is computed twice. While Keras runs or traces `model.train_step`, the methods
-that gradients pass through are heard; they do what they did.
-"""
+"""Listens to the methods that gradients pass through in a training step."""
 
 from __future__ import annotations
 
@@ -45,13 +41,9 @@ class _Step:
 
 
 class Listener:
-    """Hears the training steps of one model.
+    """Hands what the training steps of a model compute to a `Writer`.
 
-    Args:
-        model: A compiled Keras model.
-        writer: Measures what the steps compute.
-        kinds: Kinds of tensors to listen for.
-        is_logged: Whether to measure what belongs to a layer; `None` is no layer.
+    `is_logged` tells of a layer, or of `None` for no layer, whether to measure it.
     """
 
     def __init__(

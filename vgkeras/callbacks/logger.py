@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
@@ -86,9 +87,8 @@ class GradientLogger(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._every = check_positive_int("every", every)
-        self._kinds = tuple(
-            check_each("kinds", kinds, lambda n, kind: check_option(n, kind, KINDS))
-        )
+        check_kind = functools.partial(check_option, options=KINDS)
+        self._kinds = tuple(check_each("kinds", kinds, check_kind))
         self._layers = _check_layers(layers)
         self._updates = (
             None if updates is None else check_positive_int("updates", updates)
@@ -198,7 +198,7 @@ class GradientLogger(keras.callbacks.Callback):
         return run_table(
             depth=weights.nunique(),
             optimizer="+".join(map(_name, optimizers)),
-            learning_rate=_rate(optimizers),
+            learning_rate=float(optimizers[0].learning_rate) if optimizers else np.nan,
             steps=self._writer.steps,
             dtype=policy_name(self._fitted),
             outcome="" if np.isfinite(last).all() else "diverges",
@@ -273,12 +273,6 @@ def _name(optimizer: keras.optimizers.Optimizer) -> str:
     inner = getattr(optimizer, "inner_optimizer", None)
     own = type(optimizer).__name__.lower()
     return own if inner is None else f"{own}({_name(inner)})"
-
-
-def _rate(optimizers: list[keras.optimizers.Optimizer]) -> float:
-    if not optimizers:
-        return np.nan
-    return float(keras.ops.convert_to_numpy(optimizers[0].learning_rate))
 
 
 def _frozen(model: keras.Model) -> list[str]:

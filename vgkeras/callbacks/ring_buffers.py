@@ -50,10 +50,7 @@ class Site:
         self._ring.scatter_update(tf.IndexedSlices(rows, tf.expand_dims(slot, 0)))
 
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Empties the ring.
-
-        Args:
-            indices: The numbers that slots were written under, or would have been.
+        """Empties the ring of what was written under these numbers.
 
         Returns:
             Which of `indices` were written, and for each the rows of `MEASURES`,
@@ -85,12 +82,7 @@ class Site:
 
 
 class Losses:
-    """The losses of the latest steps.
-
-    Args:
-        every: Steps between logged ones.
-        least: Slots that are needed between two calls of `read`.
-    """
+    """The losses of the latest steps, at least as many as `least`."""
 
     def __init__(self, every: int, least: int) -> None:
         self.slots = max(min(_SLOTS * every, _MOST_LOSSES), least)

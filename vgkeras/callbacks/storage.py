@@ -20,15 +20,9 @@ _PART = 2**24  # bytes in memory that make a file
 
 
 class Store:
-    """Losses and rows of a run.
+    """Losses and rows of a run, in `most_bytes` of memory.
 
-    Args:
-        most_bytes: Memory that all of it may take.
-        every: Steps between logged ones.
-        path: New folder for what does not fit, or `None` to thin it out.
-
-    Raises:
-        ValueError: If `path` is a folder that holds something.
+    What does not fit goes to the new folder `path`, or is thinned out without one.
     """
 
     def __init__(
@@ -102,9 +96,6 @@ class Series:
     The newest half of the memory holds every step that was added. The other half
     holds the whole course before it: every second step, and when that is too much,
     every fourth, and so on. The first step is always among them.
-
-    Args:
-        every: Steps between the arrays that are added.
     """
 
     def __init__(self, every: int = 1) -> None:

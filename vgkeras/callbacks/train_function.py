@@ -19,11 +19,8 @@ class Fitting:
     A fit that is interrupted never says so. Whatever happens, the model is put back
     at the latest when Keras asks for a train function again, as each fit does first.
 
-    Args:
-        model: A compiled Keras model.
-        step: Called with the model's own train step, and its data, in its place.
-        fetch: Called before the steps that were run outnumber `room()`.
-        room: The steps that may be run between two calls of `fetch`.
+    `step(own, data)` stands for the model's own train step; `fetch` is called before
+    the steps that were run since outnumber `room()`.
     """
 
     def __init__(
