@@ -141,11 +141,8 @@ def as_one_node(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 class _Groups:
     """Tensors, those of one size in the rows of one matrix.
 
-    Args:
-        tensors: Tensors of any shapes.
-        dtype: The format to measure them in.
-        xla: Whether large tensors are put together as well. XLA compiles a kernel for
-            each pass over each group; otherwise to copy them costs more than it saves.
+    Large ones are put together for XLA only, which compiles a kernel for each pass over
+    each group; otherwise to copy them costs more than it saves.
     """
 
     def __init__(
@@ -200,7 +197,10 @@ class _Groups:
         return tf.concat(tables, axis=1)
 
     def squares(self) -> tf.Tensor:
-        """Half the sum of (g / unit)^2, the unit, half the number of elements not 0."""
+        """Half the sum of (g / unit)^2, the unit, half the number of elements not 0.
+
+        Two passes over each tensor, where `measured` would take five.
+        """
         squares, count = tf.unstack(self.each(self._groups, _half_squares, _half_count))
         table = tf.stack([squares, tf.ones_like(squares), count])
         return _table_if(
@@ -299,7 +299,7 @@ def _unit_statistics(rows: tf.Tensor) -> tf.Tensor:
     """The first seven of `COLUMNS` for each row of a matrix."""
     magnitudes = tf.abs(rows)
     largest = tf.reduce_max(magnitudes, axis=1)
-    unit = tf.maximum(largest, _smallest_normal(rows))
+    unit = tf.maximum(largest, np.finfo(rows.dtype.as_numpy_dtype).tiny)  # normal
     bad = tf.logical_not(tf.math.is_finite(rows))
     not_zero = tf.cast(tf.not_equal(rows, 0), rows.dtype)  # nor is NaN
     return tf.stack(
@@ -313,7 +313,3 @@ def _unit_statistics(rows: tf.Tensor) -> tf.Tensor:
             tf.reduce_sum(tf.cast(bad, rows.dtype), axis=1),
         ]
     )
-
-
-def _smallest_normal(values: tf.Tensor) -> float:
-    return float(np.finfo(values.dtype.as_numpy_dtype).tiny)

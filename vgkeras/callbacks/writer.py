@@ -113,11 +113,8 @@ class Writer:
     ) -> Iterator[None]:
         """Measures gradients, and what is done inside to their variables.
 
-        Args:
-            pairs: Gradients and variables.
-            layers: The layers of the model in the order of their numbers.
-            scale: What the loss was multiplied with.
-            optimizer: The optimizer that makes the update, if it can be watched.
+        `layers` stand in the order of their numbers, `scale` is what the loss was
+        multiplied with, `optimizer` makes the update, if it can be watched.
         """
         present = [i for i, (gradient, _) in enumerate(pairs) if gradient is not None]
         tensors = summed([tape.dense_gradient(*pairs[i]) for i in present])
