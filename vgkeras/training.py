@@ -25,6 +25,7 @@ from vgkeras.tape import (
 from vgkeras.theory import predictions, run_outcomes
 
 _MEASURES = (*STATISTICS, *UPDATE_STATISTICS)
+_MEAN_SQUARES = ("mse", "mean_squared_error", "MeanSquaredError")
 
 
 class Step(NamedTuple):
@@ -122,7 +123,7 @@ class Training:
         self._model = check_model(model)
         self._steps = check_positive_int("steps", steps)
         self._every = check_every(every)
-        self._logged = frozenset(logged_steps(self._steps, self._every))
+        self._logged_steps = frozenset(logged_steps(self._steps, self._every))
         self._optimizer = _optimizer(optimizer, learning_rate)
         self._loss = check_loss(loss)
         self._loss_name = loss if isinstance(loss, str) else type(loss).__name__
@@ -174,13 +175,11 @@ class Training:
 
     def _take_step(self, step: int) -> Step:
         loss, gradients, tensors = self._pass()
-        if step in self._logged:
-            table = np.full((len(tensors), len(_MEASURES)), np.nan)
-            table[:, : len(STATISTICS)] = self._statistics(tensors).numpy()
-            table[: len(gradients), len(STATISTICS) :] = self._make_update(
-                step, gradients
-            )
-            self._tables[step] = table
+        if step in self._logged_steps:
+            rows = self._statistics(tensors).numpy()
+            updates = np.full((len(rows), len(UPDATE_STATISTICS)), np.nan)
+            updates[: len(gradients)] = self._make_update(step, gradients)
+            self._tables[step] = np.hstack([rows, updates])
         elif step < self._steps:
             self._update(gradients)
         self._losses.append(float(loss))
@@ -207,11 +206,11 @@ class Training:
         return self._update_statistics(before, moves, one).numpy()
 
     def _traced_pass(self) -> tuple[tf.Tensor, list[Any], list[Any]]:
-        taped = tape_pass(self._model, self._x, self._y, self._loss)
-        self._labels, self._sizes = taped.labels, taped.sizes
-        pairs = zip(taped.gradients, self._model.trainable_variables, strict=True)
+        result = tape_pass(self._model, self._x, self._y, self._loss)
+        self._labels, self._sizes = result.labels, result.sizes
+        pairs = zip(result.gradients, self._model.trainable_variables, strict=True)
         gradients = [tf.zeros_like(v.value) if g is None else g for g, v in pairs]
-        return taped.loss, gradients, taped.tensors
+        return result.loss, gradients, result.tensors
 
     def _traced_update(self, gradients: list[tf.Tensor]) -> None:
         self._optimizer.apply(gradients, self._model.trainable_variables)
@@ -245,7 +244,7 @@ class Training:
     def _theory(self) -> GradientLog | None:
         """The closed form, where the model started as a stack of scaled identities."""
         scale = identity_scale(self._kernels)
-        plain = _is_plain_descent(self._optimizer) and _is_mean_square(self._loss_name)
+        plain = _is_plain_descent(self._optimizer) and self._loss_name in _MEAN_SQUARES
         if scale is None or not plain or self._x.shape.rank != 2:
             return None
         runs = self._run_row()
@@ -276,10 +275,6 @@ def _optimizer(optimizer: Any, learning_rate: Any) -> keras.optimizers.Optimizer
         ) from error
     fresh.learning_rate = rate
     return fresh
-
-
-def _is_mean_square(name: str) -> bool:
-    return name in ("mse", "mean_squared_error", "MeanSquaredError")
 
 
 def linear_kernels(model: keras.Model) -> list[np.ndarray]:

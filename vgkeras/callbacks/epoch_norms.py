@@ -44,10 +44,11 @@ class EpochNorms:
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
 
+    @np.errstate(over="ignore")
     def add(self, news: News) -> None:
         """Takes the norms of some steps."""
         sites = [
-            (site.labels, steps, _norms(rows))
+            (site.labels, steps, 10 ** rows[:, :, 0].astype(np.float64))
             for site, steps, rows in news.rows
             if len(steps) and site.labels[0][2] == KINDS[0]
         ]
@@ -60,8 +61,7 @@ class EpochNorms:
                 self._count(name, column)
             at = np.searchsorted(all_steps, steps)
             present = np.nan_to_num(norms, nan=0.0, posinf=np.inf)
-            with np.errstate(over="ignore"):
-                joint[at] = np.hypot(joint[at], np.hypot.reduce(present, axis=1))
+            joint[at] = np.hypot(joint[at], np.hypot.reduce(present, axis=1))
         self._count("global", joint)
 
     def means(self) -> dict[str, float]:
@@ -79,8 +79,3 @@ class EpochNorms:
         if not np.isnan(norms).all():
             self._sums[name] = self._sums.get(name, 0.0) + float(norms.sum())
             self._counts[name] = self._counts.get(name, 0) + len(norms)
-
-
-def _norms(rows: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        return 10 ** rows[:, :, 0].astype(np.float64)

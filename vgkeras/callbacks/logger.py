@@ -232,10 +232,7 @@ def _check_text(name: str, value: Any) -> str:
     return value
 
 
-def _layer_filter(
-    layers: set[str] | Callable[[keras.layers.Layer], bool] | None,
-    model: keras.Model,
-) -> Callable[[keras.layers.Layer | None], bool]:
+def _layer_filter(layers: Any, model: keras.Model) -> Callable[[Any], bool]:
     """Whether to log a layer; `None` owns the variables of no layer."""
     if layers is None:
         return lambda layer: True

@@ -145,9 +145,7 @@ class _Groups:
     each group; otherwise to copy them costs more than it saves.
     """
 
-    def __init__(
-        self, tensors: Sequence[tf.Tensor], dtype: tf.DType, xla: bool
-    ) -> None:
+    def __init__(self, tensors: Sequence[Any], dtype: tf.DType, xla: bool) -> None:
         self._xla = xla
         large = math.inf if xla else _LARGE
         members: dict[Any, list[int]] = {}
@@ -182,9 +180,7 @@ class _Groups:
         inputs = [table, ordinary, *self._groups]
         return _table_if(suffices, table, self._close, inputs, xla=self._xla)
 
-    def _close(
-        self, table: tf.Tensor, ordinary: tf.Tensor, *groups: tf.Tensor
-    ) -> tf.Tensor:
+    def _close(self, table: tf.Tensor, ordinary: Any, *groups: tf.Tensor) -> tf.Tensor:
         """The table with all its columns, of tensors of any magnitudes."""
         more = self.each(groups, _half_count, _sum_of_magnitudes)
         table = tf.concat([table[:4], more, table[6:]], axis=0)
@@ -211,9 +207,7 @@ class _Groups:
             xla=self._xla,
         )
 
-    def each(
-        self, groups: Sequence[tf.Tensor], *passes: Callable[..., tf.Tensor]
-    ) -> tf.Tensor:
+    def each(self, groups: Sequence[tf.Tensor], *passes: Callable) -> tf.Tensor:
         """What passes over each tensor, nothing divided, find: `(passes, tensors)`."""
         pairs = list(zip(groups, self._rows, strict=True))
         single = [group for group, rows in pairs if rows == 1]

@@ -68,11 +68,9 @@ class Store:
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The tables `losses` and `layers` of a log."""
-        parts = [self._in_memory()]
-        if self._folder is not None:
-            files = sorted(self._folder.glob("*.parquet"))
-            logs = [load(file) for file in files]
-            parts = [*((log.losses, log.layers) for log in logs), *parts]
+        files = sorted(self._folder.glob("*.parquet")) if self._folder else []
+        logs = [load(file) for file in files]
+        parts = [*((log.losses, log.layers) for log in logs), self._in_memory()]
         losses, layers = zip(*parts, strict=True)
         return _stacked(losses, LOSS_COLUMNS), _stacked(layers, LAYER_COLUMNS)
 

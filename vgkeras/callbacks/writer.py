@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -45,12 +46,7 @@ class Writer:
     """
 
     def __init__(
-        self,
-        model: keras.Model,
-        *,
-        every: int,
-        updates: int | None,
-        always: bool,
+        self, model: keras.Model, *, every: int, updates: int | None, always: bool
     ) -> None:
         self._model, self._every, self._updates = model, every, updates
         self._always = always
@@ -104,12 +100,7 @@ class Writer:
 
     @contextlib.contextmanager
     def gradients(
-        self,
-        pairs: Pairs,
-        layers: list[keras.layers.Layer],
-        *,
-        scale: Any = 1.0,
-        optimizer: keras.optimizers.Optimizer | None = None,
+        self, pairs: Pairs, layers: list[keras.layers.Layer], scale: Any, optimizer: Any
     ) -> Iterator[None]:
         """Measures gradients, and what is done inside to their variables.
 
@@ -169,11 +160,9 @@ class Writer:
             index = self._counter // self._every
             closely = comparison.due if comparison else self._is_look(index)
             closely |= self._always
-            if tf.executing_eagerly():
-                table = self._compiled(tensors, closely)
-            else:
-                xla = self._model.jit_compile
-                table = quick_statistics(tensors, closely, xla=xla)
+            in_graph = partial(quick_statistics, xla=self._model.jit_compile)
+            measure = self._compiled if tf.executing_eagerly() else in_graph
+            table = measure(tensors, closely)
             dtype = table.dtype
             row = tf.stack([tf.cast(scale, dtype) for scale in scales])[None]
             unknown = tf.fill([2, len(tensors)], tf.constant(np.nan, dtype))

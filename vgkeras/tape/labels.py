@@ -31,12 +31,12 @@ def measured_layers(
 
 
 def tensor_labels(
-    model: keras.Model, called: list[keras.layers.Layer]
+    model: keras.Model, calls: list[keras.layers.Layer]
 ) -> list[tuple[int, str, str]]:
     """Names the rows; layers count from 1 in the order of their first call."""
-    order = list(dict.fromkeys([*called, *measured_layers(model)]))
+    order = list(dict.fromkeys([*calls, *measured_layers(model)]))
     weights = weight_labels(model, order, model.trainable_variables)
-    return weights + layer_labels(model, order, called, KINDS)
+    return weights + layer_labels(model, order, calls, KINDS)
 
 
 def weight_labels(
@@ -53,12 +53,12 @@ def weight_labels(
 def layer_labels(
     model: keras.Model,
     order: list[keras.layers.Layer],
-    called: list[keras.layers.Layer],
+    calls: list[keras.layers.Layer],
     kinds: tuple[str, ...],
 ) -> list[tuple[int, str, str]]:
     """Names what the calls of layers put out, kind by kind; `order` numbers them."""
     numbers = {id(layer): number for number, layer in enumerate(order, start=1)}
-    names = [(numbers[id(la)], _short(la.path or la.name, model)) for la in called]
+    names = [(numbers[id(la)], _short(la.path or la.name, model)) for la in calls]
     return [(*name, kind) for kind in KINDS[1:] if kind in kinds for name in names]
 
 

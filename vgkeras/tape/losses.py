@@ -17,20 +17,16 @@ def check_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
     """
     try:
         function = keras.losses.get(loss)
-    except (ValueError, TypeError) as error:
-        raise ValueError(_loss_message(loss)) from error
+    except (ValueError, TypeError):
+        function = None
     if not callable(function):
-        raise ValueError(_loss_message(loss))
+        raise ValueError(
+            "`loss` must be a Keras loss, its name, or a function of `(y, y_pred)`. "
+            f"Received: loss={loss!r}."
+        )
     if isinstance(function, keras.losses.Loss):
         return function
     return lambda y, y_pred: keras.ops.mean(function(y, y_pred))
-
-
-def _loss_message(loss: Any) -> str:
-    return (
-        "`loss` must be a Keras loss, its name, or a function of `(y, y_pred)`. "
-        f"Received: loss={loss!r}."
-    )
 
 
 def total_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:

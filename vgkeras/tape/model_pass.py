@@ -54,10 +54,10 @@ def gradient_norms(
     """
     loss_function = check_loss(loss)
     check_model(model)
-    taped = tape_pass(model, x, y, loss_function)
-    frame = pd.DataFrame(taped.labels, columns=["layer", "name", "kind"])
-    frame[list(STATISTICS)] = statistics(taped.tensors).numpy()
-    frame = frame.assign(frozen_fraction=np.nan, update_ratio=np.nan, size=taped.sizes)
+    result = tape_pass(model, x, y, loss_function)
+    frame = pd.DataFrame(result.labels, columns=["layer", "name", "kind"])
+    frame[list(STATISTICS)] = statistics(result.tensors).numpy()
+    frame = frame.assign(frozen_fraction=np.nan, update_ratio=np.nan, size=result.sizes)
     return frame[[c for c in LAYER_COLUMNS if c not in ("run", "step")]]
 
 
