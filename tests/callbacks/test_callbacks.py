@@ -1100,7 +1100,9 @@ def test_weights_that_become_no_number_are_not_left_as_they_were():
 def compiled(function):
     """Without XLA and with it; traced once for tensors of the same shapes."""
     return [
-        tf.function(functools.partial(function, xla=xla), jit_compile=xla)
+        tf.function(
+            functools.partial(function, xla=xla), autograph=False, jit_compile=xla
+        )
         for xla in (False, True)
     ]
 

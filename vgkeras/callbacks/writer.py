@@ -55,7 +55,8 @@ class Writer:
         self._losses = Losses(every, self._execution)
         self._sites: dict[Any, Site] = {}
         self._first_updates: dict[int, int] = {}
-        self._compiled = tf.function(quick_statistics, reduce_retracing=True)
+        options = {"autograph": False, "reduce_retracing": True}
+        self._compiled = tf.function(quick_statistics, **options)
         self._read = 0
 
     # --- On the host -----------------------------------------------------------------
