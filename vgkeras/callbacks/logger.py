@@ -198,7 +198,7 @@ class GradientLogger(keras.callbacks.Callback):
         return run_table(
             depth=weights.nunique(),
             optimizer="+".join(map(_name, optimizers)),
-            learning_rate=float(optimizers[0].learning_rate) if optimizers else np.nan,
+            learning_rate=_rate(*optimizers[:1]),
             steps=self._writer.steps,
             dtype=policy_name(self._fitted),
             outcome="" if np.isfinite(last).all() else "diverges",
@@ -270,6 +270,12 @@ def _name(optimizer: keras.optimizers.Optimizer) -> str:
     inner = getattr(optimizer, "inner_optimizer", None)
     own = type(optimizer).__name__.lower()
     return own if inner is None else f"{own}({_name(inner)})"
+
+
+def _rate(first: keras.optimizers.Optimizer | None = None) -> float:
+    if first is None:
+        return np.nan
+    return float(keras.ops.convert_to_numpy(first.learning_rate))  # maybe mirrored
 
 
 def _frozen(model: keras.Model) -> list[str]:

@@ -138,7 +138,8 @@ class Writer:
             return None
         first = self._first_updates
         if id(optimizer) not in first:
-            first[id(optimizer)] = outside(lambda: int(optimizer.iterations.numpy()))
+            done = outside(lambda: keras.ops.convert_to_numpy(optimizer.iterations))
+            first[id(optimizer)] = int(done)
 
         def is_due(updates: tf.Tensor) -> tf.Tensor:
             since = updates - first[id(optimizer)]
@@ -165,7 +166,7 @@ class Writer:
             measure = self._compiled if tf.executing_eagerly() else in_graph
             table = measure(tensors, closely)
             dtype = table.dtype
-            row = tf.stack([tf.cast(scale, dtype) for scale in scales])[None]
+            row = tf.expand_dims(tf.stack([tf.cast(one, dtype) for one in scales]), 0)
             unknown = tf.fill([2, len(tensors)], tf.constant(np.nan, dtype))
             change = tf.cast(comparison.rows(), dtype) if comparison else unknown
             site.write(index, tf.concat([table, row, change], axis=0))
