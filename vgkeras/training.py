@@ -14,13 +14,18 @@ from vgkeras._checks import check_every, check_positive, check_positive_int
 from vgkeras.logs import LAYER_COLUMNS, GradientLog, logged_steps, run_table, versions
 from vgkeras.tape import (
     STATISTICS,
+    UPDATE_STATISTICS,
     check_loss,
     check_model,
     garbage,
     statistics,
     tape_pass,
+    update_statistics,
 )
 from vgkeras.theory import predictions, run_outcomes
+
+_MEASURES = (*STATISTICS, *UPDATE_STATISTICS)
+_MEAN_SQUARES = ("mse", "mean_squared_error", "MeanSquaredError")
 
 
 class Step(NamedTuple):
@@ -93,15 +98,7 @@ class Training:
     step one update. Leave the loop at any time; `log()` holds what was run, and
     a second loop goes on from there.
 
-    Args:
-        model: See `train`, as for every other argument.
-        x: Inputs.
-        y: Targets.
-        steps: Number of updates.
-        learning_rate: Learning rate.
-        optimizer: A Keras optimizer or its name.
-        loss: A Keras loss, its name, or a callable.
-        every: Log the layers every so many steps, or never (`None`).
+    The arguments are those of `train`.
 
     Example:
         >>> training = vg.Training(model, x, y, steps=500)  # doctest: +SKIP
@@ -126,20 +123,20 @@ class Training:
         self._model = check_model(model)
         self._steps = check_positive_int("steps", steps)
         self._every = check_every(every)
-        self._logged = frozenset(logged_steps(self._steps, self._every))
+        self._logged_steps = frozenset(logged_steps(self._steps, self._every))
         self._optimizer = _optimizer(optimizer, learning_rate)
         self._loss = check_loss(loss)
         self._loss_name = loss if isinstance(loss, str) else type(loss).__name__
         self._x, self._y = _data(x, y, model)
         self._losses: list[float] = []
-        self._measured: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._tables: dict[int, np.ndarray] = {}
         self._labels: list[tuple[int, str, str]] = []
         self._sizes: list[int] = []
         # One graph for logged and unlogged steps: the gradients cannot differ.
         self._pass = tf.function(self._traced_pass, autograph=False)
         self._update = tf.function(self._traced_update, autograph=False)
         self._statistics = tf.function(statistics, autograph=False)
-        self._changes = tf.function(_changes, autograph=False)
+        self._update_statistics = tf.function(update_statistics, autograph=False)
         self._build()
         self._kernels = linear_kernels(model)
 
@@ -178,20 +175,22 @@ class Training:
 
     def _take_step(self, step: int) -> Step:
         loss, gradients, tensors = self._pass()
-        if step in self._logged:
-            table = self._statistics(tensors).numpy()
-            self._measured[step] = (table, self._updated(step, gradients))
+        if step in self._logged_steps:
+            rows = self._statistics(tensors).numpy()
+            updates = np.full((len(rows), len(UPDATE_STATISTICS)), np.nan)
+            updates[: len(gradients)] = self._make_update(step, gradients)
+            self._tables[step] = np.hstack([rows, updates])
         elif step < self._steps:
             self._update(gradients)
         self._losses.append(float(loss))
         return Step(step, self._losses[-1])
 
-    def _updated(self, step: int, gradients: list[tf.Tensor]) -> np.ndarray:
-        """Makes the update; frozen share and update ratio of each variable.
+    def _make_update(self, step: int, gradients: list[tf.Tensor]) -> np.ndarray:
+        """Makes the update; returns the `UPDATE_STATISTICS` of each variable.
 
-        Plain descent tells its update beforehand, so that its true size is known
-        even where it rounds away. Other optimizers are read off what they did, and
-        nothing is known of the update that the last step would have made.
+        Plain descent says beforehand what it will do, so that its ratio is right even
+        where the update rounds away. Other optimizers are read off what they did; what
+        they would do after the last step nobody knows.
         """
         variables = self._model.trainable_variables
         before = [tf.identity(v.value) for v in variables]
@@ -199,22 +198,19 @@ class Training:
             self._update(gradients)
         if _is_plain_descent(self._optimizer):
             rate = tf.cast(self._optimizer.learning_rate, tf.float64)
-            return self._changes(before, gradients, rate).numpy()
+            return self._update_statistics(before, gradients, rate).numpy()
         if step == self._steps:
-            return np.full((len(variables), 2), np.nan)
-        made = [b - v.value for b, v in zip(before, variables, strict=True)]
-        return self._changes(before, made, tf.constant(1.0, tf.float64)).numpy()
+            return np.full((len(variables), len(UPDATE_STATISTICS)), np.nan)
+        moves = [b - v.value for b, v in zip(before, variables, strict=True)]
+        one = tf.constant(1.0, tf.float64)
+        return self._update_statistics(before, moves, one).numpy()
 
     def _traced_pass(self) -> tuple[tf.Tensor, list[Any], list[Any]]:
-        taped = tape_pass(self._model, self._x, self._y, self._loss)
-        self._labels, self._sizes = taped.labels, taped.sizes
-        gradients = [
-            tf.zeros_like(v.value) if g is None else g
-            for g, v in zip(
-                taped.gradients, self._model.trainable_variables, strict=True
-            )
-        ]
-        return taped.loss, gradients, taped.tensors
+        result = tape_pass(self._model, self._x, self._y, self._loss)
+        self._labels, self._sizes = result.labels, result.sizes
+        pairs = zip(result.gradients, self._model.trainable_variables, strict=True)
+        gradients = [tf.zeros_like(v.value) if g is None else g for g, v in pairs]
+        return result.loss, gradients, result.tensors
 
     def _traced_update(self, gradients: list[tf.Tensor]) -> None:
         self._optimizer.apply(gradients, self._model.trainable_variables)
@@ -235,22 +231,20 @@ class Training:
         )
 
     def _layer_rows(self) -> pd.DataFrame:
-        frames = [
-            _layer_frame(self._labels, step, table, change)
-            for step, (table, change) in sorted(self._measured.items())
-        ]
-        if not frames:
+        if not self._tables:
             return pd.DataFrame(columns=list(LAYER_COLUMNS))
-        frame = pd.concat(frames, ignore_index=True)
-        frame["size"] = np.tile(self._sizes, len(frames))
-        return frame[list(LAYER_COLUMNS)].astype(
-            {"name": "category", "kind": "category"}
-        )
+        labels = pd.DataFrame(self._labels, columns=["layer", "name", "kind"])
+        labels = labels.astype({"name": "category", "kind": "category"})
+        labels = labels.assign(run=0, size=self._sizes)
+        frame = pd.concat([labels] * len(self._tables), ignore_index=True)
+        frame["step"] = np.repeat(list(self._tables), len(labels))
+        frame[list(_MEASURES)] = np.concatenate(list(self._tables.values()))
+        return frame[list(LAYER_COLUMNS)]
 
     def _theory(self) -> GradientLog | None:
         """The closed form, where the model started as a stack of scaled identities."""
         scale = identity_scale(self._kernels)
-        plain = _is_plain_descent(self._optimizer) and _is_mean_square(self._loss_name)
+        plain = _is_plain_descent(self._optimizer) and self._loss_name in _MEAN_SQUARES
         if scale is None or not plain or self._x.shape.rank != 2:
             return None
         runs = self._run_row()
@@ -281,10 +275,6 @@ def _optimizer(optimizer: Any, learning_rate: Any) -> keras.optimizers.Optimizer
         ) from error
     fresh.learning_rate = rate
     return fresh
-
-
-def _is_mean_square(name: str) -> bool:
-    return name in ("mse", "mean_squared_error", "MeanSquaredError")
 
 
 def linear_kernels(model: keras.Model) -> list[np.ndarray]:
@@ -335,41 +325,3 @@ def _data(x: Any, y: Any, model: keras.Model) -> tuple[tf.Tensor, tf.Tensor]:
             f"y.shape={tuple(tensors[1].shape)}."
         )
     return tensors[0], tensors[1]
-
-
-def _changes(
-    weights: list[tf.Tensor], directions: list[tf.Tensor], rate: tf.Tensor
-) -> tf.Tensor:
-    """Per variable: the share of frozen weights and `||update|| / ||w||`.
-
-    The update is `rate * direction`; its norm is taken before it can underflow.
-    """
-    shares = []
-    for weight, direction in zip(weights, directions, strict=True):
-        update = tf.cast(rate, direction.dtype) * direction
-        unchanged = tf.equal(weight - update, weight)
-        shares.append(tf.reduce_mean(tf.cast(unchanged, tf.float64)))
-    ratios = statistics(directions)[:, 0] - statistics(weights)[:, 0]
-    ten = tf.constant(10.0, tf.float64)
-    return tf.stack([tf.stack(shares), rate * tf.pow(ten, ratios)], axis=1)
-
-
-def _layer_frame(
-    labels: list[tuple[int, str, str]], step: int, table: np.ndarray, change: np.ndarray
-) -> pd.DataFrame:
-    """The rows of one step; only weight gradients have an update."""
-    layer, name, kind = zip(*labels, strict=True)
-    columns: dict[str, Any] = {
-        "run": 0,
-        "step": step,
-        "layer": layer,
-        "name": name,
-        "kind": kind,
-        **dict(zip(STATISTICS, table.T, strict=True)),
-    }
-    changed = ("frozen_fraction", "update_ratio")
-    for column, values in zip(changed, change.T, strict=True):
-        padded = np.full(len(labels), np.nan)
-        padded[: len(values)] = values
-        columns[column] = padded
-    return pd.DataFrame(columns)

@@ -129,8 +129,8 @@ def goals(times: dict[str, list[float]]) -> str:
     lines = []
     for ours, other, limit in GOALS:
         ratio = ratio_of(times, ours, other)
-        told = "met" if ratio <= limit else "MISSED"
-        lines.append(f"{told:6} {ratio:6.3f}  {ours} <= {limit:g} x {other}")
+        result = "met" if ratio <= limit else "MISSED"
+        lines.append(f"{result:6} {ratio:6.3f}  {ours} <= {limit:g} x {other}")
     return "\n".join(lines)
 
 
@@ -145,10 +145,10 @@ def main() -> None:
     times: dict[str, list[float]] = {}
     for number in range(1, arguments.processes + 1):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            found = pool.apply(measure, [arguments])
-        ratios = ", ".join(f"{ratio_of(found, *pair):.3f}" for *pair, _ in GOALS)
+            here = pool.apply(measure, [arguments])
+        ratios = ", ".join(f"{ratio_of(here, *pair):.3f}" for *pair, _ in GOALS)
         print(f"process {number}: {ratios}", flush=True)
-        times = {name: times.get(name, []) + found[name] for name in found}
+        times = {name: times.get(name, []) + here[name] for name in here}
     print(f"\n{table(times)}\n\nMedians of the ratios of one turn:\n{goals(times)}")
     if load_average > 0.5:
         print(f"The machine was busy (load {load_average:.1f}): time it again.")

@@ -166,6 +166,18 @@ def test_statistics_keep_the_order_of_mixed_shapes_and_absent_tensors():
     assert tape.statistics([]).shape == (0, 5)
 
 
+def test_an_update_is_measured_even_where_it_rounds_away():
+    weights = [tf.constant([3.0, 4.0]), tf.constant([1.0]), tf.ones([2])]
+    directions = [tf.constant([0.0, 1.0]), tf.constant([1e-38]), None]
+
+    table = tape.update_statistics(weights, directions, 0.5).numpy()
+
+    assert_allclose(table, [[0.5, 0.1], [1, 5e-39], [np.nan, np.nan]], rtol=1e-6)
+    without_rate = tape.update_statistics(weights, directions, np.nan).numpy()
+    assert np.isnan(without_rate).all()
+    assert tape.update_statistics([], [], 0.5).shape == (0, 2)
+
+
 def test_layers_are_numbered_and_named_in_the_order_of_their_calls(rng):
     shared = keras.layers.Dense(3, name="shared")
     unused = keras.layers.Dense(3, name="unused")

@@ -1,4 +1,4 @@
-"""What an update does to the weights, told from their values before and after."""
+"""What an update does to the weights, from their values before and after."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ class Comparison:
     To hold a variable's value makes the update copy the variable, so none is held in
     vain. XLA copies anyway, and knows no tensor that may or may not be empty.
 
-    Args:
-        optimizer: The optimizer that will make the update.
-        weights: The variables.
-        is_due: Whether to compare, from the number of updates made before.
-        xla: Whether XLA compiles the step.
+    `is_due` tells from the number of updates made before whether to compare.
     """
 
     def __init__(
@@ -37,12 +33,12 @@ class Comparison:
         self._optimizer, self._weights = optimizer, weights
         self._count = _updates(optimizer)
         self.due = is_due(self._count)
-        values = [value(weight) for weight in weights]
+        values = [_value(weight) for weight in weights]
         self._dtype = widest(values)
         self._xla = xla
-        self._before = values if xla else [self._joined_if_due()]
+        self._before = values if xla else [self._joint_if_due()]
 
-    def made(self) -> tf.Tensor:
+    def rows(self) -> tf.Tensor:
         """Share of weights left as they were and `||update|| / ||w||`: two rows.
 
         NaN where there was no update: a batch whose gradients are only accumulated,
@@ -52,27 +48,27 @@ class Comparison:
         unknown = tf.fill([2, len(self._weights)], tf.constant(np.nan, self._dtype))
 
         @as_one_node
-        def compared() -> tf.Tensor:
-            after = [value(weight) for weight in self._weights]
+        def compare() -> tf.Tensor:
+            after = [_value(weight) for weight in self._weights]
             if self._xla:
                 return changes(self._before, after, xla=True)
             sizes = [math.prod(weight.shape) for weight in self._weights]
             return changes(tf.split(self._before[0], sizes), after)
 
-        return tf.cond(tf.logical_and(self.due, updated), compared, lambda: unknown)
+        return tf.cond(tf.logical_and(self.due, updated), compare, lambda: unknown)
 
-    def _joined_if_due(self) -> tf.Tensor:
+    def _joint_if_due(self) -> tf.Tensor:
         """All values in one piece: of many, each would be skipped by itself."""
 
         @as_one_node
-        def joined() -> tf.Tensor:
-            values = [tf.cast(value(weight), self._dtype) for weight in self._weights]
+        def join() -> tf.Tensor:
+            values = [tf.cast(_value(weight), self._dtype) for weight in self._weights]
             return tf.concat([tf.reshape(one, [-1]) for one in values], axis=0)
 
-        return tf.cond(self.due, joined, lambda: tf.zeros([0], self._dtype))
+        return tf.cond(self.due, join, lambda: tf.zeros([0], self._dtype))
 
 
-def value(variable: Any) -> tf.Tensor:
+def _value(variable: Any) -> tf.Tensor:
     """The value of a variable of Keras or of TensorFlow."""
     own = variable.value if isinstance(variable, keras.Variable) else variable
     return tf.convert_to_tensor(own)

@@ -7,22 +7,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from vgkeras.callbacks.writer import Fetched
+from vgkeras.callbacks.writer import News
 from vgkeras.logs import KINDS
 
 _PREFIX = "l2_norm/grad/"  # as composer calls them
 _GLOBAL = f"{_PREFIX}global"
 
 
-class Scalars:
-    """Mean norms of the weight gradients over the logged steps of an epoch.
+class EpochNorms:
+    """Mean norms of the weight gradients over the logged steps of an epoch."""
 
-    Args:
-        which: `"all"`, `"global"` or `"none"`.
-    """
-
-    def __init__(self, which: str) -> None:
-        self._which = which
+    def __init__(self, scalars: str) -> None:
+        self._scalars = scalars
         self.reset()
 
     def begin(self, model: keras.Model) -> None:
@@ -32,7 +28,7 @@ class Scalars:
         progress bar, in this order.
         """
         history = getattr(model, "history", None)
-        if self._which != "all" or history is None:
+        if self._scalars != "all" or history is None:
             return
         record = type(history).on_epoch_end
 
@@ -48,28 +44,31 @@ class Scalars:
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
 
-    def add(self, fetched: Fetched) -> None:
+    @np.errstate(over="ignore")
+    def add(self, news: News) -> None:
         """Takes the norms of some steps."""
-        norms_by_site = []
-        steps = np.unique(np.concatenate([np.zeros(0, int), *_steps(fetched)]))
-        for site, at, rows in fetched.rows:
-            if not len(at) or site.labels[0][2] != KINDS[0]:
-                continue
-            with np.errstate(over="ignore"):
-                norms = 10 ** rows[:, :, 0].astype(np.float64)
-            for (_, name, _), column in zip(site.labels, norms.T, strict=True):
+        sites = [
+            (site.labels, steps, 10 ** rows[:, :, 0].astype(np.float64))
+            for site, steps, rows in news.rows
+            if len(steps) and site.labels[0][2] == KINDS[0]
+        ]
+        if not sites:
+            return
+        all_steps = np.unique(np.concatenate([steps for _, steps, _ in sites]))
+        joint = np.zeros(len(all_steps))
+        for labels, steps, norms in sites:
+            for (_, name, _), column in zip(labels, norms.T, strict=True):
                 self._count(name, column)
-            at_all = np.zeros(len(steps))
-            at_all[np.searchsorted(steps, at)] = _joint(norms)
-            norms_by_site.append(at_all)
-        if norms_by_site:
-            self._count("global", _joint(np.stack(norms_by_site, axis=1)))
+            at = np.searchsorted(all_steps, steps)
+            present = np.nan_to_num(norms, nan=0.0, posinf=np.inf)
+            joint[at] = np.hypot(joint[at], np.hypot.reduce(present, axis=1))
+        self._count("global", joint)
 
     def means(self) -> dict[str, float]:
         """The scalars of the epoch; those of a variable without gradient are absent."""
-        if self._which == "none":
+        if self._scalars == "none":
             return {}
-        names = self._sums if self._which == "all" else ["global"]
+        names = self._sums if self._scalars == "all" else ["global"]
         return {
             f"{_PREFIX}{name}": self._sums[name] / self._counts[name]
             for name in names
@@ -80,19 +79,3 @@ class Scalars:
         if not np.isnan(norms).all():
             self._sums[name] = self._sums.get(name, 0.0) + float(norms.sum())
             self._counts[name] = self._counts.get(name, 0) + len(norms)
-
-
-def _steps(fetched: Fetched) -> list[np.ndarray]:
-    return [at for _, at, _ in fetched.rows]
-
-
-def _joint(norms: np.ndarray) -> np.ndarray:
-    """The norm of each row, NaN left out; it cannot overflow on the way."""
-    known = np.nan_to_num(norms, nan=0.0, posinf=np.inf)
-    largest = known.max(axis=1, initial=0.0, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        relative = known / largest
-    joint = largest[:, 0] * np.sqrt((relative**2).sum(axis=1))
-    return np.where(
-        np.isfinite(largest[:, 0]) & (largest[:, 0] > 0), joint, largest[:, 0]
-    )

@@ -1,32 +1,14 @@
-"""Where a training step can be listened to: methods, optimizers, graphs, replicas."""
+"""Where a training step can be listened to: optimizers, graphs, replicas, threads."""
 
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
-
-
-@contextlib.contextmanager
-def replaced(owner: Any, name: str, make: Callable[[Any, Any], Any]) -> Iterator[None]:
-    """Hides a method of an object or class behind `make(owner, method)` for a while."""
-    missing = object()
-    before = vars(owner).get(name, missing)
-    put = type.__setattr__ if isinstance(owner, type) else object.__setattr__
-    drop = type.__delattr__ if isinstance(owner, type) else object.__delattr__
-    put(owner, name, make(owner, getattr(owner, name)))
-    try:
-        yield
-    finally:
-        if before is missing:
-            drop(owner, name)
-        else:
-            put(owner, name, before)
 
 
 class Shared:
@@ -65,22 +47,21 @@ def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
 
     An optimizer within another is left out: it is handed the same gradients.
     """
-    found: dict[int, keras.optimizers.Optimizer] = {}
-    for owner in model._flatten_layers(include_self=True, recursive=True):
-        for value in vars(owner).values():
-            found |= {id(one): one for one in _items(value) if _is_optimizer(one)}
-    inner = {id(getattr(one, "inner_optimizer", None)) for one in found.values()}
-    return [one for key, one in found.items() if key not in inner]
+    optimizers = {
+        id(item): item
+        for owner in model._flatten_layers(include_self=True, recursive=True)
+        for value in vars(owner).values()
+        for item in _items(value)
+        if isinstance(item, keras.optimizers.Optimizer)
+    }
+    inner = {id(getattr(one, "inner_optimizer", None)) for one in optimizers.values()}
+    return [one for key, one in optimizers.items() if key not in inner]
 
 
 def _items(value: Any) -> list[Any]:
     if isinstance(value, dict):
         return list(value.values())
     return list(value) if isinstance(value, list | tuple) else [value]
-
-
-def _is_optimizer(value: Any) -> bool:
-    return isinstance(value, keras.optimizers.Optimizer)
 
 
 def graph() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
@@ -11,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from vgkeras._checks import check_each, check_option, check_positive, check_positive_int
-from vgkeras.callbacks.epoch_norms import Scalars
+from vgkeras.callbacks.epoch_norms import EpochNorms
 from vgkeras.callbacks.listener import OUTSIDE, Listener
 from vgkeras.callbacks.storage import Store
 from vgkeras.callbacks.train_function import Fitting
 from vgkeras.callbacks.writer import Writer
 from vgkeras.logs import KINDS, GradientLog, run_table, versions
-from vgkeras.tape import measured_layers
+from vgkeras.tape import measured_layers, policy_name
 
 SCALARS = ("all", "global", "none")
 
@@ -86,17 +87,16 @@ class GradientLogger(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._every = check_positive_int("every", every)
-        self._kinds = tuple(
-            check_each("kinds", kinds, lambda n, kind: check_option(n, kind, KINDS))
-        )
+        check_kind = functools.partial(check_option, options=KINDS)
+        self._kinds = tuple(check_each("kinds", kinds, check_kind))
         self._layers = _check_layers(layers)
         self._updates = (
             None if updates is None else check_positive_int("updates", updates)
         )
         self._store = Store(check_positive("memory", memory) * 1e6, self._every, path)
-        self._scalars = Scalars(check_option("scalars", scalars, SCALARS))
+        self._norms = EpochNorms(check_option("scalars", scalars, SCALARS))
         self._epochs: list[list[int]] = []
-        self._logged: Any = None  # the model, once there is one
+        self._fitted: Any = None  # the model, once there is one
 
     def record(self, gradients: Any, variables: Any, loss: Any = None) -> None:
         """Logs gradients from inside a `train_step` of your own.
@@ -113,7 +113,7 @@ class GradientLogger(keras.callbacks.Callback):
         Raises:
             RuntimeError: If it is called outside of a `fit` with this logger.
         """
-        if self._logged is None:
+        if self._fitted is None:
             raise RuntimeError(OUTSIDE)
         self._listener.record(gradients, variables, loss)
 
@@ -124,7 +124,7 @@ class GradientLogger(keras.callbacks.Callback):
         Raises:
             RuntimeError: If no step was logged yet.
         """
-        if self._logged is None or not self._writer.steps:
+        if self._fitted is None or not self._writer.steps:
             raise RuntimeError(
                 "No training step was logged yet. Call "
                 "`model.fit(..., callbacks=[logger])` first."
@@ -135,26 +135,26 @@ class GradientLogger(keras.callbacks.Callback):
     # --- What Keras calls ------------------------------------------------------------
 
     def on_train_begin(self, logs: Any = None) -> None:
-        if self._logged is None:
+        if self._fitted is None:
             self._begin(self.model)
-        elif self._logged is not self.model:
+        elif self._fitted is not self.model:
             raise RuntimeError(
                 "A `GradientLogger` logs one model. "
-                f"Received: model {self.model.name!r} after {self._logged.name!r}. "
+                f"Received: model {self.model.name!r} after {self._fitted.name!r}. "
                 "Make a new logger."
             )
         self._fitting.begin()
-        self._scalars.begin(self.model)
+        self._norms.begin(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._fitting.collect()
         self._epochs.append([epoch, self._writer.steps])
-        self._scalars.reset()
+        self._norms.reset()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._fitting.collect()
         if logs is not None:
-            logs.update(self._scalars.means())
+            logs.update(self._norms.means())
 
     def on_train_end(self, logs: Any = None) -> None:
         self._fitting.end()
@@ -163,55 +163,56 @@ class GradientLogger(keras.callbacks.Callback):
 
     def _begin(self, model: keras.Model) -> None:
         _check_model(model, self._kinds)
-        wanted = _wanted(self._layers, model)
+        is_logged = _layer_filter(self._layers, model)
         self._writer = Writer(
             model,
             every=self._every,
             updates=self._updates,
             always=self._kinds != KINDS[:1],
         )
-        self._listener = Listener(model, self._writer, self._kinds, wanted)
+        self._listener = Listener(model, self._writer, self._kinds, is_logged)
         self._fitting = Fitting(
-            model, self._listener.wrap, self._collect, lambda: self._writer.room
+            model, self._listener.train_step, self._collect, lambda: self._writer.room
         )
-        self._logged = model
+        self._fitted = model
 
     def _collect(self) -> None:
         """Fetches what the training steps have left for the host."""
         if not self._writer.has_news:
             return
-        fetched = self._writer.fetch()
-        self._scalars.add(fetched)
-        self._store.add(fetched)
+        news = self._writer.fetch()
+        self._norms.add(news)
+        self._store.add(news)
         if self._store.is_full:
             self._store.flush(self._log_of)
 
     def _log_of(self, losses: pd.DataFrame, layers: pd.DataFrame) -> GradientLog:
-        return GradientLog(self._run_row(losses, layers), losses, layers, self._told())
+        runs = self._run_row(losses, layers)
+        return GradientLog(runs, losses, layers, self._metadata())
 
     def _run_row(self, losses: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
-        """What is known of a fit as a run; a fit may use any data and any model."""
+        """A fit as a run, of any model and any data."""
         weights = layers.loc[layers["kind"] == KINDS[0], "layer"]
         optimizers = list(self._listener.optimizers.values())
         last = losses["loss"].to_numpy()[-1:]
         return run_table(
             depth=weights.nunique(),
             optimizer="+".join(map(_name, optimizers)),
-            learning_rate=_rate(optimizers),
+            learning_rate=_rate(*optimizers[:1]),
             steps=self._writer.steps,
-            dtype=_dtype(self._logged),
+            dtype=policy_name(self._fitted),
             outcome="" if np.isfinite(last).all() else "diverges",
         )
 
-    def _told(self) -> dict[str, Any]:
-        """The metadata: what no table says."""
+    def _metadata(self) -> dict[str, Any]:
+        """What no table says."""
         return {
             "origin": "measured by vgkeras.GradientLogger in model.fit",
             "versions": versions(),
-            "model": self._logged.name,
+            "model": self._fitted.name,
             "every": self._every,
             "epochs": self._epochs,
-            "frozen_layers": _frozen(self._logged),
+            "frozen_layers": _frozen(self._fitted),
         }
 
 
@@ -231,27 +232,24 @@ def _check_text(name: str, value: Any) -> str:
     return value
 
 
-def _wanted(
-    layers: set[str] | Callable[[keras.layers.Layer], bool] | None,
-    model: keras.Model,
-) -> Callable[[keras.layers.Layer | None], bool]:
+def _layer_filter(layers: Any, model: keras.Model) -> Callable[[Any], bool]:
     """Whether to log a layer; `None` owns the variables of no layer."""
     if layers is None:
         return lambda layer: True
     if callable(layers):
         return lambda layer: layer is not None and bool(layers(layer))
-    known = {
-        layer.name: [id(part) for part in layer._flatten_layers()]
+    parts = {
+        layer.name: list(map(id, layer._flatten_layers()))
         for layer in model._flatten_layers(include_self=False)
         if not isinstance(layer, keras.layers.InputLayer)
     }
-    if unknown := sorted(layers - set(known)):
+    if unknown := sorted(layers - set(parts)):
         raise ValueError(
-            f"`layers` must name layers of {model.name!r}: {', '.join(known)}. "
+            f"`layers` must name layers of {model.name!r}: {', '.join(parts)}. "
             f"Received: {', '.join(unknown)}."
         )
-    chosen = {number for name in layers for number in known[name]}
-    return lambda layer: id(layer) in chosen
+    logged = {number for name in layers for number in parts[name]}
+    return lambda layer: id(layer) in logged
 
 
 def _check_model(model: keras.Model, kinds: tuple[str, ...]) -> None:
@@ -274,18 +272,10 @@ def _name(optimizer: keras.optimizers.Optimizer) -> str:
     return own if inner is None else f"{own}({_name(inner)})"
 
 
-def _rate(optimizers: list[keras.optimizers.Optimizer]) -> float:
-    if not optimizers:
+def _rate(first: keras.optimizers.Optimizer | None = None) -> float:
+    if first is None:
         return np.nan
-    return float(keras.ops.convert_to_numpy(optimizers[0].learning_rate))
-
-
-def _dtype(model: keras.Model) -> str:
-    """The number format, or mixed policy, of the first layer that has weights."""
-    for layer in measured_layers(model):
-        if layer.trainable_variables:
-            return layer.dtype_policy.name
-    return model.dtype_policy.name
+    return float(keras.ops.convert_to_numpy(first.learning_rate))  # maybe mirrored
 
 
 def _frozen(model: keras.Model) -> list[str]:

@@ -1,4 +1,10 @@
-"""Small rings of variables in which a training step leaves what it has measured."""
+"""Small rings of variables in which a training step leaves what it has measured.
+
+Numbers that a step returned, Python would have to wait for and to store between any two
+steps. So a step writes into variables, whose order the graph keeps by itself, and the
+host reads up to 128 steps at a time. A slot is NaN until it is written: this shows
+which steps have measured a site, for a branch of a step may have passed it by.
+"""
 
 from __future__ import annotations
 
@@ -44,31 +50,28 @@ class Site:
         self._ring.scatter_update(tf.IndexedSlices(rows, tf.expand_dims(slot, 0)))
 
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Empties the ring.
-
-        Args:
-            indices: The numbers that slots were written under, or would have been.
+        """Empties the ring of what was written under these numbers.
 
         Returns:
-            Which of `indices` were written, and their rows, `(written, rows, 8)` of
-            `MEASURES`; NaN for rows that do not exist.
+            Which of `indices` were written, and for each the rows of `MEASURES`,
+            `(.., rows, 8)`; NaN for rows that do not exist.
         """
-        written, raw = self._taken(indices)
-        shape = (len(written), len(self.labels), len(MEASURES))
+        numbers, raw = self._slots_written(indices)
+        shape = (len(numbers), len(self.labels), len(MEASURES))
         rows = np.full(shape, np.nan, raw.dtype)
         rows[:, :, -1] = self._sizes
         rows[:, self._present] = measures(raw)
-        return written, rows
+        return numbers, rows
 
-    def _taken(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _slots_written(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._ring is None:  # nothing to write, or nothing written yet
             count = 0 if self._present else len(indices)
             empty = np.zeros((count, COLUMNS, len(self._present)), np.float32)
             return np.arange(count), empty
         raw = self._ring.numpy()[indices % self.slots]
         self._ring.assign(self._blank)
-        written = np.flatnonzero(~np.isnan(raw[:, SIZE]).all(axis=1))
-        return written, raw[written]
+        numbers = np.flatnonzero(~np.isnan(raw[:, SIZE]).all(axis=1))
+        return numbers, raw[numbers]
 
     def _make_ring(self, dtype: tf.DType) -> tf.Variable:
         fitting = _BYTES // (len(self._present) * COLUMNS * dtype.size)
@@ -79,12 +82,7 @@ class Site:
 
 
 class Losses:
-    """The losses of the latest steps.
-
-    Args:
-        every: Steps between logged ones.
-        least: Slots that are needed between two calls of `read`.
-    """
+    """The losses of the latest steps, at least as many as `least`."""
 
     def __init__(self, every: int, least: int) -> None:
         self.slots = max(min(_SLOTS * every, _MOST_LOSSES), least)
@@ -99,5 +97,5 @@ class Losses:
         self._ring.scatter_update(losses)
 
     def read(self, steps: np.ndarray) -> np.ndarray | None:
-        """The losses of some steps; `None` if none is ever known."""
+        """The losses of some steps; `None` if no step has one."""
         return None if self._ring is None else self._ring.numpy()[steps % self.slots]

@@ -12,7 +12,7 @@ import pandas as pd
 
 from vgkeras.callbacks.ring_buffers import Site
 from vgkeras.callbacks.step_statistics import MEASURES
-from vgkeras.callbacks.writer import Fetched
+from vgkeras.callbacks.writer import News
 from vgkeras.logs import LAYER_COLUMNS, LOSS_COLUMNS, GradientLog, load
 
 _BYTES_PER_STEP = 8  # the number of the step itself
@@ -20,15 +20,9 @@ _PART = 2**24  # bytes in memory that make a file
 
 
 class Store:
-    """Losses and rows of a run.
+    """Losses and rows of a run, in `most_bytes` of memory.
 
-    Args:
-        most_bytes: Memory that all of it may take.
-        every: Steps between logged ones.
-        path: New folder for what does not fit, or `None` to thin it out.
-
-    Raises:
-        ValueError: If `path` is a folder that holds something.
+    What does not fit goes to the new folder `path`, or is thinned out without one.
     """
 
     def __init__(
@@ -40,11 +34,11 @@ class Store:
         self._losses = Series()
         self._rows: dict[Any, Series] = {}
 
-    def add(self, fetched: Fetched) -> None:
+    def add(self, news: News) -> None:
         """Takes what the host has read."""
-        if fetched.losses is not None:
-            self._losses.add(fetched.steps, fetched.losses)
-        for site, steps, rows in fetched.rows:
+        if news.losses is not None:
+            self._losses.add(news.steps, news.losses)
+        for site, steps, rows in news.rows:
             series = self._rows.setdefault(site, Series(self._every))
             series.add(steps, rows)
         if self._folder is None:
@@ -74,11 +68,9 @@ class Store:
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The tables `losses` and `layers` of a log."""
-        parts = [self._in_memory()]
-        if self._folder is not None:
-            files = sorted(self._folder.glob("*.parquet"))
-            logs = [load(file) for file in files]
-            parts = [*((log.losses, log.layers) for log in logs), *parts]
+        files = sorted(self._folder.glob("*.parquet")) if self._folder else []
+        logs = [load(file) for file in files]
+        parts = [*((log.losses, log.layers) for log in logs), self._in_memory()]
         losses, layers = zip(*parts, strict=True)
         return _stacked(losses, LOSS_COLUMNS), _stacked(layers, LAYER_COLUMNS)
 
@@ -102,9 +94,6 @@ class Series:
     The newest half of the memory holds every step that was added. The other half
     holds the whole course before it: every second step, and when that is too much,
     every fourth, and so on. The first step is always among them.
-
-    Args:
-        every: Steps between the arrays that are added.
     """
 
     def __init__(self, every: int = 1) -> None:
@@ -126,7 +115,10 @@ class Series:
     def arrays(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Steps, in order, and their values; `None` before the first."""
         parts = list(self._parts())
-        return _joined(parts) if parts else None
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        steps, values = zip(*parts, strict=True)
+        return np.concatenate(steps), np.concatenate(values)
 
     def clear(self) -> None:
         """Forgets everything."""
@@ -138,22 +130,22 @@ class Series:
             return
         steps = np.concatenate([steps for steps, _ in self._parts()])
         one = next(self._parts())[1][0]
-        keep = self._kept(steps, max(most_bytes // (one.nbytes + _BYTES_PER_STEP), 8))
-        kept = np.empty((keep.sum(), *one.shape), one.dtype)
-        start = done = 0
+        stays = self._stays(steps, max(most_bytes // (one.nbytes + _BYTES_PER_STEP), 8))
+        thin = np.empty((stays.sum(), *one.shape), one.dtype)
+        start = end = 0
         for part, values in self._parts():  # without a copy of everything
-            chosen = values[keep[start : start + len(part)]]
-            kept[done : done + len(chosen)] = chosen
-            start, done = start + len(part), done + len(chosen)
-        self._old, self._new = (steps[keep], kept), []
+            few = values[stays[start : start + len(part)]]
+            thin[end : end + len(few)] = few
+            start, end = start + len(part), end + len(few)
+        self._old, self._new = (steps[stays], thin), []
 
-    def _kept(self, steps: np.ndarray, most: int) -> np.ndarray:
+    def _stays(self, steps: np.ndarray, most: int) -> np.ndarray:
         """Which steps stay: the newest half, and of the others one in so many."""
         newest = np.arange(len(steps)) >= len(steps) - most // 2
         while True:
-            keep = newest | ((steps // self._every) % self._stride == 0)
-            if keep.sum() <= most * 3 // 4:
-                return keep
+            stays = newest | ((steps // self._every) % self._stride == 0)
+            if stays.sum() <= most * 3 // 4:
+                return stays
             self._stride *= 2
 
     def _parts(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -171,15 +163,6 @@ def _check_folder(path: str | os.PathLike[str]) -> Path:
             f"Received: path={str(path)!r}. Give each run a folder of its own."
         )
     return folder
-
-
-def _joined(
-    parts: list[tuple[np.ndarray, np.ndarray]],
-) -> tuple[np.ndarray, np.ndarray]:
-    if len(parts) == 1:
-        return parts[0]
-    steps, values = zip(*parts, strict=True)
-    return np.concatenate(steps), np.concatenate(values)
 
 
 def _frame(site: Site, steps: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
@@ -200,9 +183,8 @@ def _frame(site: Site, steps: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
 
 def _repeated(texts: tuple[str, ...], count: int) -> pd.Categorical:
     """`texts` over and over, without a copy of each."""
-    known = list(dict.fromkeys(texts))
-    codes = [known.index(text) for text in texts]
-    return pd.Categorical.from_codes(np.tile(codes, count), known)
+    once = pd.Categorical(texts, categories=list(dict.fromkeys(texts)))
+    return pd.Categorical.from_codes(np.tile(once.codes, count), dtype=once.dtype)
 
 
 def _stacked(frames: Sequence[pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
@@ -210,15 +192,9 @@ def _stacked(frames: Sequence[pd.DataFrame], columns: tuple[str, ...]) -> pd.Dat
     full = [frame for frame in frames if len(frame)]
     if not full:
         return frames[0] if frames else pd.DataFrame(columns=list(columns))
-    texts = [name for name in ("name", "kind") if name in columns]
-    known = {t: _union([frame[t].astype("category") for frame in full]) for t in texts}
-    full = [
-        frame.assign(**{t: frame[t].astype(known[t]) for t in texts}) for frame in full
-    ]
+    for text in {"name", "kind"} & set(columns):  # concat drops categories that differ
+        parts = [frame[text].astype("category") for frame in full]
+        names = pd.api.types.union_categoricals(parts).dtype
+        full = [frame.assign(**{text: frame[text].astype(names)}) for frame in full]
     table = pd.concat(full, ignore_index=True)
     return table.sort_values("step", kind="stable", ignore_index=True)
-
-
-def _union(columns: list[pd.Series]) -> pd.CategoricalDtype:
-    texts = [text for column in columns for text in column.cat.categories]
-    return pd.CategoricalDtype(list(dict.fromkeys(texts)))

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from vgkeras.callbacks.intercept import replaced
+from vgkeras.tape import replaced
 
 _HOOK = "make_train_function"
 
@@ -19,21 +19,18 @@ class Fitting:
     A fit that is interrupted never says so. Whatever happens, the model is put back
     at the latest when Keras asks for a train function again, as each fit does first.
 
-    Args:
-        model: A compiled Keras model.
-        wrap: Makes the other train step of the model's own.
-        fetch: Called before the steps that were run outnumber `room()`.
-        room: The steps that may be run between two calls of `fetch`.
+    `step(own, data)` stands for the model's own train step; `fetch` is called before
+    the steps that were run since outnumber `room()`.
     """
 
     def __init__(
         self,
         model: keras.Model,
-        wrap: Callable[[Callable[[Any], Any]], Callable[[Any], Any]],
+        step: Callable[[Callable[[Any], Any], Any], Any],
         fetch: Callable[[], None],
         room: Callable[[], int],
     ) -> None:
-        self._model, self._wrap = model, wrap
+        self._model, self._step = model, step
         self._fetch, self._room = fetch, room
         self._own: Any = None
         self._other: Any = None
@@ -69,10 +66,9 @@ class Fitting:
         self._pending = 0
 
     def _make_other(self) -> Callable[[Any], Any]:
-        model = self._model
-        with replaced(model, "train_step", lambda _, own: self._wrap(own)):
-            model.make_train_function(force=True)
-        return model.train_function
+        with replaced(self._model, "train_step", self._step):
+            self._model.make_train_function(force=True)
+        return self._model.train_function
 
     def _run(self, iterator: Iterator[Any]) -> Any:
         steps = self._model.steps_per_execution

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -19,14 +20,13 @@ from vgkeras.callbacks.comparison import Comparison
 from vgkeras.callbacks.intercept import is_first_replica, outside, summed
 from vgkeras.callbacks.ring_buffers import Label, Losses, Site
 from vgkeras.callbacks.step_statistics import as_one_node, quick_statistics
-from vgkeras.logs import KINDS
 
 Pairs = list[tuple[Any, Any]]  # gradients, `None` among them, and their variables
 _LOOKS = 20  # logged steps between close looks where no weights are compared
 
 
-class Fetched(NamedTuple):
-    """What the host reads: the losses of some steps, and the rows of some sites."""
+class News(NamedTuple):
+    """What the host reads: the losses of some steps, and the rows of their sites."""
 
     steps: np.ndarray
     losses: np.ndarray | None
@@ -46,12 +46,7 @@ class Writer:
     """
 
     def __init__(
-        self,
-        model: keras.Model,
-        *,
-        every: int,
-        updates: int | None,
-        always: bool,
+        self, model: keras.Model, *, every: int, updates: int | None, always: bool
     ) -> None:
         self._model, self._every, self._updates = model, every, updates
         self._always = always
@@ -60,8 +55,9 @@ class Writer:
         self._losses = Losses(every, self._execution)
         self._sites: dict[Any, Site] = {}
         self._first_updates: dict[int, int] = {}
-        self._compiled = tf.function(quick_statistics, reduce_retracing=True)
-        self._fetched = 0
+        options = {"autograph": False, "reduce_retracing": True}
+        self._compiled = tf.function(quick_statistics, **options)
+        self._read = 0
 
     # --- On the host -----------------------------------------------------------------
 
@@ -73,7 +69,7 @@ class Writer:
     @property
     def has_news(self) -> bool:
         """Whether a step was done since the last `fetch`."""
-        return self.steps > self._fetched
+        return self.steps > self._read
 
     @property
     def room(self) -> int:
@@ -81,21 +77,21 @@ class Writer:
         slots = [(site.slots - 1) * self._every + 1 for site in self._sites.values()]
         return min([self._losses.slots, *slots])
 
-    def fetch(self) -> Fetched:
+    def fetch(self) -> News:
         """Reads what was written since the last call."""
-        steps = np.arange(self._fetched, self.steps)
-        self._fetched += len(steps)
+        steps = np.arange(self._read, self.steps)
+        self._read += len(steps)
         logged = steps[steps % self._every == 0]
         rows = []
         for site in list(self._sites.values()):
-            found, table = site.read(logged // self._every)
-            rows.append((site, logged[found], table))
-        return Fetched(steps, self._losses.read(steps), rows)
+            numbers, table = site.read(logged // self._every)
+            rows.append((site, logged[numbers], table))
+        return News(steps, self._losses.read(steps), rows)
 
     # --- In the graph ----------------------------------------------------------------
 
     def end_step(self, loss: tf.Tensor | None) -> None:
-        """Writes the loss, if it is known, and counts the step."""
+        """Writes the loss, if there is one, and counts the step."""
         if loss is not None:
             loss = summed([tf.reduce_sum(tf.cast(loss, tf.float64))])[0]
         if is_first_replica():
@@ -105,23 +101,15 @@ class Writer:
 
     @contextlib.contextmanager
     def gradients(
-        self,
-        pairs: Pairs,
-        layers: list[keras.layers.Layer],
-        *,
-        scale: Any = 1.0,
-        optimizer: keras.optimizers.Optimizer | None = None,
+        self, pairs: Pairs, layers: list[keras.layers.Layer], scale: Any, optimizer: Any
     ) -> Iterator[None]:
         """Measures gradients, and what is done inside to their variables.
 
-        Args:
-            pairs: Gradients and variables.
-            layers: The layers of the model in the order of their numbers.
-            scale: What the loss was multiplied with.
-            optimizer: The optimizer that makes the update, if it can be watched.
+        `layers` stand in the order of their numbers, `scale` is what the loss was
+        multiplied with, `optimizer` makes the update, if it can be watched.
         """
         present = [i for i, (gradient, _) in enumerate(pairs) if gradient is not None]
-        tensors = summed([_dense(*pairs[i]) for i in present])
+        tensors = summed([tape.dense_gradient(*pairs[i]) for i in present])
         variables = [variable for _, variable in pairs]
         if not is_first_replica():
             yield
@@ -150,7 +138,8 @@ class Writer:
             return None
         first = self._first_updates
         if id(optimizer) not in first:
-            first[id(optimizer)] = outside(lambda: _number(optimizer.iterations))
+            done = outside(lambda: keras.ops.convert_to_numpy(optimizer.iterations))
+            first[id(optimizer)] = int(done)
 
         def is_due(updates: tf.Tensor) -> tf.Tensor:
             since = updates - first[id(optimizer)]
@@ -165,30 +154,28 @@ class Writer:
         scales: list[Any],
         comparison: Comparison | None,
     ) -> None:
-        """Writes a row for each tensor, if this step is to be logged."""
+        """Writes the rows of tensors that exist, if this step is to be logged."""
         if not tensors:
             return
 
-        def written() -> tf.Tensor:
+        def write() -> tf.Tensor:
             index = self._counter // self._every
             closely = comparison.due if comparison else self._is_look(index)
             closely |= self._always
-            if tf.executing_eagerly():
-                table = self._compiled(tensors, closely)
-            else:
-                xla = self._model.jit_compile
-                table = quick_statistics(tensors, closely, xla=xla)
+            in_graph = partial(quick_statistics, xla=self._model.jit_compile)
+            measure = self._compiled if tf.executing_eagerly() else in_graph
+            table = measure(tensors, closely)
             dtype = table.dtype
             row = tf.expand_dims(tf.stack([tf.cast(one, dtype) for one in scales]), 0)
-            nothing = tf.fill([2, len(tensors)], tf.constant(np.nan, dtype))
-            change = tf.cast(comparison.made(), dtype) if comparison else nothing
+            unknown = tf.fill([2, len(tensors)], tf.constant(np.nan, dtype))
+            change = tf.cast(comparison.rows(), dtype) if comparison else unknown
             site.write(index, tf.concat([table, row, change], axis=0))
             return tf.constant(True)
 
         if self._every == 1:  # a node of its own would wait for the last gradient
-            written()
+            write()
         else:
-            tf.cond(self._is_logged(), as_one_node(written), lambda: tf.constant(False))
+            tf.cond(self._is_logged(), as_one_node(write), lambda: tf.constant(False))
 
     def _is_logged(self) -> tf.Tensor:
         return tf.equal(self._counter % self._every, 0)
@@ -205,30 +192,3 @@ class Writer:
             least = -(-self._execution // self._every) + 1
             self._sites[full_key] = Site(labels, list(sizes), present, least)
         return self._sites[full_key]
-
-
-def label_outputs(
-    model: keras.Model,
-    layers: list[keras.layers.Layer],
-    called: list[keras.layers.Layer],
-    kinds: tuple[str, ...],
-) -> list[Label]:
-    """Names what the calls of layers put out, kind by kind."""
-    return [
-        label
-        for kind in KINDS[1:]
-        if kind in kinds
-        for label in tape.layer_labels(model, layers, called, kind)
-    ]
-
-
-def _number(variable: Any) -> int:
-    return int(keras.ops.convert_to_numpy(variable))
-
-
-def _dense(gradient: Any, variable: Any) -> tf.Tensor:
-    """An embedding's sparse gradient as a tensor."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return tf.convert_to_tensor(gradient)
-    rows = variable.shape[0]
-    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)

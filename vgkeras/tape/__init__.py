@@ -1,13 +1,19 @@
 """One `tf.GradientTape` pass over any Keras model, and statistics of its tensors."""
 
+from vgkeras.tape.calls import layer_calls, replaced
 from vgkeras.tape.labels import layer_labels, measured_layers, weight_labels
-from vgkeras.tape.losses import total_loss
-from vgkeras.tape.model_pass import (
-    TapePass,
-    check_loss,
+from vgkeras.tape.losses import check_loss, total_loss
+from vgkeras.tape.model_pass import TapePass, dense_gradient, gradient_norms, tape_pass
+from vgkeras.tape.models import (
+    as_tensors,
+    build_model,
     check_model,
-    gradient_norms,
-    tape_pass,
+    policy_name,
+    variables_restored,
 )
-from vgkeras.tape.models import build, dtype, tensors, unchanged
-from vgkeras.tape.tensor_statistics import STATISTICS, statistics
+from vgkeras.tape.tensor_statistics import (
+    STATISTICS,
+    UPDATE_STATISTICS,
+    statistics,
+    update_statistics,
+)

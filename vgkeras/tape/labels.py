@@ -18,7 +18,7 @@ def measured_layers(
 
     Layers of the classes `whole` count as one, whatever they are made of.
     """
-    found: dict[int, keras.layers.Layer] = {}
+    leaves: dict[int, keras.layers.Layer] = {}
     rest = deque(model._flatten_layers(include_self=False, recursive=False))
     while rest:
         layer = rest.popleft()
@@ -26,23 +26,17 @@ def measured_layers(
         if parts and not isinstance(layer, whole):
             rest.extendleft(parts)
         elif not isinstance(layer, keras.layers.InputLayer):
-            found.setdefault(id(layer), layer)
-    return list(found.values())
+            leaves.setdefault(id(layer), layer)
+    return list(leaves.values())
 
 
 def tensor_labels(
-    model: keras.Model, called: list[keras.layers.Layer]
+    model: keras.Model, calls: list[keras.layers.Layer]
 ) -> list[tuple[int, str, str]]:
     """Names the rows; layers count from 1 in the order of their first call."""
-    order = list(dict.fromkeys([*called, *measured_layers(model)]))
-    return [
-        *weight_labels(model, order, model.trainable_variables),
-        *(
-            label
-            for kind in KINDS[1:]
-            for label in layer_labels(model, order, called, kind)
-        ),
-    ]
+    order = list(dict.fromkeys([*calls, *measured_layers(model)]))
+    weights = weight_labels(model, order, model.trainable_variables)
+    return weights + layer_labels(model, order, calls, KINDS)
 
 
 def weight_labels(
@@ -59,12 +53,13 @@ def weight_labels(
 def layer_labels(
     model: keras.Model,
     order: list[keras.layers.Layer],
-    called: list[keras.layers.Layer],
-    kind: str,
+    calls: list[keras.layers.Layer],
+    kinds: tuple[str, ...],
 ) -> list[tuple[int, str, str]]:
-    """Names what the calls of layers have put out; `order` gives the numbers."""
+    """Names what the calls of layers put out, kind by kind; `order` numbers them."""
     numbers = {id(layer): number for number, layer in enumerate(order, start=1)}
-    return [(numbers[id(la)], _short(la.path or la.name, model), kind) for la in called]
+    names = [(numbers[id(la)], _short(la.path or la.name, model)) for la in calls]
+    return [(*name, kind) for kind in KINDS[1:] if kind in kinds for name in names]
 
 
 def _short(path: str, model: keras.Model) -> str:

@@ -1,19 +1,38 @@
-"""One loss of models with any outputs."""
+"""One loss of models with any outputs, each of them under any loss of Keras."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import tensorflow as tf
 
-from vgkeras.tape.model_pass import check_loss
+
+def check_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
+    """Returns a function `(y, y_pred) -> scalar`, or raises if `loss` is none.
+
+    A named Keras loss is evaluated in the format of `y_pred`: the class of that
+    name would compute in `keras.config.floatx()`, and round a float64 model.
+    """
+    try:
+        function = keras.losses.get(loss)
+    except (ValueError, TypeError):
+        function = None
+    if not callable(function):
+        raise ValueError(
+            "`loss` must be a Keras loss, its name, or a function of `(y, y_pred)`. "
+            f"Received: loss={loss!r}."
+        )
+    if isinstance(function, keras.losses.Loss):
+        return function
+    return lambda y, y_pred: keras.ops.mean(function(y, y_pred))
 
 
 def total_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
     """A function `(y, y_pred) -> scalar` that adds up the losses of the outputs."""
     single = not isinstance(loss, list | tuple | dict)
-    functions = check_loss(loss) if single else _each(check_loss, loss)
+    functions = keras.tree.map_structure(check_loss, loss)
 
     def total(y: Any, y_pred: Any) -> tf.Tensor:
         outputs = _matched("y", y_pred, y_pred)
@@ -26,14 +45,6 @@ def total_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
         return tf.add_n([tf.cast(part, parts[0].dtype) for part in parts])
 
     return total
-
-
-def _each(function: Callable[[Any], Any], values: Any) -> Any:
-    if isinstance(values, dict):
-        return {key: _each(function, value) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [_each(function, value) for value in values]
-    return function(values)
 
 
 def _matched(name: str, value: Any, outputs: Any) -> list[Any]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,11 @@ import pandas as pd
 import tensorflow as tf
 
 from vgkeras.logs import LAYER_COLUMNS
+from vgkeras.tape.calls import layer_calls
 from vgkeras.tape.labels import measured_layers, tensor_labels
+from vgkeras.tape.losses import check_loss
+from vgkeras.tape.models import check_model
 from vgkeras.tape.tensor_statistics import STATISTICS, statistics
-
-_ROW_LABELS = ("layer", "name", "kind")
 
 
 def gradient_norms(
@@ -54,13 +54,11 @@ def gradient_norms(
     """
     loss_function = check_loss(loss)
     check_model(model)
-    taped = tape_pass(model, x, y, loss_function)
-    frame = pd.DataFrame(statistics(taped.tensors).numpy(), columns=list(STATISTICS))
-    labels = pd.DataFrame(taped.labels, columns=list(_ROW_LABELS))
-    frame = pd.concat([labels, frame], axis="columns")
-    columns = [c for c in LAYER_COLUMNS if c not in ("run", "step")]
-    frame = frame.assign(frozen_fraction=np.nan, update_ratio=np.nan, size=taped.sizes)
-    return frame[columns]
+    result = tape_pass(model, x, y, loss_function)
+    frame = pd.DataFrame(result.labels, columns=["layer", "name", "kind"])
+    frame[list(STATISTICS)] = statistics(result.tensors).numpy()
+    frame = frame.assign(frozen_fraction=np.nan, update_ratio=np.nan, size=result.sizes)
+    return frame[[c for c in LAYER_COLUMNS if c not in ("run", "step")]]
 
 
 @dataclass(frozen=True)
@@ -83,89 +81,28 @@ class TapePass:
 def tape_pass(model: keras.Model, x: Any, y: Any, loss_function: Callable) -> TapePass:
     """Runs one `tf.GradientTape` over the model's own forward pass."""
     calls: list[tuple[keras.layers.Layer, tf.Tensor]] = []
-    with tf.GradientTape() as tape, _recorded(model, calls):
+
+    def see(layer: keras.layers.Layer, outputs: list[tf.Tensor]) -> None:
+        calls.extend((layer, output) for output in outputs)
+
+    with tf.GradientTape() as tape, layer_calls(measured_layers(model), see):
         loss = loss_function(y, model(x, training=True))
     values = [variable.value for variable in model.trainable_variables]
     activations = [output for _, output in calls]
-    gradients = tape.gradient(loss, [*values, *activations])
-    gradients = [_dense(gradient) for gradient in gradients]
+    sources = [*values, *activations]
+    gradients = list(map(dense_gradient, tape.gradient(loss, sources), sources))
     return TapePass(
         loss=loss,
         gradients=gradients[: len(values)],
         tensors=[*gradients[: len(values)], *activations, *gradients[len(values) :]],
         labels=tensor_labels(model, [layer for layer, _ in calls]),
-        sizes=[t.shape.num_elements() for t in (*values, *activations, *activations)],
+        sizes=[t.shape.num_elements() for t in (*sources, *activations)],
     )
 
 
-def check_model(model: Any) -> keras.Model:
-    """Returns `model`, or raises if it is not a Keras model."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(
-            "`model` must be a Keras model. "
-            f"Received: model={model!r}. `vg.build_stack(depth=10)` makes one."
-        )
-    return model
-
-
-def check_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
-    """Returns a function `(y, y_pred) -> scalar`, or raises if `loss` is none.
-
-    A named Keras loss is evaluated in the format of `y_pred`: the class of that
-    name would compute in `keras.config.floatx()`, and round a float64 model.
-    """
-    try:
-        function = keras.losses.get(loss)
-    except (ValueError, TypeError) as error:
-        raise ValueError(_loss_message(loss)) from error
-    if not callable(function):
-        raise ValueError(_loss_message(loss))
-    if isinstance(function, keras.losses.Loss):
-        return function
-    return lambda y, y_pred: keras.ops.mean(function(y, y_pred))
-
-
-def _loss_message(loss: Any) -> str:
-    return (
-        "`loss` must be a Keras loss, its name, or a function of `(y, y_pred)`. "
-        f"Received: loss={loss!r}."
-    )
-
-
-@contextlib.contextmanager
-def _recorded(
-    model: keras.Model, calls: list[tuple[keras.layers.Layer, tf.Tensor]]
-) -> Iterator[None]:
-    """Appends each layer's outputs to `calls` while the model is called.
-
-    The instance attribute `call` hides the method of the class for as long as the
-    context lasts, whatever way the model reaches its layers.
-    """
-    layers = measured_layers(model)
-
-    def recorder(layer: keras.layers.Layer) -> Callable:
-        original = layer.call
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            outputs = original(*args, **kwargs)
-            calls.extend(
-                (layer, output)
-                for output in tf.nest.flatten(outputs)
-                if tf.is_tensor(output) and output.dtype.is_floating
-            )
-            return outputs
-
-        return call
-
-    for layer in layers:
-        layer.__dict__["call"] = recorder(layer)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.__dict__["call"]
-
-
-def _dense(gradient: Any) -> tf.Tensor | None:
+def dense_gradient(gradient: Any, source: Any) -> tf.Tensor | None:
     """An embedding's sparse gradient as a tensor; `None` stays `None`."""
-    return None if gradient is None else tf.convert_to_tensor(gradient)
+    if not isinstance(gradient, tf.IndexedSlices):
+        return None if gradient is None else tf.convert_to_tensor(gradient)
+    rows = source.shape[0]  # the gradient itself may not know
+    return tf.math.unsorted_segment_sum(gradient.values, gradient.indices, rows)

@@ -1,4 +1,4 @@
-"""One tape pass that leaves the model as it was, for models of any in- and outputs."""
+"""Models of any in- and outputs: their variables, their number format."""
 
 from __future__ import annotations
 
@@ -9,32 +9,40 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from vgkeras.tape.labels import measured_layers
 
-def tensors(x: Any) -> Any:
+
+def check_model(model: Any) -> keras.Model:
+    """Returns `model`, or raises if it is not a Keras model."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "`model` must be a Keras model. "
+            f"Received: model={model!r}. `vg.build_stack(depth=10)` makes one."
+        )
+    return model
+
+
+def as_tensors(x: Any) -> Any:
     """Several inputs as tensors: Keras takes arrays or tensors, but no mixture."""
     if not isinstance(x, list | tuple | dict):
         return x
     return keras.tree.map_structure(tf.convert_to_tensor, x)
 
 
-def dtype(model: keras.Model) -> str:
-    """The number format, or mixed policy, that the model computes in."""
-    for layer in model._flatten_layers(include_self=False):
-        if layer.trainable_variables and not list(
-            layer._flatten_layers(include_self=False)
-        ):
-            return layer.dtype_policy.name
-    return model.dtype_policy.name
+def policy_name(model: keras.Model) -> str:
+    """The number format, or mixed policy, of the first layer that has weights."""
+    trained = (la for la in measured_layers(model) if la.trainable_variables)
+    return next(trained, model).dtype_policy.name
 
 
-def build(model: keras.Model, x: Any) -> None:
+def build_model(model: keras.Model, x: Any) -> None:
     """Creates the variables of a model that was never called."""
     if not model.built:
         model(x)
 
 
 @contextlib.contextmanager
-def unchanged(model: keras.Model) -> Iterator[None]:
+def variables_restored(model: keras.Model) -> Iterator[None]:
     """Puts back every variable afterwards: moving averages, seeds, weights."""
     saved = [(variable, tf.identity(variable.value)) for variable in model.variables]
     try:

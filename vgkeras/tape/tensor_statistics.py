@@ -15,6 +15,7 @@ STATISTICS = (
     "zero_fraction",
     "nonfinite_fraction",
 )
+UPDATE_STATISTICS = ("frozen_fraction", "update_ratio")
 
 
 def statistics(tensors: Sequence[tf.Tensor | None]) -> tf.Tensor:
@@ -48,6 +49,40 @@ def statistics(tensors: Sequence[tf.Tensor | None]) -> tf.Tensor:
     if not parts:
         return tf.zeros([0, len(STATISTICS)], tf.float64)
     return tf.gather(tf.concat(parts, axis=0), np.argsort(order))
+
+
+def update_statistics(
+    weights: Sequence[tf.Tensor], directions: Sequence[tf.Tensor | None], rate: Any
+) -> tf.Tensor:
+    """Measures what the update `w <- w - rate * direction` does to each weight.
+
+    The norm of a direction is taken before `rate` can make it underflow: the ratio is
+    right even where the update rounds away.
+
+    Args:
+        weights: The values before the update.
+        directions: A tensor per weight; `None` gives NaN.
+        rate: Learning rate; NaN gives NaN.
+
+    Returns:
+        A float64 tensor of shape `(len(weights), 2)`, in the order of
+        `UPDATE_STATISTICS`: share of elements that stay as they are, and
+        `||update|| / ||w||`.
+    """
+    rate = tf.cast(rate, tf.float64)
+    pairs = zip(weights, directions, strict=True)
+    shares = tf.convert_to_tensor([_frozen(*pair, rate) for pair in pairs], tf.float64)
+    exponents = statistics(directions)[:, 0] - statistics(weights)[:, 0]
+    ratios = rate * tf.pow(tf.constant(10.0, tf.float64), exponents)
+    return tf.stack([tf.where(tf.math.is_nan(rate), rate, shares), ratios], axis=1)
+
+
+def _frozen(weight: tf.Tensor, direction: Any, rate: tf.Tensor) -> tf.Tensor:
+    """The share of elements that an update leaves as they are."""
+    if direction is None:
+        return tf.constant(np.nan, tf.float64)
+    same = tf.equal(weight - tf.cast(rate, direction.dtype) * direction, weight)
+    return tf.reduce_mean(tf.cast(same, tf.float64))
 
 
 def _row_statistics(rows: tf.Tensor) -> tf.Tensor:
