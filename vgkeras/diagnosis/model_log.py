@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from vgkeras._checks import check_positive
@@ -58,44 +57,30 @@ def _log_of_model(
     """One tape pass over the model as a log of one run without an update."""
     from vgkeras import tape
 
-    x, total = tape.tensors(x), tape.total_loss(loss)
-    tape.build(model, x)
-    with tape.unchanged(model):
+    x, total = tape.as_tensors(x), tape.total_loss(loss)
+    tape.build_model(model, x)
+    with tape.variables_restored(model):
         taped = tape.tape_pass(model, x, y, total)
         zero_map = _zero_loss(model(x), y, total)
     layers = pd.DataFrame(taped.labels, columns=["layer", "name", "kind"])
     layers[list(tape.STATISTICS)] = tape.statistics(taped.tensors).numpy()
     rate = math.nan if rate is None else rate
-    step = _plain_step(model.trainable_variables, taped.gradients, rate)
+    values = [variable.value for variable in model.trainable_variables]
+    # What a step of plain SGD would do; NaN without a rate.
+    step = tape.update_statistics(values, taped.gradients, rate).numpy()
+    step = pd.DataFrame(step, columns=list(tape.UPDATE_STATISTICS))
     layers = layers.assign(run=0, step=0, size=taped.sizes).join(step)
     return GradientLog(
         runs=run_table(
             depth=int(layers.loc[layers["kind"] == KINDS[0], "layer"].nunique()),
             optimizer="sgd",
             learning_rate=rate,
-            dtype=tape.dtype(model),
+            dtype=tape.policy_name(model),
             loss_zero=zero_map,
         ),
         losses=pd.DataFrame({"run": [0], "step": [0], "loss": [float(taped.loss)]}),
         layers=layers[list(LAYER_COLUMNS)],
     )
-
-
-def _plain_step(variables: Any, gradients: Any, rate: float) -> pd.DataFrame:
-    """What a step of plain SGD would do to each variable; NaN without a rate."""
-    from vgkeras import tape
-
-    values = [variable.value for variable in variables]
-    weights, steps = (tape.statistics(t).numpy()[:, 0] for t in (values, gradients))
-    with np.errstate(all="ignore"):
-        ratio = rate * 10.0 ** (steps - weights)
-    frozen = [
-        math.nan if g is None else float(np.mean((value - rate * g == value).numpy()))
-        for value, g in zip(values, gradients, strict=True)
-    ]
-    if math.isnan(rate):
-        frozen = [math.nan] * len(values)
-    return pd.DataFrame({"frozen_fraction": frozen, "update_ratio": ratio})
 
 
 def _zero_loss(outputs: Any, y: Any, total: Callable) -> float:
