@@ -4,8 +4,6 @@ Every public name is loaded when it is first used, so `import vgkeras` is quick 
 TensorFlow is loaded only by what needs it.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

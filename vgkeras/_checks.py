@@ -1,7 +1,5 @@
 """Argument checks, worded once: every message names the argument and its value."""
 
-from __future__ import annotations
-
 import math
 import numbers
 from collections.abc import Callable, Collection, Iterable

@@ -4,8 +4,6 @@ Numbers here span 1e-300 to 1e300 and beyond: they are read from their logarithm
 none is ever printed as 0.0000.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -4,8 +4,6 @@ Each is plain text with every argument written out, so that it gives the numbers
 run it was made from, on any machine, today or in a year.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -16,8 +16,6 @@ Reference:
     [Micikevicius et al., 2018](https://arxiv.org/abs/1710.03740), for loss scaling.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ A question is a stack, given as arguments of `vgkeras.sweep`; its answer is read
 the log of that run. Nothing is run here.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Iterable

@@ -6,8 +6,6 @@ all with the same seeds and data, `table` counts, `vgkeras.charts` draws, `WORDS
 what came out. TensorFlow is loaded by `compare` alone.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain

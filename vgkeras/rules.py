@@ -29,8 +29,6 @@ is low, and NeuroScope turns its numbers into a severity; the log knows no accur
 here the numbers decide.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import operator

@@ -1,7 +1,5 @@
 """build_stack(): a real Keras stack of Dense layers without bias, and its remedies."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """train(): a short training run of any Keras model, every gradient logged."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """What an update does to the weights, from their values before and after."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

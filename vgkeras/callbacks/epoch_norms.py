@@ -1,7 +1,5 @@
 """The norms of a log as scalars in Keras' `logs`."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """Where a training step can be listened to: optimizers, graphs, replicas, threads."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import threading
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Listens to the methods that gradients pass through in a training step."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from collections.abc import Callable, Iterator

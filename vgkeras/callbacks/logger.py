@@ -1,7 +1,5 @@
 """GradientLogger: the gradients of `model.fit`, as the training step computed them."""
 
-from __future__ import annotations
-
 import functools
 import os
 from collections.abc import Callable, Collection, Iterable

@@ -6,8 +6,6 @@ host reads up to 128 steps at a time. A slot is NaN until it is written: this sh
 which steps have measured a site, for a branch of a step may have passed it by.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

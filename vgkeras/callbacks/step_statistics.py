@@ -14,8 +14,6 @@ are extreme does a branch within it divide each tensor by its largest element fi
 branch that is not taken must cost nothing, so each is one node of the graph.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What a long run has logged, in bounded memory or on disk."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Lets `model.fit` run another train step for a while, and surely no longer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 The host fetches them now and then, so that no step waits for the host.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from collections.abc import Iterator, Sequence

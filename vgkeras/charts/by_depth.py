@@ -1,7 +1,5 @@
 """Charts by depth of the stack."""
 
-from __future__ import annotations
-
 import math
 
 import altair as alt

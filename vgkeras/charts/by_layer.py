@@ -1,7 +1,5 @@
 """Charts by layer."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Charts by training step."""
 
-from __future__ import annotations
-
 import math
 
 import altair as alt

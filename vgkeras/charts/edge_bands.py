@@ -1,7 +1,5 @@
 """Values that have no place on a log axis: flagged marks in a band at its edge."""
 
-from __future__ import annotations
-
 import math
 from itertools import chain
 

@@ -1,7 +1,5 @@
 """Where each number format fails."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import altair as alt

@@ -1,7 +1,5 @@
 """Maps of what trains: every cell a run, theory's boundaries drawn over them."""
 
-from __future__ import annotations
-
 import altair as alt
 import pandas as pd
 

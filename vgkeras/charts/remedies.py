@@ -1,7 +1,5 @@
 """Remedies, compared in charts."""
 
-from __future__ import annotations
-
 import altair as alt
 import pandas as pd
 

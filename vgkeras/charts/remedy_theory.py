@@ -1,7 +1,5 @@
 """What theory says of the first pass of a remedy."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """The rows of a log that a chart draws."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

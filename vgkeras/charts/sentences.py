@@ -1,7 +1,5 @@
 """What became of each run, in a sentence."""
 
-from __future__ import annotations
-
 import math
 
 import pandas as pd

@@ -4,8 +4,6 @@ A series, an outcome and a number without a logarithm look the same wherever the
 drawn. What only one module draws stays there.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import textwrap

@@ -1,7 +1,5 @@
 """Words of titles, subtitles and text alternatives."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

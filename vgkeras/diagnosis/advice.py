@@ -1,7 +1,5 @@
 """What helps, by cause."""
 
-from __future__ import annotations
-
 from vgkeras._text import number_of
 from vgkeras.diagnosis.finding import Finding
 from vgkeras.diagnosis.run_arrays import DECADES, Run, slopes

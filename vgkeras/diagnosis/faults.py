@@ -1,7 +1,5 @@
 """Faults: each is there or not."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

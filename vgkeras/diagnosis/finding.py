@@ -1,7 +1,5 @@
 """A finding about one run, as a sentence and as a table."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

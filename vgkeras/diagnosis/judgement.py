@@ -6,8 +6,6 @@ the loss had been learned. `vgkeras.rules` holds the published rules, which look
 number alone.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import replace
 from typing import Any

@@ -1,7 +1,5 @@
 """Limits: each returns what it measured, whether that is beyond it or not."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A log, or a model measured once as a log of one run."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Callable

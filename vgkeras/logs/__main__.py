@@ -5,8 +5,6 @@ standard output, or why it is refused. Nothing of the file is seen before the li
 hold.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import sys

@@ -1,7 +1,5 @@
 """What the tables of a file must hold to be a gradient log: columns, types, values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import pyarrow as pa

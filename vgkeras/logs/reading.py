@@ -1,7 +1,5 @@
 """Logs read from Parquet files, of which nothing is believed before it is checked."""
 
-from __future__ import annotations
-
 import base64
 import json
 import os

@@ -1,7 +1,5 @@
 """The tables of a log: their columns, kinds of rows, logged steps, versions."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sized

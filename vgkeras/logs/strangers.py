@@ -6,8 +6,6 @@ decodes nothing of it: a child does, holds the numbers to what they mean, and wr
 the log anew.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import signal

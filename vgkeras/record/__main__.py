@@ -1,7 +1,5 @@
 """The command line `python -m vgkeras.record`, a subcommand for each recording."""
 
-from __future__ import annotations
-
 import argparse
 import inspect
 from collections.abc import Sequence

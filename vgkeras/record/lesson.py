@@ -4,8 +4,6 @@ It is made by `train`, one `keras.Sequential` after the other, not by the compil
 sweep.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

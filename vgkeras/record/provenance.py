@@ -1,7 +1,5 @@
 """Where a recording comes from."""
 
-from __future__ import annotations
-
 import platform
 from datetime import UTC, datetime
 from typing import Any

@@ -1,7 +1,5 @@
 """All remedies, compared with the settings that the page opens with."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

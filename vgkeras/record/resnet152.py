@@ -5,8 +5,6 @@ shortcuts are cut, from the same weights and on the same data. `GradientLogger` 
 the gradients of both fits.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import altair as alt

@@ -9,8 +9,6 @@ compilation serves every sweep of the same padded shape. What a layer and an upd
 is said by a `vgkeras.sweeps.Recipe`.
 """
 
-from __future__ import annotations
-
 import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """The blocks of a sweep on the workers of an executor."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Callable
 from concurrent.futures import (

@@ -1,7 +1,5 @@
 """What is swept: starts, learning rates, seeds, and the stack of each run."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass

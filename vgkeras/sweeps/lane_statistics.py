@@ -8,8 +8,6 @@ element times the root of a sum between 1 and the element count, and logarithms 
 taken here, in float64.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -7,8 +7,6 @@ without a gap. Where stacks meet, masks (`Arrays.starts`, `Arrays.ends`) keep th
 apart.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """What one layer of a compiled stack makes of its input."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Layer-sequential unit-variance initialization (LSUV) of the compiled stacks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The updates of Keras' optimizers, for all layers of all lanes at once."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple

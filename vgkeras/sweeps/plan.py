@@ -1,7 +1,5 @@
 """What a program is compiled for."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 

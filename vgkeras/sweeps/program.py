@@ -25,8 +25,6 @@ The outer loop runs over steps, as many as the arrays of statistics have room fo
 one compilation serves any number of steps.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """sweep(): a grid of runs, trained side by side, as one log."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The tables of a swept log."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

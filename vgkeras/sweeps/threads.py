@@ -1,7 +1,5 @@
 """Tasks side by side, watched and stopped from the thread that asked for them."""
 
-from __future__ import annotations
-
 import os
 import queue
 import threading

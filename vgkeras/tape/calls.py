@@ -1,7 +1,5 @@
 """Methods of a model's parts, replaced for a while by others that watch them."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator

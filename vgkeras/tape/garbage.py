@@ -1,7 +1,5 @@
 """Garbage collection paused for the moment in which TensorFlow builds a graph."""
 
-from __future__ import annotations
-
 import contextlib
 import gc
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Which layers of a model are measured, and what their tensors are called."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable
 from typing import Any

@@ -1,7 +1,5 @@
 """One loss of models with any outputs, each of them under any loss of Keras."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

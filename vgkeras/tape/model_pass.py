@@ -1,7 +1,5 @@
 """One tf.GradientTape pass over any Keras model."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

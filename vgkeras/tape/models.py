@@ -1,7 +1,5 @@
 """Models of any in- and outputs: their variables, their number format."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any

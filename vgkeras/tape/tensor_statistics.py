@@ -1,7 +1,5 @@
 """Statistics of tensors that neither overflow nor underflow."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

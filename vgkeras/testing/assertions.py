@@ -5,8 +5,6 @@ threshold and the measured value, and shows every layer in a table. All take the
 arguments of `assert_gradients_finite`, and refuse as it does what they cannot use.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any

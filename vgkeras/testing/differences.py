@@ -1,7 +1,5 @@
 """Central differences in float64 along a direction, with an error bar."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Callable, Sequence

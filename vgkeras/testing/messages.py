@@ -1,7 +1,5 @@
 """The text of a failed assertion: what, where, by which rule, and every layer."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Gradients of the tape beside central differences, variable by variable."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import re

@@ -1,7 +1,5 @@
 """An assertion that holds the tape to central differences."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Assertions that hold gradients to a recorded profile."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Sequence
 from typing import Any

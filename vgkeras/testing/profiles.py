@@ -1,7 +1,5 @@
 """Golden profiles: norms in a readable file, matched by name with those of a log."""
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """What an assertion looks at: the rows of a log, or of one pass over a model."""
 
-from __future__ import annotations
-
 import numbers
 from collections.abc import Iterable
 from fnmatch import fnmatchcase

@@ -1,7 +1,5 @@
 """Theory beside what was measured, where a number format can follow it."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

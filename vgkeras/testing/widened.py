@@ -1,7 +1,5 @@
 """A Keras model computing in float64 for a while, whatever format it is of."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator
 from typing import Any

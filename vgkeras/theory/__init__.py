@@ -9,8 +9,6 @@ under full-batch gradient descent on Keras' `"mse"`. Two kinds of rate occur:
 NumPy only. What speaks of the tables of a log needs pandas, and is loaded when used.
 """
 
-from __future__ import annotations
-
 import importlib
 from typing import Any
 

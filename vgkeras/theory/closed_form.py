@@ -1,7 +1,5 @@
 """Loss, outputs and all gradients of a stack of scaled identities before training."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

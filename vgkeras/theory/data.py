@@ -1,7 +1,5 @@
 """Seeded inputs and targets for which the theory of a deep linear stack is exact."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from vgkeras import _checks

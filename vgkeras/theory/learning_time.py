@@ -1,7 +1,5 @@
 """How many steps a mode needs to learn its target."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The directions in which a stack of scaled identities learns, and its runs in them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """One mode of a stack of scaled identities under gradient descent, step by step."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

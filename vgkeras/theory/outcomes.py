@@ -1,7 +1,5 @@
 """The outcome of a run, by its losses: the one definition."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The outcome of a run, predicted from its start."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Theory as a log: what a sweep should measure, computed without running it."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import math

@@ -7,8 +7,6 @@ All logarithms here are natural. A kernel is drawn with mean 0; its *variance ga
 norm at all. `mean_field` is the limit of infinite width, exact in no finite stack.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Outcomes of the runs of a log, from its losses."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 

@@ -1,7 +1,5 @@
 """The one search for a root: by halves."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 

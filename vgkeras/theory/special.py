@@ -1,7 +1,5 @@
 """Special functions that NumPy lacks, exact to a few roundings of float64."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 

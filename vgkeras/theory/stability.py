@@ -1,7 +1,5 @@
 """Learning rates and scales beyond which gradient descent runs away."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """Where theory changes its outcome, and in how many runs it agrees with measurement."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
