@@ -350,6 +350,7 @@ def test_rubbish_for_the_map_falls_back(rubbish):
     assert "1,600 runs" in words(page)
 
 
+@pytest.mark.slow
 def test_the_forecast_is_that_of_the_package_and_the_runs_bear_it_out():
     page = open_page(section="Number formats", format_scale="1.5", format_depth="30")
     text = words(page)
@@ -375,6 +376,7 @@ def test_published_results_are_told_with_their_sources():
         assert result.measured in text
 
 
+@pytest.mark.slow
 def test_remedies_are_compared_and_told():
     page = open_page(
         section="Remedies",
@@ -395,6 +397,7 @@ def test_remedies_are_compared_and_told():
     assert vg.remedies.WORDS["clipping"] in text
 
 
+@pytest.mark.slow
 def test_initial_weights_are_compared_with_an_activation():
     page = open_page(
         section="Remedies",
@@ -409,6 +412,7 @@ def test_initial_weights_are_compared_with_an_activation():
     assert "Orthogonal, tanh" in words(page)
 
 
+@pytest.mark.slow
 def test_the_recorded_remedies_are_those_of_a_fresh_comparison():
     page = open_page(section="Remedies")
 
@@ -426,6 +430,7 @@ def test_the_recorded_remedies_are_those_of_a_fresh_comparison():
     np.testing.assert_allclose(*first, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rubbish", ["", "moon", "Adam,Adam", "<b>"])
 def test_rubbish_for_remedies_never_breaks_the_page(rubbish):
     page = open_page(

@@ -94,6 +94,7 @@ def test_theory_predicts_the_outcome_and_the_norms_of_a_sweep():
     assert_allclose(a["log10_norm"][later], b["log10_norm"][later], atol=2e-2)
 
 
+@pytest.mark.slow
 def test_the_loss_overflows_at_the_depth_at_which_that_of_keras_does():
     x, y = theory.make_data()
     for depth in (103, 104, 105, 106):
