@@ -19,8 +19,8 @@ SCALES = (0.3, 0.5, 0.9, 1.1, 1.5, 2.0)
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 # the formats that most stacks are trained in; every run compiles for seconds
 COMMON_FIRST = [
-    "float16",
     "float32",
+    pytest.param("float16", marks=pytest.mark.slow),
     pytest.param("bfloat16", marks=pytest.mark.slow),
     pytest.param("float64", marks=pytest.mark.slow),
 ]

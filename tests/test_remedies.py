@@ -78,6 +78,20 @@ def test_remedies_can_be_sent_to_another_process():
     assert pickle.loads(pickle.dumps(remedies.REMEDIES)) == remedies.REMEDIES
 
 
+def test_a_comparison_holds_its_remedies_with_the_same_seeds():
+    names = ("Scaled identity", "Glorot normal", "Residual, ReZero", "Adam")
+
+    log = remedies.compare(names, seeds=[0, 1], depths=[2, 10], steps=20)
+
+    runs = log.runs
+    assert tuple(runs["remedy"].unique()) == names
+    grid = [(seed, depth) for seed in (0, 1) for depth in (2, 10)]
+    for _, own in runs.groupby("remedy"):
+        assert list(zip(own["seed"], own["depth"], strict=True)) == grid
+    assert runs.groupby("seed")["loss_zero"].nunique().eq(1).all()  # the same data
+
+
+@pytest.mark.slow
 def test_a_comparison_holds_every_remedy_with_the_same_seeds(measured):
     runs = measured.runs
 
@@ -89,6 +103,7 @@ def test_a_comparison_holds_every_remedy_with_the_same_seeds(measured):
     assert "compare" in measured.metadata["origin"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -114,6 +129,7 @@ def test_a_remedy_is_a_sweep_with_its_options(measured, name, options):
     assert log.runs["outcome"].tolist() == swept.runs["outcome"].tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stack", "optimizer"),
     [
@@ -173,6 +189,7 @@ def test_a_remedy_of_ones_own_is_run_under_its_name():
     assert set(log.layers["step"]) == {0, 3}
 
 
+@pytest.mark.slow
 def test_a_comparison_can_be_saved(measured, tmp_path):
     measured.save(tmp_path / "log.parquet")
 
@@ -181,6 +198,7 @@ def test_a_comparison_can_be_saved(measured, tmp_path):
     assert_frame_equal(again.runs, measured.runs)
 
 
+@pytest.mark.slow
 def test_nonsense_is_refused_in_words(measured):
     with pytest.raises(ValueError, match="`names` must hold known remedies: 'Sca"):
         remedies.compare(["Prayer"])
@@ -258,6 +276,7 @@ def test_of_equally_many_outcomes_the_worse_is_drawn():
 # --- The words -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_gradient_of_the_scaled_identity_is_what_the_words_say(measured, counted):
     found = counted.loc["Scaled identity", "gradient_median"]
 
@@ -267,6 +286,7 @@ def test_the_gradient_of_the_scaled_identity_is_what_the_words_say(measured, cou
     assert ways == {2: {"trains"}, 10: {"stalls"}, 50: {"stalls"}, 152: {"stalls"}}
 
 
+@pytest.mark.slow
 def test_orthogonal_kernels_keep_the_gradient_and_gaussian_ones_lose_it(counted):
     kept = 10 ** counted.loc["Orthogonal", "gradient_median"]
     lost = counted.loc["LeCun normal", "gradient_median"]
@@ -275,12 +295,14 @@ def test_orthogonal_kernels_keep_the_gradient_and_gaussian_ones_lose_it(counted)
     assert -3 < lost[152] - lost[2] < -1.5
 
 
+@pytest.mark.slow
 def test_kernels_of_he_explode_in_a_linear_stack(measured):
     ways = fates(measured, "He normal")
 
     assert ways[10] == ways[50] == ways[152] == {"diverges"}
 
 
+@pytest.mark.slow
 def test_an_orthogonal_stack_that_mirrors_stays_at_a_sixteenth(measured):
     for depth, seed, loss in losses(measured, "Orthogonal").itertuples(index=False):
         kernels = stacks.initial_kernels(
@@ -290,6 +312,7 @@ def test_an_orthogonal_stack_that_mirrors_stays_at_a_sixteenth(measured):
             assert 1 / 16.5 < loss < 1 / 14
 
 
+@pytest.mark.slow
 def test_relu_keeps_more_of_the_gradient_with_kernels_of_he(counted):
     he = counted.loc[("He normal + ReLU", 152), "gradient_median"]
     glorot = counted.loc[("Glorot normal + ReLU", 152), "gradient_median"]
@@ -305,6 +328,7 @@ def test_narrow_relu_stacks_are_dead():
     assert_allclose(theory.relu_growth(2).alive ** 152, 1e-19, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_sigmoid_vanishes(counted):
     found = counted.loc["Glorot normal + sigmoid", "gradient_median"]
 
@@ -312,11 +336,13 @@ def test_sigmoid_vanishes(counted):
     assert found[152] == -np.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["He normal + ReLU", "Glorot normal + sigmoid"])
 def test_what_cannot_be_the_identity_does_not_train(measured, name):
     assert "trains" not in set.union(*fates(measured, name).values())
 
 
+@pytest.mark.slow
 def test_a_shortcut_around_a_scaled_identity_explodes(measured, counted):
     ways = fates(measured, "Residual")
 
@@ -329,6 +355,7 @@ def test_a_shortcut_around_a_scaled_identity_explodes(measured, counted):
     assert counted.loc[("Residual", 10), "gradient_median"] > 2
 
 
+@pytest.mark.slow
 def test_rezero_trains_deep_stacks_at_a_small_learning_rate(measured, counted):
     ways = fates(measured, "Residual, ReZero")
     slow = fates(measured, "Residual, ReZero, rate 0.02")
@@ -341,6 +368,7 @@ def test_rezero_trains_deep_stacks_at_a_small_learning_rate(measured, counted):
     assert all(fates(measured, name)[152] != {"trains"} for name in others)
 
 
+@pytest.mark.slow
 def test_normalization_makes_the_gradient_independent_of_depth(counted):
     rows = counted.loc["Layer normalization"]
 
@@ -350,6 +378,7 @@ def test_normalization_makes_the_gradient_independent_of_depth(counted):
     assert rows["loss_low"][152] > -0.05
 
 
+@pytest.mark.slow
 def test_clipping_cannot_cure_vanishing(measured):
     plain, clipped = (
         losses(measured, name, STEPS)["loss"]
@@ -368,6 +397,7 @@ def test_clipping_cures_exploding():
     assert clipped[50] == clipped[152] == {"trains"}
 
 
+@pytest.mark.slow
 def test_optimizers_help_as_far_as_there_is_a_gradient(measured, counted):
     rows = 10 ** counted["loss_median"].unstack()
 
@@ -379,6 +409,7 @@ def test_optimizers_help_as_far_as_there_is_a_gradient(measured, counted):
     assert fates(measured, "Momentum 0.9")[10] == {"trains"}
 
 
+@pytest.mark.slow
 def test_a_smaller_learning_rate_cures_no_vanishing(measured):
     ways = fates(measured, "Learning rate 1/depth")
 
@@ -410,6 +441,7 @@ def theory_of(chart):
     return [row for row in marks_of(chart, "line") if not row["flag"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["LeCun normal", "He normal", "He normal + ReLU", "Glorot normal + ReLU"]
 )
@@ -423,6 +455,7 @@ def test_two_seeds_lie_within_two_deviations_of_theory(measured, counted, name):
         assert abs(median - band["y"]) < band["high"] - band["low"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Scaled identity", "Residual", "Orthogonal"])
 def test_theory_of_isometries_and_scaled_identities_has_no_spread(
     measured, counted, name
@@ -436,6 +469,7 @@ def test_theory_of_isometries_and_scaled_identities_has_no_spread(
             assert_allclose(median, row["y"], atol=0.03)
 
 
+@pytest.mark.slow
 def test_theory_of_the_scaled_identity_is_the_closed_form(measured):
     chart = charts.remedy_gradient_by_depth(measured.select(remedy="Scaled identity"))
     x, y = theory.make_data(units=16, samples=16, seed=0)
@@ -447,6 +481,7 @@ def test_theory_of_the_scaled_identity_is_the_closed_form(measured):
         assert_allclose(row["y"], exact.log10_weight_gradient[0], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_activations_follow_their_theory_layer_by_layer(measured):
     names = ["Scaled identity", "LeCun normal", "Orthogonal", "Residual"]
     chart = charts.activation_by_layer(measured.select(remedy=names), 50)
@@ -459,6 +494,7 @@ def test_activations_follow_their_theory_layer_by_layer(measured):
         assert line["low"] - 0.1 < row["y"] < line["high"] + 0.1
 
 
+@pytest.mark.slow
 def test_zeros_and_infinities_are_flagged_at_the_edges(measured):
     names = ["Scaled identity", "He normal"]
     chart = charts.remedy_gradient_by_depth(measured.select(remedy=names))
@@ -487,6 +523,7 @@ def test_many_flagged_remedies_share_a_band_of_six_lanes():
     assert min(heights) == pytest.approx(-1 - 6 / 14)  # the axis is one decade: -1, 0
 
 
+@pytest.mark.slow
 def test_charts_say_what_they_show_with_numbers(measured):
     outcome = charts.outcome_by_remedy_and_depth(measured)
     gradient = charts.remedy_gradient_by_depth(measured)
@@ -512,6 +549,7 @@ def test_charts_say_what_they_show_with_numbers(measured):
     assert "\u2202L/\u2202W" in str(gradient.to_dict())
 
 
+@pytest.mark.slow
 def test_outcomes_have_a_shape_and_a_colour_of_their_own(measured):
     chart = charts.outcome_by_remedy_and_depth(measured).to_dict()
 

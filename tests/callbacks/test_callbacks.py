@@ -36,6 +36,8 @@ MODES = {
 }
 GRAPH = MODES["graph"]
 slow = pytest.mark.slow
+SLOW_MODES = {"xla", "three steps at once"}
+MODE_CASES = [pytest.param(m, marks=slow) if m in SLOW_MODES else m for m in MODES]
 
 
 class Batches(keras.callbacks.Callback):
@@ -159,7 +161,7 @@ def norms_of_two_epochs(samples):
     ]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", MODE_CASES)
 def test_the_gradients_are_those_of_each_batch_at_its_weights(mode, rng):
     x, y = data(rng, samples=16 if mode == "xla" else 14)  # XLA compiles by shape
     model = mlp(optimizer=keras.optimizers.Adam(0.1), **MODES[mode])

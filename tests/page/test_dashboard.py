@@ -157,6 +157,7 @@ def test_a_setting_is_run_live_and_changes_the_outcomes(lesson):
     assert before != outcomes(page)
 
 
+@pytest.mark.slow
 def test_a_target_without_theory_for_every_step_is_shown_too():
     page = open_page(target="teacher", depths=["3"], scales=["0.9"], steps="50")
 
@@ -330,6 +331,7 @@ def test_a_run_of_the_map_is_chosen_without_a_mouse(the_map):
     assert vg.theory.outcome(1.0, 50, rate=0.01, steps=50) == "trains"
 
 
+@pytest.mark.slow
 def test_the_map_of_learning_rates_is_another_one():
     page = open_page(section="The map", map_by="learning rate", map_scale="0.9")
 
@@ -511,6 +513,7 @@ def test_a_log_of_ones_own_is_drawn_and_judged(tmp_path):
     assert answers["VanishingGradient"].startswith("fires")
 
 
+@pytest.mark.slow
 def test_the_log_of_a_fit_is_drawn_and_judged_where_it_was_not_looked_at_closely(
     tmp_path,
 ):
@@ -546,6 +549,7 @@ def test_a_step_and_a_variable_are_chosen(tmp_path):
     assert "weight gradient ∂L/∂W (bias)" in text
 
 
+@pytest.mark.slow
 def test_the_next_file_has_other_steps_and_variables(tmp_path):
     page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
     page.select_slider(key="your_step").set_value(15).run()
@@ -560,6 +564,7 @@ def test_the_next_file_has_other_steps_and_variables(tmp_path):
     assert charts_in(page) == 4
 
 
+@pytest.mark.slow
 def test_the_next_file_has_findings_of_its_own(tmp_path):
     page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
     first = plain(page)
@@ -650,6 +655,7 @@ def test_names_out_of_a_file_are_shown_as_plain_text_alone(bad, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -704,6 +710,7 @@ def test_a_link_opens_the_lessons_own_log():
     assert charts_in(page) == 6
 
 
+@pytest.mark.slow
 def test_the_lessons_settings_survive_a_look_at_another_section():
     page = open_page(depths=["3"], scales=["0.9"], steps="50", dtype="float64")
 
@@ -716,6 +723,7 @@ def test_the_lessons_settings_survive_a_look_at_another_section():
     assert page.selectbox(key="dtype").value == "float64"
 
 
+@pytest.mark.slow
 def test_an_opened_log_survives_a_look_at_another_section_until_it_is_closed(tmp_path):
     page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
 
@@ -739,6 +747,7 @@ def test_a_file_that_is_taken_away_is_gone(tmp_path):
     assert not page.button
 
 
+@pytest.mark.slow
 def test_two_visitors_do_not_see_each_others_logs(tmp_path):
     open_log(saved(own_log("secret"), tmp_path))
 
@@ -1015,6 +1024,7 @@ def test_the_trainer_keeps_the_logs_that_were_asked_for_last(runs):
     assert [runs.names.count(number) for number in (39, 16, 15)] == [1, 1, 2]
 
 
+@pytest.mark.slow
 def test_a_full_queue_takes_nobody_more(runs):
     visitors = [visit(trainer(), runs, number) for number in range(MOST_WAITING)]
 

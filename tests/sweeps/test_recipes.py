@@ -11,6 +11,11 @@ from vgkeras.sweeps import CompiledOptimizer, Recipe, compiled_optimizer, lanes,
 STEPS, RATE = 4, 0.05
 
 
+def slow(*values):
+    """One more case of a compilation of its own: seconds."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def compare(recipe, optimizer, rng, *, units=3, outputs=2, depth=4, dtype="float64"):
     """Trains the same stack both ways and compares everything that is logged."""
     model = stacks.build_stack(
@@ -72,12 +77,12 @@ def output_name(model, number):
 @pytest.mark.parametrize(
     ("activation", "normalization", "residual"),
     [
-        ("linear", "batch", True),
-        ("relu", None, False),
+        slow("linear", "batch", True),
+        slow("relu", None, False),
         ("relu", "batch", "zero"),
-        ("tanh", "layer", True),
-        ("sigmoid", "batch", False),
-        ("selu", None, "zero"),
+        slow("tanh", "layer", True),
+        slow("sigmoid", "batch", False),
+        slow("selu", None, "zero"),
         ("gelu", "layer", False),
     ],
 )
@@ -93,16 +98,16 @@ def test_hidden_layers_are_those_of_the_keras_model(
     "optimizer",
     [
         keras.optimizers.SGD(RATE, momentum=0.9),
-        keras.optimizers.SGD(RATE, momentum=0.8, nesterov=True),
-        keras.optimizers.RMSprop(RATE),
-        keras.optimizers.Adagrad(RATE),
+        slow(keras.optimizers.SGD(RATE, momentum=0.8, nesterov=True)),
+        slow(keras.optimizers.RMSprop(RATE)),
+        slow(keras.optimizers.Adagrad(RATE)),
         keras.optimizers.Adam(RATE, beta_1=0.8),
-        keras.optimizers.SGD(RATE, clipnorm=0.1),
-        keras.optimizers.Adam(RATE, clipvalue=0.01),
+        slow(keras.optimizers.SGD(RATE, clipnorm=0.1)),
+        slow(keras.optimizers.Adam(RATE, clipvalue=0.01)),
     ],
     ids=lambda optimizer: "-".join(map(str, compiled_optimizer(optimizer)[:2])),
 )
-@pytest.mark.parametrize("residual", [False, "zero"])
+@pytest.mark.parametrize("residual", [slow(False), "zero"])
 def test_updates_are_those_of_the_keras_optimizer(optimizer, residual, rng):
     fresh = type(optimizer).from_config(optimizer.get_config())
     recipe = Recipe("tanh", None, residual, compiled_optimizer(optimizer))
@@ -110,7 +115,7 @@ def test_updates_are_those_of_the_keras_optimizer(optimizer, residual, rng):
     compare(recipe, fresh, rng)
 
 
-@pytest.mark.parametrize("outputs", [1, 5])
+@pytest.mark.parametrize("outputs", [slow(1), 5])
 def test_another_width_of_the_last_layer_does_not_leak_into_the_hidden_ones(
     outputs, rng
 ):

@@ -146,6 +146,7 @@ def test_seeds_and_initializers_make_further_runs():
     assert firsts[4:].nunique() == 8  # every random start is another one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outputs", [2, 1])
 def test_a_random_start_is_that_of_the_built_stack(outputs):
     x, y = theory.make_data(seed=3, output_units=outputs)
@@ -190,6 +191,7 @@ REMEDIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remedy", REMEDIES)
 def test_a_remedy_in_a_sweep_is_that_of_the_built_stack(remedy):
     scales = remedy.get("scales", [])
