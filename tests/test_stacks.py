@@ -92,6 +92,7 @@ def test_initial_kernels_are_those_of_the_built_stack(start):
         assert_array_equal(kernel, weight)
 
 
+@pytest.mark.slow
 def test_a_stack_deeper_than_keras_can_walk_still_runs_in_its_dtype(rng):
     x = rng.normal(size=(3, 2))
 
@@ -216,6 +217,7 @@ def test_a_shortcut_that_starts_at_zero_can_be_trained_and_saved(tmp_path, rng):
     assert_array_equal(restored(x), model(x))
 
 
+@pytest.mark.slow
 def test_a_remedied_stack_of_152_layers_is_built():
     model = stacks.build_stack(
         152, kernel_initializer="orthogonal", activation="tanh", residual=True

@@ -48,7 +48,9 @@ def test_the_model_holds_the_weights_after_the_last_step():
     assert_allclose(model.get_weights(), kernels, rtol=1e-12, atol=1e-15)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    "optimizer", ["sgd", pytest.param("adam", marks=pytest.mark.slow)]
+)
 def test_what_is_logged_does_not_change_the_run(optimizer):
     x, y = theory.make_data()
     runs = []

@@ -559,7 +559,7 @@ def classifier():
         pytest.param(classifier, "xla", 1, marks=slow),
         (classifier, "eager", 2),
         pytest.param(classifier, "three steps at once", 2, marks=slow),
-        (convolutions, "graph", 1),
+        pytest.param(convolutions, "graph", 1, marks=slow),
     ],
 )
 def test_weights_are_bit_for_bit_those_of_a_plain_fit(make, mode, every, rng):
@@ -904,6 +904,7 @@ def test_a_logger_stays_within_its_memory(rng):
     assert len(log.losses) < 400
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_goes_to_files(rng, tmp_path):
     x, y = data(rng, samples=400)
     folder = tmp_path / "run"

@@ -616,7 +616,9 @@ def convolutional():
     )
 
 
-@pytest.mark.parametrize("build", [perceptron, convolutional])
+@pytest.mark.parametrize(
+    "build", [perceptron, pytest.param(convolutional, marks=pytest.mark.slow)]
+)
 def test_a_small_network_that_learns_digits_is_healthy(build, rng):
     x, y = digits(rng)
     model = build()

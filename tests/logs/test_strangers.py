@@ -137,7 +137,9 @@ def printed(code):
         ("kill -SEGV $$", "it ends the process that reads it, with code -11"),
         ("kill -KILL $$", "it ends the process that reads it, with code -9"),
         ("exit 1", "it ends the process that reads it, with code 1"),
-        ("exec sleep 60", "it takes more than 1 s to read"),
+        pytest.param(
+            "exec sleep 60", "it takes more than 1 s to read", marks=pytest.mark.slow
+        ),
         ("cat >/dev/null; printf told; exit 3", "told"),
     ],
 )

@@ -119,6 +119,7 @@ def test_page_imports_nothing_heavy_before_its_charts_are_drawn():
     assert packages - {"vgkeras.page.__init__"} <= {*modules}
 
 
+@pytest.mark.slow
 def test_the_package_does_not_load_the_page():
     code = "import vgkeras as vg, sys; [getattr(vg, name) for name in vg.__all__]"
 
@@ -756,6 +757,7 @@ def test_two_visitors_do_not_see_each_others_logs(tmp_path):
     assert plain(other) == []
 
 
+@pytest.mark.slow
 def test_your_log_needs_no_tensorflow():
     code = (
         "import sys; from streamlit.testing.v1 import AppTest; "
@@ -900,8 +902,16 @@ def test_a_link_is_made_of_the_settings_and_of_what_is_held():
     [
         (0, {"stack_scale": 0.5, "stack_depth": 50}),
         (2, {"section": "Remedies"}),
-        (4, {"section": "The map", "map_by": "learning rate", "map_scale": 0.9}),
-        (5, {"section": "Number formats", "format_depth": 100}),
+        pytest.param(
+            4,
+            {"section": "The map", "map_by": "learning rate", "map_scale": 0.9},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            5,
+            {"section": "Number formats", "format_depth": 100},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_card_leads_to_what_it_speaks_of(number, expected):

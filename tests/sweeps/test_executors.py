@@ -132,6 +132,7 @@ def test_a_lost_process_is_reported_with_the_way_out():
     assert isinstance(caught.value.__cause__, BrokenExecutor)
 
 
+@pytest.mark.slow
 def test_progress_counts_the_passes_of_finished_parts():
     reports = []
     with ThreadPoolExecutor(2) as threads:

@@ -28,7 +28,9 @@ def trained_one_by_one(dtype):
     )
 
 
-@pytest.fixture(scope="module", params=["float32", "float16"])
+@pytest.fixture(
+    scope="module", params=["float32", pytest.param("float16", marks=pytest.mark.slow)]
+)
 def pair(request):
     dtype = request.param
     swept = sweeps.sweep(SCALES, DEPTHS, steps=STEPS, every=20, dtype=dtype)
@@ -223,6 +225,7 @@ def test_a_remedy_in_a_sweep_is_that_of_the_built_stack(remedy):
     assert_allclose(deep.losses["loss"], trained.losses["loss"], rtol=2e-4)
 
 
+@pytest.mark.slow
 def test_remedies_are_told_by_the_runs():
     log = sweeps.sweep([0.5], [2], steps=1, residual="zero", normalization="batch")
     remedies = log.runs[["activation", "residual", "normalization"]]

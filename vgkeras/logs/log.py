@@ -109,14 +109,14 @@ class GradientLog:
             ValueError: If `runs` has no such column.
         """
         keep = pd.Series(True, index=self.runs.index)
-        for column, wanted in conditions.items():
+        for column, values in conditions.items():
             if column not in self.runs.columns:
                 raise ValueError(
                     "`conditions` must name columns of `runs`. "
-                    f"Received: {column}={wanted!r}."
+                    f"Received: {column}={values!r}."
                 )
-            wanted = wanted if isinstance(wanted, list | tuple | set) else [wanted]
-            keep &= self.runs[column].isin(wanted)
+            several = isinstance(values, list | tuple | set)
+            keep &= self.runs[column].isin(values if several else [values])
         return self._of_runs(self.runs.loc[keep, "run"])
 
     def _of_runs(self, runs: pd.Series) -> GradientLog:

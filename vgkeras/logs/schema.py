@@ -103,13 +103,13 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def _installed() -> tuple[tuple[str, str], ...]:
-    found = []
+    pairs = []
     for package in _PACKAGES:
         try:
-            found.append((package, package_metadata.version(package)))
+            pairs.append((package, package_metadata.version(package)))
         except package_metadata.PackageNotFoundError:
             continue
-    return tuple(found)
+    return tuple(pairs)
 
 
 REQUIRED_COLUMNS = {

@@ -35,9 +35,9 @@ def _keep() -> None:
 
 
 def _example() -> bytes | None:
-    wanted = st.toggle(
+    is_on = st.toggle(
         "No file at hand? Take the log of the lesson",
         key="example",
         bind="query-params",
     )
-    return LESSON.read_bytes() if wanted else None
+    return LESSON.read_bytes() if is_on else None
