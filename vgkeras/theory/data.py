@@ -1,5 +1,8 @@
 """Seeded inputs and targets for which the theory of a deep linear stack is exact."""
 
+# Else the annotation of a generator would load `numpy.random` with the package.
+from __future__ import annotations
+
 import numpy as np
 
 from vgkeras import _checks
