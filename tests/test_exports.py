@@ -72,6 +72,7 @@ def test_the_keras_script_gives_the_losses_and_gradients_of_the_run(run, dtype):
     assert "loss:" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [0, 1, 3, 5])
 def test_the_exported_test_passes_and_would_fail_for_another_run(log, run):
     code = exports.test(log, run)

@@ -48,6 +48,7 @@ def outputs():
     return done.stdout.split("\0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
 def test_an_example_prints_what_the_readme_shows(number, outputs):
     assert outputs[number] == EXAMPLES[number][1]

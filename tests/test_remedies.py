@@ -321,6 +321,7 @@ def test_relu_keeps_more_of_the_gradient_with_kernels_of_he(counted):
     assert -30 < glorot < -26
 
 
+@pytest.mark.slow
 def test_narrow_relu_stacks_are_dead():
     log = remedies.compare(["He normal + ReLU"], units=2, depths=[152], steps=3)
 
@@ -560,6 +561,7 @@ def test_outcomes_have_a_shape_and_a_colour_of_their_own(measured):
     assert marks["y"]["sort"] == list(NAMES)
 
 
+@pytest.mark.slow
 def test_every_start_can_be_compared_with_every_activation():
     assert set(theory.ACTIVATIONS) == set(stacks.ACTIVATIONS)
     with pytest.raises(ValueError, match="`activation` must be one of 'linear'"):

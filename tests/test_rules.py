@@ -175,6 +175,7 @@ def many_depths():
     return vg.sweep(SCALES, DEPTHS, steps=1, samples=32, seed=0)
 
 
+@pytest.mark.slow
 def test_first_depths_of_a_sweep_are_those_of_raw_arrays(many_depths):
     x = vg.make_data(units=2, samples=32, seed=0)[0].astype(np.float32)
     answers = oracle_answers(x, flushed=True, depths=DEPTHS)

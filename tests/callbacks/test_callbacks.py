@@ -248,6 +248,7 @@ def test_gradients_are_logged_before_they_are_clipped(rng):
     assert_allclose(norms(logger.log)[0], expected_norms(expected), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_each_batch(rng):
     x, y = data(rng, samples=16)
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
@@ -264,6 +265,7 @@ def test_accumulated_gradients_are_those_of_each_batch(rng):
     assert ratios.tolist() == [0, 4, 0, 4]  # no update after the first of two
 
 
+@pytest.mark.slow
 def test_zeros_are_counted_now_and_then_but_none_but_zeros_is_always_known(rng):
     x, y = data(rng, samples=28)
     model, logger = mlp(), GradientLogger(updates=3)
@@ -417,6 +419,7 @@ def test_a_model_may_have_several_inputs_outputs_and_losses_of_its_own(rng):
         assert log10_norms[name] == pytest.approx(log10_norm(gradient), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_recurrent_layers_and_embeddings_are_logged_as_a_whole(rng):
     x = rng.integers(0, 9, size=(8, 5)).astype("int32")
     y = rng.normal(size=(8, 2)).astype("float32")
@@ -443,6 +446,7 @@ def test_recurrent_layers_and_embeddings_are_logged_as_a_whole(rng):
     assert rows[rows["kind"] == "activation"]["name"].tolist() == ["words", "lstm"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaling", ["dynamic", "factor"])
 def test_a_scaled_loss_is_logged_unscaled(scaling, rng):
     x, y = data(rng)

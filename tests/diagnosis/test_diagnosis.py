@@ -653,6 +653,7 @@ def test_a_deep_sigmoid_network_vanishes_on_the_way_back(rng):
     assert "clipping does not help" in finding.remedy
 
 
+@pytest.mark.slow
 def test_shortcuts_cure_a_plain_normalized_stack_that_explodes_on_the_way_back(rng):
     x, y = rng.normal(size=(2, 32, 16))
     plain, short = (

@@ -83,6 +83,7 @@ def deep_metadata():
     return {"pairs": {"metadata": b'{"a": [' + b"[]," * 2 * 10**6 + b"[]]}"}}
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("bomb", [many_rows, large_text, repeated_text, deep_metadata])
 def test_a_small_file_that_unpacks_to_much_is_refused_before_it_does(bomb):

@@ -342,6 +342,7 @@ def test_the_map_of_learning_rates_is_another_one():
     assert "L = 20" in words(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rubbish",
     [{"map_by": "moon"}, {"map_steps": "1e99"}, {"cell_scale": "x", "cell_depth": "0"}],
@@ -637,6 +638,7 @@ NASTY = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", NASTY)
 def test_names_out_of_a_file_are_shown_as_plain_text_alone(bad, tmp_path):
     log = own_log(bad, initializer=bad, optimizer=bad, dtype=bad, outcome=bad)
@@ -692,6 +694,7 @@ def test_every_log_that_can_be_opened_can_be_looked_at(changes, tmp_path):
     assert not page.error
 
 
+@pytest.mark.slow
 def test_the_lessons_own_log_is_there_to_try():
     page = open_page(section=YOURS)
 

@@ -30,12 +30,14 @@ def fresh():
     return lesson.record_lesson(depths=AGAIN)
 
 
+@pytest.mark.slow
 def test_the_recording_says_when_and_with_what_it_was_made(recorded, fresh):
     assert recorded.metadata["command"] == "python -m vgkeras.record lesson"
     assert "tensorflow" in " ".join(recorded.metadata["versions"])
     assert recorded.metadata.keys() == fresh.metadata.keys()
 
 
+@pytest.mark.slow
 def test_the_recording_is_what_a_fresh_run_measures(some, fresh):
     keys = ["depth", "scale", "learning_rate", "steps", "target", "seed", "outcome"]
     assert some.runs[keys].values.tolist() == fresh.runs[keys].values.tolist()
@@ -49,6 +51,7 @@ def test_the_recording_is_what_a_fresh_run_measures(some, fresh):
     assert (np.abs(a - b) <= 1e-5 * b + floor).all()
 
 
+@pytest.mark.slow
 def test_the_recorded_norms_are_those_of_a_fresh_run(some, fresh):
     a, b = some.layers, fresh.layers
     assert a[["step", "layer"]].values.tolist() == b[["step", "layer"]].values.tolist()

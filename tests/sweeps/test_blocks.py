@@ -63,6 +63,7 @@ def test_the_final_kernels_are_those_of_the_last_update(rng):
         assert_allclose(after, before - np.float32(0.01) * gradient, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_stack_does_not_depend_on_its_company(rng):
     stacks = random_stacks(rng, [2, 30, 7, 11, 152, 3], 2, 2)
 

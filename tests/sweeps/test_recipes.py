@@ -124,10 +124,12 @@ def test_another_width_of_the_last_layer_does_not_leak_into_the_hidden_ones(
     compare(recipe, keras.optimizers.SGD(RATE), rng, units=3, outputs=outputs)
 
 
+@pytest.mark.slow
 def test_wide_layers_are_multiplied_as_matrices(rng):
     compare(Recipe("relu"), keras.optimizers.SGD(RATE), rng, units=20, outputs=20)
 
 
+@pytest.mark.slow
 def test_chunks_of_steps_remember_what_the_optimizer_keeps(rng, monkeypatch):
     x, y = rng.normal(size=(2, 4, 2))
     stack = sweeps.Stack([0.5 * np.eye(2)] * 3, x, y, 0.1)

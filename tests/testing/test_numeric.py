@@ -267,6 +267,7 @@ def test_dropout_and_batch_normalization_pass(training, square):
     assert (abs(tape) < 1e-12) == training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer",
     [
