@@ -4,7 +4,6 @@ Its names are somebody's: `st.text` shows them, never `st.markdown`.
 """
 
 import hashlib
-import math
 import threading
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import streamlit as st
 
 import vgkeras as vg
+from vgkeras._text import run_label
 from vgkeras.page.controls import choice
 from vgkeras.page.figures import KEYS, attempt, own_figure
 from vgkeras.page.named_log import NamedLog
@@ -106,10 +106,8 @@ def _run_number(runs: Any) -> int:
 
 
 def _run_name(run: Any) -> str:
-    start = run.initializer or f"run {run.run}"
-    start = start if math.isnan(run.scale) else f"c = {run.scale:g}"
     outcome = f": {run.outcome}" if run.outcome else ""
-    return f"{start}, L = {run.depth}{outcome}"
+    return f"{run_label(run._asdict())}{outcome}"
 
 
 def _origin(log: vg.GradientLog) -> None:
