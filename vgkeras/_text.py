@@ -80,6 +80,11 @@ def shortened(text: str, most: int = 40) -> str:
     return text if len(text) <= most else f"…{text[1 - most :]}"
 
 
+def beginning(text: str, most: int = 40) -> str:
+    """The beginning of a text, if it is too long: words say most in their first."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def start_label(run: Mapping[str, Any]) -> str:
     """What a run starts from: `c = 0.5`, its initializer, or else `run 3`."""
     if not math.isnan(run["scale"]):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from vgkeras.logs.html import shortened
+from vgkeras._text import beginning
 from vgkeras.logs.log import GradientLog
 from vgkeras.logs.schema import (
     COUNTS,
@@ -32,8 +32,8 @@ def check_columns(name: str, schema: pa.Schema) -> None:
         # A column of nothing has no type: `check_values` sees that it has no rows.
         if not (pa.types.is_null(field.type) or _TYPES[rule](field.type)):
             raise ValueError(
-                f"table `{name}`: column {shortened(field.name)!r} must hold {rule}, "
-                f"not {shortened(str(field.type))}"
+                f"table `{name}`: column {beginning(field.name)!r} must hold {rule}, "
+                f"not {beginning(str(field.type))}"
             )
 
 
@@ -65,7 +65,7 @@ def check_log(log: GradientLog) -> None:
     unknown = sorted(set(log.layers["kind"].unique()) - set(KINDS))
     if unknown:
         raise ValueError(
-            f"table `layers` has the unknown kind {shortened(unknown[0])!r}; known are "
+            f"table `layers` has the unknown kind {beginning(unknown[0])!r}; known are "
             f"{', '.join(KINDS)}"
         )
 

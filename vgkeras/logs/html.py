@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from vgkeras._text import beginning
+
 if TYPE_CHECKING:
     from vgkeras.logs.log import GradientLog
 
@@ -28,11 +30,6 @@ def html_of(log: GradientLog) -> str:
     return f'<div>{table}<p style="max-width: 60em">{escape(words)}</p></div>'
 
 
-def shortened(text: str, letters: int = 40) -> str:
-    """A text of at most so many letters."""
-    return text if len(text) <= letters else f"{text[: letters - 1]}…"
-
-
 def _row(log: GradientLog, run: dict[str, Any]) -> list[str]:
     """What a notebook shows of a run."""
     stack = run["initializer"] or str(log.metadata.get("model") or "")
@@ -46,7 +43,7 @@ def _row(log: GradientLog, run: dict[str, Any]) -> list[str]:
         run["dtype"],
         run["outcome"] or "not judged",
     ]
-    return [shortened(cell) for cell in cells]
+    return [beginning(cell) for cell in cells]
 
 
 def _words_below(log: GradientLog) -> str:
@@ -62,4 +59,4 @@ def _words_below(log: GradientLog) -> str:
     versions = log.metadata.get("versions")
     if isinstance(versions, dict):
         words += f" Versions: {', '.join(f'{k} {v}' for k, v in versions.items())}."
-    return shortened(words, _MOST_LETTERS)
+    return beginning(words, _MOST_LETTERS)
