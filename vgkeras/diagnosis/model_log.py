@@ -60,14 +60,12 @@ def _log_of_model(
     with tape.variables_restored(model):
         taped = tape.tape_pass(model, x, y, total)
         zero_map = _zero_loss(model(x), y, total)
-    layers = pd.DataFrame(taped.labels, columns=["layer", "name", "kind"])
-    layers[list(tape.STATISTICS)] = tape.statistics(taped.tensors).numpy()
     rate = math.nan if rate is None else rate
     values = [variable.value for variable in model.trainable_variables]
     # What a step of plain SGD would do; NaN without a rate.
     step = tape.update_statistics(values, taped.gradients, rate).numpy()
     step = pd.DataFrame(step, columns=list(tape.UPDATE_STATISTICS))
-    layers = layers.assign(run=0, step=0, size=taped.sizes).join(step)
+    layers = taped.table().assign(run=0, step=0).join(step)
     return GradientLog(
         runs=run_table(
             depth=int(layers.loc[layers["kind"] == KINDS[0], "layer"].nunique()),

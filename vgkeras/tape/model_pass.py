@@ -53,9 +53,7 @@ def gradient_norms(
     loss_function = check_loss(loss)
     check_model(model)
     result = tape_pass(model, x, y, loss_function)
-    frame = pd.DataFrame(result.labels, columns=["layer", "name", "kind"])
-    frame[list(STATISTICS)] = statistics(result.tensors).numpy()
-    frame = frame.assign(frozen_fraction=np.nan, update_ratio=np.nan, size=result.sizes)
+    frame = result.table().assign(frozen_fraction=np.nan, update_ratio=np.nan)
     return frame[[c for c in LAYER_COLUMNS if c not in ("run", "step")]]
 
 
@@ -74,6 +72,12 @@ class TapePass:
     tensors: list[tf.Tensor | None]
     labels: list[tuple[int, str, str]]
     sizes: list[int]
+
+    def table(self) -> pd.DataFrame:
+        """A row per tensor: its label, its `STATISTICS` and its size; eager only."""
+        frame = pd.DataFrame(self.labels, columns=["layer", "name", "kind"])
+        frame[list(STATISTICS)] = statistics(self.tensors).numpy()
+        return frame.assign(size=self.sizes)
 
 
 def tape_pass(model: keras.Model, x: Any, y: Any, loss_function: Callable) -> TapePass:
