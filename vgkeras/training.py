@@ -15,6 +15,7 @@ from vgkeras.tape import (
     UPDATE_STATISTICS,
     check_loss,
     check_model,
+    check_optimizer,
     garbage,
     statistics,
     tape_pass,
@@ -264,13 +265,7 @@ def _optimizer(optimizer: Any, learning_rate: Any) -> keras.optimizers.Optimizer
     rate = check_positive("learning_rate", learning_rate)
     if isinstance(optimizer, keras.optimizers.Optimizer):
         return optimizer
-    try:
-        fresh = keras.optimizers.get(optimizer)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            "`optimizer` must be a Keras optimizer or its name. "
-            f"Received: optimizer={optimizer!r}."
-        ) from error
+    fresh = check_optimizer(optimizer)
     fresh.learning_rate = rate
     return fresh
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from vgkeras.tape import check_optimizer
+
 _UNSUPPORTED = (
     "weight_decay",
     "global_clipnorm",
@@ -89,13 +91,7 @@ def _of(optimizer: Any) -> CompiledOptimizer:
 def _keras_optimizer(optimizer: Any) -> keras.optimizers.Optimizer:
     if isinstance(optimizer, str) and optimizer.lower() == "momentum":
         return keras.optimizers.SGD(momentum=0.9)
-    try:
-        return keras.optimizers.get(optimizer)
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            "`optimizer` must be a Keras optimizer or its name. "
-            f"Received: optimizer={optimizer!r}."
-        ) from error
+    return check_optimizer(optimizer)
 
 
 def _refusal(rule: str, optimizer: Any) -> ValueError:

@@ -8,6 +8,7 @@ from vgkeras.tape.models import (
     as_tensors,
     build_model,
     check_model,
+    check_optimizer,
     policy_name,
     variables_restored,
 )

@@ -1,4 +1,4 @@
-"""Models of any in- and outputs: their variables, their number format."""
+"""Models of any in- and outputs, and what Keras takes with them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,6 +18,17 @@ def check_model(model: Any) -> keras.Model:
             f"Received: model={model!r}. `vg.build_stack(depth=10)` makes one."
         )
     return model
+
+
+def check_optimizer(optimizer: Any) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of this name, or an optimizer as it is, or raises."""
+    try:
+        return keras.optimizers.get(optimizer)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "`optimizer` must be a Keras optimizer or its name. "
+            f"Received: optimizer={optimizer!r}."
+        ) from error
 
 
 def as_tensors(x: Any) -> Any:
