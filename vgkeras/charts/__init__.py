@@ -30,4 +30,4 @@ from vgkeras.charts.remedies import (
 )
 from vgkeras.charts.rows import KIND_LABELS, variables
 from vgkeras.charts.sentences import run_sentences
-from vgkeras.charts.style import HEIGHT, Chart, description
+from vgkeras.charts.style import HEIGHT, Chart, description, scale_color

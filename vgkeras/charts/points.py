@@ -9,7 +9,14 @@ import pandas as pd
 from vgkeras._text import shortened
 from vgkeras.charts.edge_bands import DecadeAxis, flag_shape, with_flags
 from vgkeras.charts.rows import KIND_LABELS
-from vgkeras.charts.style import COLORS, GREY, SHAPES, paired
+from vgkeras.charts.style import (
+    COLORS,
+    GREY,
+    SHAPES,
+    paired,
+    scale_color,
+    scale_shape,
+)
 from vgkeras.charts.words import in_order, is_number
 
 
@@ -129,9 +136,9 @@ def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
         series = dict.fromkeys(rows["series"])
         names = series if key == "remedy" else in_order(series)
         places = {name: place for place, name in enumerate(names)}
-    colors = {name: COLORS[place % 6] for name, place in places.items()}
-    # The first 6 differ in colour and in shape, the next 30 in the pair of them.
-    shapes = {name: SHAPES[(i + i // 6) % 6] for name, i in places.items()}
+    looks = {name: _look(name, place, key) for name, place in places.items()}
+    colors = {name: color for name, (color, _) in looks.items()}
+    shapes = {name: shape for name, (_, shape) in looks.items()}
     flags = [flag for flag in in_order(rows["flag"]) if flag]
     colors |= dict.fromkeys(flags, GREY)
     shapes |= {flag: flag_shape(flag) for flag in flags}
@@ -142,6 +149,14 @@ def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
     legend.labelLimit = 320
     color, shape = paired("series:N", colors, shapes, legend)
     return {"color": color, "shape": shape}
+
+
+def _look(name: str, place: int, key: str) -> tuple[str, str]:
+    """Colour and shape of a series: those of its scale, else of its place."""
+    if key == "scale" and is_number(name):
+        return scale_color(float(name)), scale_shape(float(name))
+    # The first 6 differ in colour and in shape, the next 30 in the pair of them.
+    return COLORS[place % 6], SHAPES[(place + place // 6) % 6]
 
 
 def _places_of_kinds(series: pd.Series) -> dict[str, int]:

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
+import numpy as np
 
+from vgkeras import _checks
 from vgkeras._text import power_of_ten
 
 # Okabe & Ito's colour-blind-safe colours that show on white and on black; a shape for
@@ -19,9 +21,75 @@ from vgkeras._text import power_of_ten
 COLORS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right")
 GREY = "#7A8088"
+
+# Colour belongs to c: blue below 1, grey at 1, orange above, and in between in equal
+# steps of log c. A chart does not know the theme of its page, so each tone holds 3:1
+# against white and against the dark pages alike.
+SCALE_STOPS = {
+    0.5: "#0072B2",
+    0.9: "#3F93C9",
+    1.0: "#85888C",
+    1.1: "#C4822F",
+    1.5: "#D55E00",
+}
+# The least scale of each shape: some with corners below 1, triangles and a star above.
+_SCALE_SHAPES = {
+    0.0: "triangle-left",
+    0.5: "square",
+    0.7: "cross",
+    0.85: "diamond",
+    1.0: "circle",
+    math.nextafter(1, 2): "triangle-right",
+    1.35: "triangle-up",
+    math.nextafter(1.5, 2): "M0,-1L0.25,-0.3H1L0.4,0.15L0.6,0.9L0,0.45L-0.6,0.9"
+    "L-0.4,0.15L-1,-0.3H-0.25Z",
+}
+_BY_SIZE = list(_SCALE_SHAPES.items())[::-1]
 COUNTS = alt.Axis(format="d", tickMinStep=1)
 OUTCOME_COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00"}
 OUTCOME_SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
+
+
+def scale_color(scale: float) -> str:
+    """Returns the colour of a scale c, the same in every chart.
+
+    Args:
+        scale: The factor of the kernels `scale * I`. Its sign plays no part, and
+            below 0.5 and above 1.5 the colour stays that of the end.
+
+    Returns:
+        A hexadecimal colour: blue below 1, grey at 1, orange above.
+
+    Raises:
+        ValueError: If `scale` is not finite.
+
+    Example:
+        >>> scale_color(0.5), scale_color(1), scale_color(2)
+        ('#0072B2', '#85888C', '#D55E00')
+    """
+    stops = list(SCALE_STOPS)
+    size = min(max(abs(_checks.check_finite("scale", scale)), stops[0]), stops[-1])
+    stop_bytes = map(bytes.fromhex, (tone[1:] for tone in SCALE_STOPS.values()))
+    channels = zip(*stop_bytes, strict=True)
+    mixed = (np.interp(math.log(size), np.log(stops), tones) for tones in channels)
+    return "#" + "".join(f"{round(tone):02X}" for tone in mixed)
+
+
+def scale_colors() -> alt.Scale:
+    """The colours of `scale_color` as a scale for a channel that holds c."""
+    return alt.Scale(
+        type="log",
+        domain=list(SCALE_STOPS),
+        range=list(SCALE_STOPS.values()),
+        interpolate="rgb",
+        clamp=True,
+    )
+
+
+def scale_shape(scale: float) -> str:
+    """The shape that doubles the colour of a scale c."""
+    size = abs(scale)
+    return next(shape for least, shape in _BY_SIZE if size >= least)
 
 
 def by_outcome(legend: alt.Legend) -> tuple[alt.Color, alt.Shape]:
