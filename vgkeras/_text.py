@@ -57,10 +57,15 @@ def decades(value: float) -> str:
     return f"{text} decade" if text == "1" else f"{text} decades"
 
 
+def power(base: int, exponent: float) -> str:
+    """`2¹⁵`."""
+    digits = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+    return f"{base}{str(round(exponent)).translate(digits)}"
+
+
 def power_of_ten(exponent: float) -> str:
     """`10⁻²⁰`."""
-    digits = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-    return "10" + str(round(exponent)).translate(digits)
+    return power(10, exponent)
 
 
 def ordinal(count: int) -> str:

@@ -17,7 +17,7 @@ Reference:
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vgkeras import _checks, theory
+from vgkeras._text import power
 from vgkeras.theory import make_data
 
 QUANTITIES = (
@@ -42,7 +43,7 @@ _REPEATS = 64  # layers between two looks at whether anything still changes
 _EXPONENTS = range(-126, 127)  # of a loss scale, which Keras keeps in float32
 _NOUNS = {
     "activation": "the output",
-    "activation_gradient": "the gradient of the first activation",
+    "activation_gradient": "an activation gradient",
     "weight_gradient": "a weight gradient",
     "gradient_norm": "`tf.norm` of a weight gradient, which squares first,",
     "update": "an update",
@@ -54,7 +55,7 @@ _PREDICATES = {
     "inf": "overflows",
 }
 _CLAUSES = {
-    "frozen": "every update is rounded away and the weights are frozen",
+    "frozen": "every update on the diagonal is rounded away",
     "blind": "the output is rounded away next to the target, so that the loss does "
     "not depend on it",
 }
@@ -125,6 +126,14 @@ class Limits:
         _checks.check_option("mode", mode, MODES)
         return {row[:2]: row.depth for row in self.rows}.get((quantity, mode))
 
+    @property
+    def is_solved(self) -> bool:
+        """Whether stacks of all depths start at their target: zeros are no failure."""
+        return (
+            self.depth("weight_gradient", "zero") == 1
+            and self.depth("activation", "zero") is None
+        )
+
     def __repr__(self) -> str:
         title = f"{self.dtype}, scale {self.scale:g}: first failing depth"
         table = [["", *MODES]]
@@ -162,17 +171,12 @@ class LossScale(NamedTuple):
         return 2.0 ** ((self.lowest + self.highest) // 2)
 
     def __str__(self) -> str:
-        span = f"from 10^{self.log10_low:.1f} to 10^{self.log10_high:.1f}"
-        if self.scale is None:
-            limits = number_format(self.dtype)
-            return (
-                f"No loss scale keeps gradients {span} within the normal numbers of "
-                f"{self.dtype}, {limits.smallest_normal:.1e} to {limits.largest:.1e}."
-            )
-        return (
-            f"A loss scale of 2^{math.log2(self.scale):.0f} keeps gradients {span} "
-            f"normal numbers of {self.dtype}; 2^{self.lowest} to 2^{self.highest} do."
-        )
+        what = f"keeps every gradient a normal number of {self.dtype}"
+        if self.lowest is None or self.highest is None:
+            return f"No loss scale that float32 holds {what}."
+        ends = (self.lowest + self.highest) // 2, self.lowest, self.highest
+        middle, low, high = (power(2, exponent) for exponent in ends)
+        return f"A loss scale of {middle} {what}; {low} to {high} do."
 
 
 def number_format(dtype: str) -> Format:
@@ -310,20 +314,17 @@ def limits(
         update                      24         -         -       125         -
         loss                         -        25         -         -         -
     """
-    scale = _checks.check_finite("scale", scale)
     if flush_to_zero is not None and not isinstance(flush_to_zero, bool):
         raise TypeError(
             "`flush_to_zero` must be True, False or None. "
             f"Received: flush_to_zero={flush_to_zero!r}."
         )
-    arithmetic = _Arithmetic(number_format(dtype), flush_to_zero)
-    rate = _checks.check_positive("learning_rate", learning_rate)
     deepest = _checks.check_positive_int("deepest", deepest)
+    stack = _stack(scale, dtype, learning_rate, flush_to_zero, **data)
     with np.errstate(all="ignore"):
-        stack = _Stack(arithmetic, scale, *_data(**data), rate)
         depths = {pair: _first_depth(stack, pair, deepest) for pair in _PAIRS}
     rows = tuple(Limit(*pair, depth) for pair, depth in _named_once(depths).items())
-    return Limits(scale, float(stack.scale), dtype, deepest, rows)
+    return Limits(float(scale), float(stack.scale), dtype, deepest, rows)
 
 
 def forecast(
@@ -332,48 +333,46 @@ def forecast(
     dtype: str = "float32",
     *,
     learning_rate: float = 0.01,
-    deepest: int = 10_000,
     **data: Any,
 ) -> list[str]:
-    """Tells in sentences what fails in a stack, and what fails next if it is deeper.
+    """Tells in sentences what fails in an untrained stack of this depth.
+
+    `limits` says from which depth on. Updates are spoken of on the diagonal alone:
+    beside it the weights are 0, where any update counts, and where gradients of white
+    data are rounding noise.
 
     Args:
         scale: The factor of every kernel.
-        depth: Number of layers of the stack in question.
+        depth: Number of layers.
         dtype: Format of weights and arithmetic.
         learning_rate: Of plain gradient descent.
-        deepest: The largest depth to look at.
         **data: The data, see `limits`.
 
     Returns:
-        A sentence for each failure that `depth` has reached, by depth, then one for
-        the next failure; for float16 gradients that are too small, one on loss scaling.
+        A sentence for each quantity that fails, or one that none does; for float16
+        gradients that are too small, one on loss scaling.
 
     Raises:
         TypeError: If an argument has the wrong type.
         ValueError: If an argument is out of range.
 
     Example:
-        >>> for sentence in forecast(1.5, 20):  # doctest: +NORMALIZE_WHITESPACE
-        ...     print(sentence)
-        float32: `tf.norm` of a weight gradient, which squares first, overflows at
-        depth 55.
+        >>> forecast(0.5, 20)
+        ['Every update on the diagonal is rounded away.']
     """
     depth = _checks.check_positive_int("depth", depth)
-    deepest = max(depth, _checks.check_positive_int("deepest", deepest))
-    table = limits(scale, dtype, learning_rate=learning_rate, deepest=deepest, **data)
-    if _is_solved(table.stored_scale, depth, **data):
-        return [*_rounding(table), f"{dtype}: the stack starts at its target."]
-    failing = sorted((row.depth, row) for row in table.rows if row.depth is not None)
-    reached = [row for first, row in failing if first <= depth]
-    coming = [row for _, row in failing[len(reached) :]]
-    sentences = [f"{_clause(r)} (from depth {r.depth} on)" for r in _worst(reached)]
-    sentences += [f"{_clause(row)} at depth {row.depth}" for row in coming[:1]]
-    sentences = sentences or [f"nothing fails up to depth {deepest}"]
+    stack = _stack(scale, dtype, learning_rate, **data)
+    stored = float(stack.scale)
+    rounding = _rounding(dtype, float(scale), stored)
+    if _is_solved(stored, depth, **data):
+        return [*rounding, "The stack starts at its target."]
+    with np.errstate(all="ignore"):
+        failures = _worst(stack.failures(depth))
+    sentences = [f"{_clause(*pair)}." for pair in failures]
     cures = []
-    if dtype == "float16" and any(map(_is_curable, reached)):
-        cures = [str(stack_loss_scale(table.stored_scale, depth, dtype, **data))]
-    return [*_rounding(table), *(f"{dtype}: {line}." for line in sentences), *cures]
+    if dtype == "float16" and any(_is_curable(*pair) for pair in failures):
+        cures = [str(stack_loss_scale(stored, depth, dtype, **data))]
+    return [*rounding, *(sentences or ["Nothing fails."]), *cures]
 
 
 def loss_scale(
@@ -404,8 +403,8 @@ def loss_scale(
 
     Example:
         >>> print(loss_scale(-9, -4))  # doctest: +NORMALIZE_WHITESPACE
-        A loss scale of 2^22 keeps gradients from 10^-9.0 to 10^-4.0 normal numbers of
-        float16; 2^16 to 2^29 do.
+        A loss scale of 2²² keeps every gradient a normal number of float16; 2¹⁶ to
+        2²⁹ do.
 
     Reference:
         [Micikevicius et al., 2018](https://arxiv.org/abs/1710.03740), section 3.2.
@@ -640,13 +639,11 @@ def _named_once(
     return depths | {(quantity, "subnormal"): None for quantity in flushed}
 
 
-def _rounding(table: Limits) -> list[str]:
+def _rounding(dtype: str, scale: float, stored: float) -> list[str]:
     """A sentence if the format changes the scale by more than a hair."""
-    if abs(table.stored_scale - table.scale) <= 1e-3 * abs(table.scale):
+    if abs(stored - scale) <= 1e-3 * abs(scale):
         return []
-    return [
-        f"{table.dtype} stores the scale {table.scale:g} as {table.stored_scale:g}."
-    ]
+    return [f"{dtype} stores the scale {scale:g} as {stored:g}."]
 
 
 def _is_solved(scale: float, depth: int, **data: Any) -> bool:
@@ -656,23 +653,38 @@ def _is_solved(scale: float, depth: int, **data: Any) -> bool:
     return theory.closed_form(scale, depth, *_data(**data)).log10_loss == -math.inf
 
 
-def _worst(reached: list[Limit]) -> list[Limit]:
-    """Of each quantity the last failure reached; frozen says it all about updates."""
-    worst: dict[str, Limit] = {}
-    for row in reached:
-        if row.quantity not in worst or worst[row.quantity].mode != "frozen":
-            worst[row.quantity] = row
-    return list(worst.values())
+def _worst(failures: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of each quantity the worst failure; frozen says it all about updates."""
+    modes = [*MODES[1:], MODES[0]]
+    worst = dict(sorted(failures, key=lambda pair: modes.index(pair[1])))
+    pairs = [(name, worst[name]) for name in QUANTITIES if name in worst]
+    return sorted(pairs, key=lambda pair: MODES.index(pair[1]))
 
 
-def _clause(row: Limit) -> str:
-    return _CLAUSES.get(row.mode) or f"{_NOUNS[row.quantity]} {_PREDICATES[row.mode]}"
+def _clause(quantity: str, mode: str) -> str:
+    clause = _CLAUSES.get(mode) or f"{_NOUNS[quantity]} {_PREDICATES[mode]}"
+    return clause[0].upper() + clause[1:]
 
 
-def _is_curable(row: Limit) -> bool:
+def _is_curable(quantity: str, mode: str) -> bool:
     """Whether it is a gradient that is too small: a larger loss would mend it."""
-    small = row.mode in ("subnormal", "zero")
-    return small and row.quantity in ("activation_gradient", "weight_gradient")
+    small = mode in ("subnormal", "zero")
+    return small and quantity in ("activation_gradient", "weight_gradient")
+
+
+def _stack(
+    scale: float,
+    dtype: str,
+    learning_rate: float,
+    flush_to_zero: bool | None = None,
+    **data: Any,
+) -> _Stack:
+    """The untrained stack of these arguments, which are checked."""
+    scale = _checks.check_finite("scale", scale)
+    arithmetic = _Arithmetic(number_format(dtype), flush_to_zero)
+    rate = _checks.check_positive("learning_rate", learning_rate)
+    with np.errstate(all="ignore"):
+        return _Stack(arithmetic, scale, *_data(**data), rate)
 
 
 def _data(
