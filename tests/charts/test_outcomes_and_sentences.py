@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import vgkeras as vg
 from vgkeras import charts, theory
 from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog
 
@@ -133,17 +134,39 @@ def test_a_sentence_finds_words_for_every_loss(losses, words):
     assert words in sentence
 
 
-def test_a_sentence_says_when_updates_round_away_in_all_layers():
+@pytest.mark.parametrize(
+    ("shares", "words"),
+    [
+        ([1.0, 1.0], " The first update moved no weight."),
+        ([1.0, 0.5], " The first update left 75% of the weights as they were."),
+        ([1.0, 0.999], " The first update left more than 99% of the weights"),
+        ([0.0, 0.001], " The first update left less than 1% of the weights"),
+        ([0.0, 0.0], ""),
+        ([math.nan, math.nan], ""),
+    ],
+)
+def test_a_sentence_says_which_share_of_the_weights_an_update_left(shares, words):
     log = hand_made([1.0, 1.0], [-20.0, -20.0])
-    frozen = log.layers.assign(frozen_fraction=1.0)
-    partly = frozen.assign(frozen_fraction=[1.0, 0.5] * 4)
+    later = log.layers["step"] > 0
+    layers = log.layers.assign(frozen_fraction=shares * 4)
+    layers.loc[later, "frozen_fraction"] = 1.0  # only the first update is spoken of
 
-    def sentence(layers):
-        return charts.run_sentences(GradientLog(log.runs, log.losses, layers))[0]
+    (sentence,) = charts.run_sentences(GradientLog(log.runs, log.losses, layers))
 
-    words = "Every update was rounded away: no weight changes in float32, in any layer."
-    assert sentence(frozen).endswith(words)
-    assert "rounded" not in sentence(partly)
+    assert words in sentence
+    assert words or "update" not in sentence
+
+
+def test_the_share_of_weights_that_an_update_left_is_that_of_a_real_model():
+    model = vg.build_stack(20, scale=0.5)
+    x, y = vg.make_data()
+    before = np.array(model.get_weights())
+
+    log = vg.train(model, x, y, steps=1, learning_rate=0.01)
+
+    share = np.mean(before == np.array(model.get_weights()))
+    assert 0 < share < 1
+    assert f"left {share:.0%} of the weights" in charts.run_sentences(log)[0]
 
 
 def test_labels_name_what_tells_the_runs_apart():

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 
 from vgkeras._text import number, number_of, run_label
@@ -44,12 +45,26 @@ def _run_words(run: dict, ends: pd.DataFrame, gradients: pd.DataFrame | None) ->
     if gradients is None or gradients["log10_norm"].isna().all():
         return f"{words}."
     words += f"; the weight gradient at the start {_gradient_words(gradients)}."
-    if (gradients["frozen_fraction"] == 1).all():
-        words += (
-            f" Every update was rounded away: no weight changes in {run['dtype']}, "
-            "in any layer."
-        )
-    return words
+    return words + _frozen_words(gradients)
+
+
+def _frozen_words(gradients: pd.DataFrame) -> str:
+    """What share of the weights the first update left as they were, if it is any."""
+    rows = gradients[gradients["frozen_fraction"].notna()]
+    if not rows["frozen_fraction"].any():
+        return ""
+    if (rows["frozen_fraction"] == 1).all():
+        return " The first update moved no weight."
+    known = "size" in rows and rows["size"].notna().all()
+    sizes = rows["size"] if known else None
+    share = np.average(rows["frozen_fraction"], weights=sizes)
+    return f" The first update left {_percent(share)} of the weights as they were."
+
+
+def _percent(share: float) -> str:
+    if 0.01 <= share <= 0.99:
+        return f"{share:.0%}"
+    return "less than 1%" if share < 0.5 else "more than 99%"
 
 
 def _loss_words(ends: pd.Series, steps: int) -> str:
