@@ -1019,19 +1019,47 @@ def test_flagged_values_stand_above_and_below_all_others_on_screen():
     assert places[3][1] == places[4][1] < places[0][1] < places[1][1] < places[2][1]
 
 
-def test_failures_are_drawn_at_their_depth_and_told_format_by_format():
-    dtypes = ["float16", "float32"]
-    found = [floats.limits(0.5, dtype, deepest=500) for dtype in dtypes]
+def failure_rows(chart):
+    """The rows behind the marks of a chart of failures."""
+    return next(
+        layer.data
+        for layer in chart.layer
+        if isinstance(layer.data, pd.DataFrame) and "lane" in layer.data
+    )
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.9, 1.5])
+def test_a_format_has_one_mark_a_quantity_at_its_first_failure(scale):
+    dtypes = ["float16", "bfloat16", "float32", "float64"]
+    found = [floats.limits(scale, dtype, deepest=2000) for dtype in dtypes]
+
+    rows = failure_rows(charts.failure_by_depth_and_format(found, 20))
+
+    assert not rows.duplicated("lane").any()  # no mark meets another one
+    for limits in found:
+        own = rows[rows["format"] == limits.dtype]
+        first = {}
+        for quantity, _, depth in limits.rows:
+            if depth is not None:
+                first[quantity] = min(depth, first.get(quantity, depth))
+        assert sorted(own["depth"]) == sorted(first.values())
+        ends = own["label"].str.split(" · ").str[-1].astype(int)
+        assert ends.tolist() == own["depth"].tolist()
+
+
+def test_failures_are_drawn_at_their_depth_and_told_for_the_depth_that_is_set():
+    found = [floats.limits(0.5, d, deepest=500) for d in ("float16", "float64")]
 
     chart = charts.failure_by_depth_and_format(found, 20)
 
-    rows = chart.layer[1].data
-    assert set(rows["format"]) == set(dtypes)
-    # by hand: half the spacing of float32 below 0.5 exceeds 0.01 * 0.5**(L-1)
-    frozen = rows[(rows["format"] == "float32") & (rows["mode"] == "frozen")]
-    assert frozen["depth"].tolist() == [20]
-    assert "In float32 the update is frozen first, at depth 20." in chart.description
-    assert "float16 and float32" in " ".join(chart.title.text)
+    rows = failure_rows(chart)
+    # by hand: half the spacing of float64 below 0.5 exceeds 0.01 * 0.5**(L-1)
+    frozen = rows[rows["format"] == "float64"].iloc[0]
+    assert (frozen["label"], frozen["failed"]) == ("diagonal frozen · 49", False)
+    assert chart.description.startswith("In float16, at L = 20: diagonal frozen, ")
+    assert chart.description.endswith(" In float64, at L = 20: no failure.")
+    assert "49" not in chart.description
+    assert " ".join(chart.title.text).endswith("failures in float16")
     with pytest.raises(ValueError, match="`limits` must not be empty"):
         charts.failure_by_depth_and_format([], 20)
 
@@ -1041,8 +1069,17 @@ def test_a_format_in_which_nothing_fails_is_told_so():
 
     chart = charts.failure_by_depth_and_format(found, 20)
 
-    assert chart.description == "In float64 nothing fails."
-    assert "no format has failed" in " ".join(chart.title.text).replace("\n", " ")
+    assert chart.description == "In float64, at L = 20: no failure."
+    assert "no format fails" in " ".join(chart.title.text)
+
+
+def test_a_stack_that_has_nothing_to_learn_has_not_failed():
+    found = [floats.limits(1.0, "float32", deepest=50, target="identity")]
+
+    chart = charts.failure_by_depth_and_format(found, 20)
+
+    assert "starts at its target: nothing to learn" in chart.description
+    assert not failure_rows(chart)["failed"].any()
 
 
 def kinds_of_charts():

@@ -5,90 +5,83 @@ from typing import Any
 import streamlit as st
 
 import vgkeras as vg
-from vgkeras.page.controls import slider
+from vgkeras.page.controls import Settings, slider
 from vgkeras.page.figures import figure
 from vgkeras.page.outcomes import outcomes
-from vgkeras.page.sidebar import FORMATS, OPTIONS
+from vgkeras.page.sidebar import DEFAULTS, FORMATS, OPTIONS
 from vgkeras.page.trainer import LIVE, trainer
 
-DEEPEST = 2000  # layers that the forecast looks at
+DEEPEST = 2000  # layers that the chart looks at
+STEPS = 100
 
 
 def formats() -> None:
     """Draws the section."""
     st.title("The number format decides")
     st.markdown(
-        "A computer keeps a number as a few digits and an exponent, and both run out. "
-        "The gradient of a deep stack may be too small for the exponent, so it becomes "
-        "**subnormal**, then **exactly 0**; too large, and it becomes **Inf**. Long "
-        "before that the *update* is rounded away: $w - \\eta\\, g$ gives $w$ again, "
-        "and the weight is **frozen**. All depths below follow from the format alone."
+        "A number is a few digits and an exponent. Digits run out first: an update "
+        "below half a digit is rounded away, $w - \\eta\\, g = w$, and that weight is "
+        "**frozen**. Exponents run out later: **subnormal**, **exactly 0**, **Inf**."
     )
-    scale, depth, rate = _settings()
+    settings = _settings()
     figure(
         _failures,
-        scale,
-        depth,
-        rate,
+        *settings.values(),
         name="failure_by_depth_and_format",
-        read="A row is a number format. Each mark is the first depth at which "
-        "something fails for good; the line is the depth that you chose.",
-        misread="“float32 reaches down to 1e-38, so nothing is lost before.” Digits "
-        "run out first: an update below half a digit of the weight changes nothing.",
+        read="Six quantities a format, each called at its mark. Shaded: up to "
+        "your depth.",
+        misread="“float32 reaches down to 10⁻³⁸, so nothing is lost before.” Digits "
+        "run out first.",
     )
-    st.header(f"The forecast for c = {scale:g}, L = {depth}")
-    _forecasts(scale, depth, rate)
-    st.header("The same stack, run in all four formats")
-    _runs(scale, depth, rate)
+    scale, depth = settings["scale"], settings["depth"]
+    st.header(f"c = {scale:g}, L = {depth}: forecast, and {STEPS} measured steps")
+    _measure(settings, _forecasts(settings))
 
 
-def _settings() -> tuple[float, int, float]:
+def _settings() -> Settings:
     """Scale, depth and learning rate."""
     first, second, third = st.columns(3)
     scale = slider("Scale c", OPTIONS["scales"], 0.5, "format_scale", first)
     depth = slider("Depth L", OPTIONS["depths"], 20, "format_depth", second)
     rates = OPTIONS["learning_rate"]
     rate = slider("Learning rate", rates, 0.01, "format_learning_rate", third)
-    return scale, depth, rate
+    return {"scale": scale, "depth": depth, "learning_rate": rate}
 
 
-def _failures(scale: float, depth: int, rate: float) -> Any:
+def _failures(scale: float, depth: int, learning_rate: float) -> Any:
+    more: Settings = {"learning_rate": learning_rate, "target": DEFAULTS["target"]}
     limits = [
-        vg.floats.limits(scale, dtype, learning_rate=rate, deepest=DEEPEST)
-        for dtype in FORMATS
+        vg.floats.limits(scale, dtype, deepest=DEEPEST, **more) for dtype in FORMATS
     ]
     return vg.charts.failure_by_depth_and_format(limits, depth)
 
 
-def _forecasts(scale: float, depth: int, rate: float) -> None:
-    columns = st.columns(2, gap="medium")
+def _forecasts(settings: Settings) -> dict[str, Any]:
+    """A card a format; returns the place in each for what is measured."""
+    columns, slots = [*st.columns(2), *st.columns(2)], {}
     for place, dtype in enumerate(FORMATS):
-        with columns[place % 2].container(border=True, key=f"forecast_{dtype}"):
-            st.subheader(dtype)
+        with columns[place].container(border=True, key=f"forecast_{dtype}"):
             sentences = vg.floats.forecast(
-                scale, depth, dtype, learning_rate=rate, deepest=DEEPEST
+                dtype=dtype, target=DEFAULTS["target"], **settings
             )
-            st.markdown("\n".join(f"- {sentence}" for sentence in sentences))
-    st.caption(
-        "**Loss scaling** multiplies the loss before the backward pass and divides the "
-        "gradients by the same number once they are in float32. It saves float16 "
-        "gradients that are too small. It does not help weights that are themselves "
-        "kept in float16, nor the forward pass, and no number helps where gradients "
-        "span more decades than the format has."
-    )
+            st.markdown(f"**{dtype}.** " + " ".join(sentences))
+            slots[dtype] = st.empty()
+            slots[dtype].caption("Not measured yet.")
+    return slots
 
 
-def _runs(scale: float, depth: int, rate: float) -> None:
-    slot = st.container(key="source").empty()
-    settings = {
-        "scales": [scale],
-        "depths": [depth],
-        "learning_rate": rate,
-        "steps": 100,
-        "every": 100,
+def _measure(settings: Settings, slots: dict[str, Any]) -> None:
+    """A run in each format, shown as it is done: each compiles a program."""
+    bar = st.container(key="source").empty()
+    run = {
+        "scales": [settings["scale"]],
+        "depths": [settings["depth"]],
+        "learning_rate": settings["learning_rate"],
+        "target": DEFAULTS["target"],
+        "steps": STEPS,
+        "every": STEPS,
     }
-    runs = [trainer().log({**settings, "dtype": dtype}, slot) for dtype in FORMATS]
-    slot.markdown(f"{LIVE} by `vgkeras.sweep`: 100 steps.")
-    with st.container(key="outcomes"):
-        for dtype, run in zip(FORMATS, runs, strict=True):
-            st.markdown(outcomes(run.log, f"**{dtype}** "))
+    for dtype, slot in slots.items():
+        log = trainer().log({**run, "dtype": dtype}, bar).log
+        slot.markdown(outcomes(log))
+    bar.markdown(f"{LIVE} by `vgkeras.sweep`.")
