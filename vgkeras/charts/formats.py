@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 
 from vgkeras._text import listed
-from vgkeras.charts.style import GREY, HEIGHT, sized, titled
+from vgkeras.charts.style import GREY, HEIGHT, scale_color, sized, titled
 from vgkeras.floats import MODES, Limits
 
 # In the order in which they mostly fail, and what a mark is called.
@@ -55,7 +55,7 @@ def failure_by_depth_and_format(limits: Sequence[Limits], depth: int) -> alt.Lay
         tooltip=[alt.Tooltip(f) for f in ("format:N", "quantity:N", "failures:N")],
     )
     chart = alt.LayerChart()
-    chart.layer = [*_shade(depth, x), *_marks(base, rows, deepest)]
+    chart.layer = [*_shade(depth, x), *_marks(base, limits[0].scale, deepest)]
     return titled(
         sized(chart, HEIGHT),
         f"c = {limits[0].scale:g}, L = {depth}: {_title_words(rows)}",
@@ -115,7 +115,7 @@ def _shade(depth: int, x: alt.X) -> list[alt.Chart]:
     return [shade, name.encode(y=alt.YValue(0), text=alt.Text("label:N"))]
 
 
-def _marks(base: alt.Chart, rows: pd.DataFrame, deepest: int) -> list[alt.Chart]:
+def _marks(base: alt.Chart, scale: float, deepest: int) -> list[alt.Chart]:
     """Points, and their names on the side that has more room."""
     room = f"datum.depth * datum.depth <= {deepest}"
     look: dict[str, Any] = {"color": GREY, "fontSize": 11}
@@ -125,7 +125,9 @@ def _marks(base: alt.Chart, rows: pd.DataFrame, deepest: int) -> list[alt.Chart]
         base.transform_filter(f"!({room})").mark_text(align="right", dx=-8, **look),
     ]
     return [
-        points.transform_filter("datum.failed").mark_point(filled=True, size=70),
+        points.transform_filter("datum.failed").mark_point(
+            filled=True, size=70, color=scale_color(scale), opacity=1
+        ),
         points.transform_filter("!datum.failed").mark_point(size=60, color=GREY),
         *(name.encode(text=alt.Text("label:N")) for name in names),
     ]
