@@ -25,7 +25,7 @@ from tests.page.test_hostile import hostile_queries
 
 REFUSED = "This file is not opened."
 REASON = "What is wrong with it: "
-LIVE = ("The map", "Number formats")  # sections that run something when they open
+LIVE = ("Map", "Number formats")  # sections that run something when they open
 Damage = Callable[[bytes, random.Random], bytes]
 
 

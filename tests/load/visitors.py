@@ -153,14 +153,17 @@ class Person:
     async def section(self) -> None:
         """Looks at another section, and comes back."""
         name = self.random.choice([*TITLES])
-        seconds = await self.visitor.move("section", name)
+        row = "section" if name == "Remedies" else "more"
+        if row == "more":
+            await self.visitor.move("section", "More")
+        seconds = await self.visitor.move(row, name)
         page = self.visitor.page
         failure = "; ".join(page.exceptions())
         if not failure and TITLES[name] not in page.words():
             failure = f"{name}: another section is shown"
         self.keep("section", seconds, None, failure)
         await self.rest()
-        await self.note("", self.visitor.move("section", "The lesson"))
+        await self.note("", self.visitor.move("section", "Lesson"))
 
     def something_new(self) -> tuple[str, Any]:
         """A learning rate or, if this seed has had them all, a seed."""

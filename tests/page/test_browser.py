@@ -155,6 +155,10 @@ def open_page(page, query=""):
     assert page.get_by_test_id("stException").count() == 0
 
 
+def open_controls(page):
+    page.get_by_text("Change the networks").click()
+
+
 def marks(page, chart):
     return page.locator(f".st-key-{chart} :is(svg, canvas).marks").first
 
@@ -203,6 +207,7 @@ def test_diverged_stacks_are_drawn_as_flagged_marks(page):
 
 def test_a_slider_moved_by_keyboard_moves_the_marks(page):
     open_page(page, "?scales=0.9&depths=2&depths=10")
+    open_controls(page)
     before = labels(page, "loss_by_step")
     knob = page.get_by_role("slider", name="Training steps")
 
@@ -228,7 +233,7 @@ def test_a_phone_shows_everything_without_scrolling_sideways(page, theme):
 
     widths = page.get_by_test_id("stMain").evaluate("e => [e.scrollWidth, innerWidth]")
     boxes = [marks(page, chart).bounding_box() for chart in CHARTS]
-    page.get_by_test_id("stExpandSidebarButton").click()
+    open_controls(page)
     knob = page.get_by_role("slider", name="Learning rate")
     knob.scroll_into_view_if_needed()
 
@@ -255,9 +260,10 @@ def test_a_chart_is_saved_as_svg_as_it_is_on_screen(page):
 
 def test_controls_that_the_address_holds_cannot_be_moved_or_seen(page):
     open_page(page, "?lock=units&hide=seed,section")
+    open_controls(page)
 
     assert not page.get_by_role("slider", name="Seed of the data").is_visible()
-    assert not page.get_by_role("radio", name="The map").is_visible()
+    assert not page.get_by_role("radio", name="Map").is_visible()
     assert page.get_by_role("slider", name="Units in a layer").is_disabled()
     assert page.get_by_role("slider", name="Training steps").is_enabled()
     page.get_by_role("button", name="Back to the lecture").click()
@@ -320,7 +326,7 @@ MAP = "outcome_by_scale_and_depth"
 
 
 def test_a_click_on_the_map_opens_the_run_that_was_clicked(page):
-    open_section(page, "The map", MAP, "&map_steps=50")
+    open_section(page, "Map", MAP, "&map_steps=50")
     before = page.locator(".st-key-outcomes").inner_text()
 
     box = marks(page, MAP).bounding_box()
@@ -337,7 +343,7 @@ def test_a_click_on_the_map_opens_the_run_that_was_clicked(page):
 
 
 def test_the_map_is_worked_by_the_keyboard_alone(page):
-    open_section(page, "The map", MAP, "&map_steps=50&cell_scale=1&cell_depth=3")
+    open_section(page, "Map", MAP, "&map_steps=50&cell_scale=1&cell_depth=3")
 
     page.get_by_role("slider", name="Its depth").focus()
     page.keyboard.press("End")
@@ -352,7 +358,7 @@ def test_the_map_is_worked_by_the_keyboard_alone(page):
 
 def test_the_section_is_chosen_by_the_keyboard(page):
     open_page(page)
-    page.get_by_role("radio", name="The lesson").focus()
+    page.get_by_role("radio", name="Number formats").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Predict, then look").wait_for()
@@ -364,10 +370,60 @@ def test_the_section_is_chosen_by_the_keyboard(page):
     assert "1 of 1 outcomes right" in page.get_by_test_id("stMain").inner_text()
 
 
+def test_back_and_forward_move_between_sections_and_keep_the_setting(page):
+    open_page(page, "?scales=0.9&depths=3&steps=50&lock=units")
+    before = page.url
+    go_to(page, "Published results")
+    go_to(page, "Lesson")
+    marks(page, "theory").wait_for()
+
+    page.go_back()
+    page.get_by_role("heading", name="What was published").wait_for()
+    page.go_back()  # "More" leads to the first of its sections
+    page.get_by_role("heading", name="Your log").wait_for()
+    page.go_back()
+    marks(page, "theory").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+    assert page.url == before
+    steps = page.locator(".st-key-steps")
+    assert "50" in steps.text_content()
+    page.go_forward()
+    page.get_by_role("heading", name="Your log").wait_for()
+    assert page.errors == []
+
+
+def test_show_me_brings_the_chart_into_view_and_back_leads_to_the_card(page):
+    open_page(page, "?scales=0.9&depths=3&steps=50&learning_rate=0.03")
+    before = page.url
+    page.get_by_text("“The gradients of early layers are smaller.”").click()
+
+    page.get_by_role("button", name="Show me: c = 0.5, L = 50").click()
+    page.wait_for_url("**show=kinds_by_layer*")
+    in_view = """() => {
+      const chart = document.querySelector(".st-key-kinds_by_layer");
+      const { top, bottom } = chart?.getBoundingClientRect() ?? {};
+      return chart && chart === document.activeElement
+        && top >= 0 && bottom <= innerHeight;
+    }"""
+    page.wait_for_function(in_view, timeout=60_000)
+    page.wait_for_function(SETTLED, timeout=60_000)
+    link = page.url
+
+    assert "learning_rate=0.03" in link
+    assert "depths=50&depths=3&" in link
+    page.go_back()
+    page.wait_for_url(before)
+    page.goto(link)
+    page.wait_for_function(in_view, timeout=60_000)
+    outline = "e => getComputedStyle(e).outlineStyle"
+    assert page.locator(".st-key-kinds_by_layer").evaluate(outline) == "solid"
+    assert page.errors == []
+
+
 @pytest.mark.parametrize(
     ("theme", "section", "charts"),
     [
-        ("dark", "The map", [MAP, "loss_by_step", "kinds_by_layer"]),
+        ("dark", "Map", [MAP, "loss_by_step", "kinds_by_layer"]),
         ("light", "Number formats", ["failure_by_depth_and_format"]),
         ("dark", "Remedies", ["outcome_by_remedy_and_depth", "activation_by_layer"]),
     ],
@@ -437,8 +493,11 @@ def open_your_log(page, path, query=""):
 
 
 def go_to(page, section):
-    row = page.locator(".st-key-section")
-    row.get_by_text(section, exact=True).click()
+    more = section in ("Your log", "Published results", "Code")
+    for name in ("More", section) if more else (section,):
+        page.get_by_role("radio", name=name).click()
+        page.wait_for_timeout(200)
+        page.wait_for_function(SETTLED, timeout=60_000)
 
 
 def test_an_opened_log_is_drawn_and_judged(page, own_log):
@@ -502,18 +561,16 @@ def test_the_lesson_is_found_as_it_was_left(page, own_log):
     go_to(page, "Your log")
     page.get_by_role("heading", name="Your log").wait_for()
     page.wait_for_function(SETTLED, timeout=60_000)
-    alone = page.get_by_test_id("stSidebar").is_visible()
     page.locator(".st-key-your_file input[type=file]").set_input_files(own_log)
     marks(page, "gradient_by_step").wait_for()
-    go_to(page, "The lesson")
+    go_to(page, "Lesson")
     marks(page, "theory").wait_for()
     page.wait_for_function(SETTLED, timeout=60_000)
     after = {*page.url.partition("?")[2].split("&")}
     go_to(page, "Your log")
     marks(page, "gradient_by_step").wait_for()
 
-    assert not alone
-    assert after == before
+    assert after == {"section=Lesson", *before}
     assert "seed=7" in before
     assert page.get_by_text("Still open: own.parquet").is_visible()
 
@@ -523,11 +580,12 @@ def test_a_link_to_the_section_keeps_the_lessons_setting(page):
     page.get_by_role("heading", name="Your log").wait_for()
     page.wait_for_function(SETTLED, timeout=60_000)
 
-    go_to(page, "The lesson")
+    go_to(page, "Lesson")
     marks(page, "theory").wait_for()
     page.wait_for_function(SETTLED, timeout=60_000)
 
     assert "steps=50" in page.url
+    open_controls(page)
     assert page.get_by_role("slider", name="Training steps").get_attribute(
         "aria-valuetext"
     ) in ("50", None)

@@ -38,6 +38,19 @@ def open_page(**query):
     return page.run()
 
 
+def button(page, label):
+    return next(one for one in page.button if one.label == label)
+
+
+def go_to(page, section):
+    """Opens another section by its button."""
+    row = page.segmented_control(key="section")
+    if section in row.options:
+        return row.set_value(section).run()
+    row.set_value("More").run()
+    return page.segmented_control(key="more").set_value(section).run()
+
+
 def words(page):
     return "\n".join(element.value for element in page.markdown)
 
@@ -115,8 +128,8 @@ def test_page_imports_nothing_heavy_before_its_charts_are_drawn():
 
     assert charts == "6"
     assert exceptions == "1"  # in the end it asks for TensorFlow
-    packages = {f"vgkeras.page.{path.stem}" for path in MODULES}
-    assert packages - {"vgkeras.page.__init__"} <= {*modules}
+    assert "vgkeras.page.lesson" in modules
+    assert not {f"vgkeras.page.{name}" for name in sections() - {"lesson"}} & {*modules}
 
 
 @pytest.mark.slow
@@ -137,13 +150,29 @@ def imports_of(path):
     }
 
 
+def sections():
+    """The modules that `dashboard.py` has a name for."""
+    text = PAGE.read_text()
+    return set(re.findall(r'^    "[^"]+": "(\w+)",$', text, re.MULTILINE))
+
+
 def test_the_modules_of_the_page_import_one_way_and_sections_no_section():
     graph = {path.stem: imports_of(path) for path in MODULES}
-    sections = imports_of(PAGE) - {"controls"}
 
     order = list(graphlib.TopologicalSorter(graph).static_order())
     assert set(order) == set(graph)
-    assert not any(graph[name] & sections for name in graph)
+    assert len(sections()) == 8
+    assert not any(graph[name] & sections() for name in graph)
+
+
+@pytest.mark.parametrize("old", ["The lesson", "The map"])
+def test_an_old_link_opens_the_section_under_its_new_name(old):
+    page = open_page(section=old, map_steps="50", depths=["3"], scales=["0.9"])
+
+    assert not page.exception
+    new = old.removeprefix("The ").capitalize()
+    assert page.segmented_control(key="section").value == new
+    assert (old == "The map") == ("outcome_by_scale_and_depth" in str(page.main))
 
 
 def test_a_setting_is_run_live_and_changes_the_outcomes(lesson):
@@ -220,7 +249,7 @@ def test_too_much_work_is_refused_with_the_way_out():
 def test_a_button_leads_back_to_the_lecture():
     page = open_page(depths=["3"], scales=["0.9"], steps="50")
 
-    page.sidebar.button[0].click().run()
+    button(page, "Back to the lecture's setting").click().run()
 
     assert not page.exception
     assert "Recorded" in words(page)
@@ -301,7 +330,7 @@ def plain(page):
 
 @pytest.fixture(scope="module")
 def the_map():
-    return open_page(section="The map", map_steps="50", cell_scale="1.5")
+    return open_page(section="Map", map_steps="50", cell_scale="1.5")
 
 
 def test_the_map_tells_in_words_how_often_theory_is_right(the_map):
@@ -334,7 +363,7 @@ def test_a_run_of_the_map_is_chosen_without_a_mouse(the_map):
 
 @pytest.mark.slow
 def test_the_map_of_learning_rates_is_another_one():
-    page = open_page(section="The map", map_by="learning rate", map_scale="0.9")
+    page = open_page(section="Map", map_by="learning rate", map_scale="0.9")
 
     assert not page.exception
     assert page.select_slider(key="map_scale").value == 0.9
@@ -348,7 +377,7 @@ def test_the_map_of_learning_rates_is_another_one():
     [{"map_by": "moon"}, {"map_steps": "1e99"}, {"cell_scale": "x", "cell_depth": "0"}],
 )
 def test_rubbish_for_the_map_falls_back(rubbish):
-    page = open_page(section="The map", **rubbish)
+    page = open_page(section="Map", **rubbish)
 
     assert not page.exception
     assert "1,600 runs" in words(page)
@@ -445,7 +474,7 @@ def test_rubbish_for_remedies_never_breaks_the_page(rubbish):
 # --- Code ----------------------------------------------------------------------------
 
 
-def test_code_makes_the_stacks_of_the_sidebar():
+def test_code_makes_the_stacks_of_the_networks():
     page = open_page(
         section="Code", depths=["3", "9"], scales=["0.8"], steps="50", seed="2"
     )
@@ -477,7 +506,7 @@ def test_the_recorded_lesson_is_exported_too():
 
 
 def test_the_lesson_comes_first_and_alone(lesson):
-    assert lesson.segmented_control(key="section").value == "The lesson"
+    assert lesson.segmented_control(key="section").value == "Lesson"
     assert not lesson.file_uploader
 
 
@@ -716,8 +745,8 @@ def test_a_link_opens_the_lessons_own_log():
 def test_the_lessons_settings_survive_a_look_at_another_section():
     page = open_page(depths=["3"], scales=["0.9"], steps="50", dtype="float64")
 
-    page.segmented_control(key="section").set_value(YOURS).run()
-    page.segmented_control(key="section").set_value("The lesson").run()
+    go_to(page, YOURS)
+    go_to(page, "Lesson")
 
     assert not page.exception
     assert page.multiselect(key="depths").value == [3]
@@ -729,8 +758,8 @@ def test_the_lessons_settings_survive_a_look_at_another_section():
 def test_an_opened_log_survives_a_look_at_another_section_until_it_is_closed(tmp_path):
     page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
 
-    page.segmented_control(key="section").set_value("The lesson").run()
-    page.segmented_control(key="section").set_value(YOURS).run()
+    go_to(page, "Lesson")
+    go_to(page, YOURS)
     count = charts_in(page)
     page.button[0].click().run()
 
@@ -776,10 +805,6 @@ def test_your_log_needs_no_tensorflow():
 
 def open_predictions(**query):
     return open_page(section="Predict", **query)
-
-
-def button(page, label):
-    return next(one for one in page.button if one.label == label)
 
 
 def test_nothing_is_shown_before_the_visitor_has_guessed():
@@ -899,29 +924,36 @@ def test_a_link_is_made_of_the_settings_and_of_what_is_held():
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"),
+    ("number", "chart", "expected"),
     [
-        (0, {"stack_scale": 0.5, "stack_depth": 50}),
-        (2, {"section": "Remedies"}),
+        (0, "kinds_by_layer", {"stack_scale": 0.5, "stack_depth": 50}),
+        (2, "activation_by_layer", {"section": "Remedies"}),
+        (6, "final_loss_by_depth", {"scales": [0.95, 0.9]}),
         pytest.param(
             4,
-            {"section": "The map", "map_by": "learning rate", "map_scale": 0.9},
+            "outcome_by_learning_rate_and_depth",
+            {"section": "Map", "map_by": "learning rate", "map_scale": 0.9},
             marks=pytest.mark.slow,
         ),
         pytest.param(
             5,
+            "failure_by_depth_and_format",
             {"section": "Number formats", "format_depth": 100},
             marks=pytest.mark.slow,
         ),
     ],
 )
-def test_a_card_leads_to_what_it_speaks_of(number, expected):
-    page = open_page(map_steps="50", **SMALL)
+def test_a_card_leads_to_what_it_speaks_of_and_keeps_the_rest(number, chart, expected):
+    page = open_page(map_steps="50", learning_rate="0.03", hide="seed", **SMALL)
 
     page.button(key=f"show_{number}").click().run()
 
     assert not page.exception
     assert {key: page.session_state[key] for key in expected} == expected
+    assert page.query_params["show"] == chart
+    assert page.query_params["hide"] == "seed"
+    if "section" not in expected:
+        assert page.select_slider(key="learning_rate").value == 0.03
 
 
 # --- The server's one trainer --------------------------------------------------------

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 PAGE = Path(__file__).parents[2] / "dashboard.py"
 COUNT = int(os.environ.get("VGKERAS_HOSTILE", "6"))
 # Sections whose defaults are recorded: nothing has to be run.
-SECTIONS = ("The lesson", "Remedies", "Published results", "Your log", "Code")
+SECTIONS = ("Lesson", "Remedies", "Published results", "Your log", "Code")
 KEYS = (
     *("scales", "depths", "units", "learning_rate", "steps", "target", "dtype", "seed"),
     *("samples", "section", "depth_shown", "stack_depth", "stack_scale", "kind"),

@@ -7,8 +7,8 @@ import streamlit as st
 import vgkeras as vg
 from vgkeras.page.controls import Settings, slider
 from vgkeras.page.figures import figure
+from vgkeras.page.networks import DEFAULTS, FORMATS, OPTIONS
 from vgkeras.page.outcomes import outcomes
-from vgkeras.page.sidebar import DEFAULTS, FORMATS, OPTIONS
 from vgkeras.page.trainer import LIVE, trainer
 
 DEEPEST = 2000  # layers that the chart looks at

@@ -5,19 +5,20 @@ from typing import Any
 import streamlit as st
 
 import vgkeras as vg
-from vgkeras.page.controls import Settings, choice, move
+from vgkeras.page.controls import Settings, choice
 from vgkeras.page.figures import figure
 from vgkeras.page.named_log import NamedLog
+from vgkeras.page.networks import networks
 from vgkeras.page.outcomes import outcomes_once
 from vgkeras.page.recordings import lesson_log
-from vgkeras.page.sidebar import DEFAULTS, sidebar
+from vgkeras.page.show import show_button
 from vgkeras.page.texts import FORMULAS, KINDS, MISCONCEPTIONS, SOURCES
 from vgkeras.page.trainer import warm_up
 
 
 def lesson() -> None:
     """Draws the section."""
-    settings = sidebar()
+    settings = networks()
     _problem(settings)
     _formulas()
     st.header("Measured: loss stalls or diverges with depth")
@@ -136,12 +137,8 @@ def _outcomes(run: NamedLog, settings: Settings) -> None:
 
 
 def _misconceptions() -> None:
-    for number, (question, answer, place, setting) in enumerate(MISCONCEPTIONS):
+    for number, card in enumerate(MISCONCEPTIONS):
+        question, answer, place, chart, setting = card
         with st.expander(question, icon=":material/help:"):
             st.markdown(answer)
-            st.button(
-                f"Show me: {place}",
-                key=f"show_{number}",
-                on_click=move,
-                args=({**DEFAULTS, **setting},),
-            )
+            show_button(f"Show me: {place}", chart, key=f"show_{number}", **setting)

@@ -7,7 +7,7 @@ import streamlit as st
 import vgkeras as vg
 from vgkeras.page.controls import Settings
 from vgkeras.page.named_log import NamedLog
-from vgkeras.page.sidebar import is_default, refuse_too_much
+from vgkeras.page.networks import is_default, refuse_too_much
 from vgkeras.page.trainer import LIVE, trainer
 
 # Beside `dashboard.py`, not in the package: Streamlit puts the script's folder first on

@@ -7,8 +7,8 @@ from vgkeras.page.controls import Settings, choice, several, slider
 from vgkeras.page.downloads import downloads_below
 from vgkeras.page.figures import figure
 from vgkeras.page.named_log import NamedLog
+from vgkeras.page.networks import OPTIONS
 from vgkeras.page.recordings import remedies_log
-from vgkeras.page.sidebar import OPTIONS
 
 COMPARISONS = ["one change at a time", "initial weights, by activation"]
 FIRST = [

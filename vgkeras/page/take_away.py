@@ -1,4 +1,4 @@
-"""The lesson as it is set in the sidebar, to be taken away: code, data, a link."""
+"""The lesson as it is set, to be taken away: code, data, a link."""
 
 from urllib.parse import urlencode, urlsplit
 
@@ -7,21 +7,21 @@ import streamlit as st
 import vgkeras as vg
 from vgkeras.page.controls import Settings, choice
 from vgkeras.page.downloads import downloads
+from vgkeras.page.networks import DEFAULTS, networks
 from vgkeras.page.outcomes import outcomes
 from vgkeras.page.recordings import lesson_log
-from vgkeras.page.sidebar import DEFAULTS, sidebar
 
 
 def take_away() -> None:
     """Draws the section."""
     st.title("Take it away")
     st.markdown(
-        "The stacks that are set in the sidebar, as **code** that makes the same runs "
+        "The networks that are set here, as **code** that makes the same runs "
         "with the same numbers, as **data**, and as a **link**. Pictures are made "
         "where the charts are: *Save as SVG* beside a chart, or point at it and choose "
         "*Download as PNG*."
     )
-    settings = sidebar()
+    settings = networks()
     log = lesson_log(settings).log
     st.header("As code")
     _code(log, settings)

@@ -40,8 +40,8 @@ FORMULAS = (
 )
 
 
-# Question, answer, where it can be seen, and the controls that show it.
-MISCONCEPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+# Question, answer, where it can be seen, the chart, and the controls that show it.
+MISCONCEPTIONS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
     (
         "“The gradients of early layers are smaller.”",
         "Not the weight gradients of this network: the forward factor $c^{l-1}$ and "
@@ -50,7 +50,13 @@ MISCONCEPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "the whole stack. What does get smaller towards the input is the gradient "
         "with respect to the **activations**.",
         "c = 0.5, L = 50, in “Inside one stack”",
-        {"stack_scale": 0.5, "stack_depth": 50},
+        "kinds_by_layer",
+        {
+            "scales": [0.5],
+            "depths": [50],
+            "stack_scale": 0.5,
+            "stack_depth": 50,
+        },
     ),
     (
         "“Activations vanish, so gradients vanish.”",
@@ -58,7 +64,13 @@ MISCONCEPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "towards the *output*, its gradient $c^{L-l} D$ shrinks towards the *input*, "
         "and the weight gradient is $c^{L-1} D x^\\top$ everywhere.",
         "c = 0.9, L = 152, in “Inside one stack”",
-        {"stack_scale": 0.9, "stack_depth": 152},
+        "kinds_by_layer",
+        {
+            "scales": [0.9],
+            "depths": [152],
+            "stack_scale": 0.9,
+            "stack_depth": 152,
+        },
     ),
     (
         "“Without linear activations there is no problem.”",
@@ -66,6 +78,7 @@ MISCONCEPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "$c > 0$, every $z$ is positive, so a ReLU network computes exactly the same "
         "$\\frac12, \\frac14, \\frac18, \\ldots$ as this one.",
         "random weights with and without ReLU, in “Remedies”",
+        "activation_by_layer",
         {
             "section": "Remedies",
             "remedies": [
@@ -82,7 +95,13 @@ MISCONCEPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "$x$ and the gradient that has come back through the other $L-1$ layers: that "
         "one is already large. In layer $L$ it is the other way round.",
         "c = 1.5, L = 20, in “Inside one stack”",
-        {"stack_scale": 1.5, "stack_depth": 20},
+        "kinds_by_layer",
+        {
+            "scales": [1.5],
+            "depths": [20],
+            "stack_scale": 1.5,
+            "stack_depth": 20,
+        },
     ),
     (
         "“A larger learning rate cures vanishing.”",
@@ -92,8 +111,9 @@ MISCONCEPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "0.03 the stacks $c = 0.5$, $L = 5$ and $c = 0.9$, $L = 50$ begin to train; at "
         "0.1 the second stalls again and $c = 1.5$, $L = 5$ diverges. Clipping only "
         "ever shortens gradients, so it cannot help one that has vanished.",
-        "c = 0.9 with 40 learning rates, in “The map”",
-        {"section": "The map", "map_by": "learning rate", "map_scale": 0.9},
+        "c = 0.9 with 40 learning rates, in “Map”",
+        "outcome_by_learning_rate_and_depth",
+        {"section": "Map", "map_by": "learning rate", "map_scale": 0.9},
     ),
     (
         "“My framework prints the gradient as 0.0000.”",
@@ -102,6 +122,7 @@ MISCONCEPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "here are written as powers of ten, and values that really are 0, Inf or NaN "
         "are marked as such.",
         "c = 0.5, L = 100, in “Number formats”",
+        "failure_by_depth_and_format",
         {"section": "Number formats", "format_scale": 0.5, "format_depth": 100},
     ),
     (
@@ -111,7 +132,8 @@ MISCONCEPTIONS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
         "does not solve the problem completely but helps a lot. Add the scale 0.95 "
         "here: it trains with up to 100 layers in 200 steps, not with 152.",
         "the scale 0.95 beside the lecture's",
-        {"scales": [0.5, 0.9, 0.95, 1.5]},
+        "final_loss_by_depth",
+        {"scales": [0.95]},
     ),
 )
 

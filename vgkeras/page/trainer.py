@@ -14,7 +14,7 @@ import streamlit as st
 import vgkeras as vg
 from vgkeras.page.controls import Settings
 from vgkeras.page.named_log import NamedLog
-from vgkeras.page.sidebar import DEFAULTS
+from vgkeras.page.networks import DEFAULTS
 
 MOST_WAITING = 30  # visitors in the queue
 MOST_LOGS = 24  # of finished runs

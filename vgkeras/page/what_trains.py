@@ -8,8 +8,8 @@ import vgkeras as vg
 from vgkeras.page.controls import Settings, choice, slider
 from vgkeras.page.curves import curves
 from vgkeras.page.downloads import downloads_below
+from vgkeras.page.networks import log_interval
 from vgkeras.page.outcomes import outcomes
-from vgkeras.page.sidebar import log_interval
 from vgkeras.page.svg_button import svg_button
 from vgkeras.page.trainer import LIVE, trainer
 

@@ -1,4 +1,4 @@
-"""The stacks of the lesson, as they are set in the sidebar."""
+"""The stacks of the lesson, as they are set above the charts."""
 
 from typing import Any
 
@@ -39,27 +39,30 @@ OPTIONS: Settings = {
 MOST_WORK = 3e10  # multiplications: half a minute on two cores
 
 
-def sidebar() -> Settings:
+def networks() -> Settings:
     """Draws the controls; returns the arguments of `vgkeras.sweep`."""
-    with st.sidebar:
-        st.header("Build the stacks")
-        settings = {
-            "scales": _numbers("Scale c of every weight matrix, W = c·I", "scales", 6),
-            "depths": _numbers("Depth L: number of layers, 1 to 152", "depths", 8),
-            "units": _number("Units in a layer", "units"),
-            "learning_rate": _number("Learning rate", "learning_rate"),
-            "steps": _number("Training steps", "steps"),
-            "target": _name("What to learn", "target", TARGETS),
-            "dtype": _name("Number format", "dtype"),
-            "samples": _number("Samples", "samples"),
-            "seed": _number("Seed of the data", "seed"),
-        }
-        back = "Back to the lecture's setting"
-        st.button(back, on_click=move, args=(DEFAULTS,), width="stretch")
+    with st.expander("Change the networks", icon=":material/tune:"):
+        left, right = st.columns(2, gap="medium")
+        with left:
+            settings = {
+                "scales": _numbers("Scale c of every weight matrix", "scales", 6),
+                "depths": _numbers("Depth L: number of layers", "depths", 8),
+                "learning_rate": _number("Learning rate", "learning_rate"),
+                "steps": _number("Training steps", "steps"),
+            }
+        with right:
+            settings |= {
+                "target": _name("What to learn", "target", TARGETS),
+                "dtype": _name("Number format", "dtype"),
+                "units": _number("Units in a layer", "units"),
+                "samples": _number("Samples", "samples"),
+                "seed": _number("Seed of the data", "seed"),
+            }
+        st.button("Back to the lecture's setting", on_click=move, args=(DEFAULTS,))
         if keys_under("lock") & set(DEFAULTS):
             st.caption(":material/lock: The link to this page holds some of them.")
     if not settings["scales"] or not settings["depths"]:
-        st.info("Choose at least one scale and one depth in the sidebar.")
+        st.info("Choose at least one scale and one depth in “Change the networks”.")
         st.stop()
     return {**settings, "every": log_interval(settings["steps"])}
 
