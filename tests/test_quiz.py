@@ -32,15 +32,16 @@ def log_of(asked):
 
 
 @pytest.mark.parametrize("rounds", range(4))
-def test_of_three_questions_one_trains_one_stalls_and_one_diverges(rounds):
+def test_of_four_questions_each_has_an_outcome_of_its_own(rounds):
     fates = []
-    for number in range(3 * rounds + 1, 3 * rounds + 4):
+    for number in range(4 * rounds + 1, 4 * rounds + 5):
         first, last, _ = by_hand(quiz.question(number))
-        stalls = last > 0.5 * min(first, 1)
-        diverged = not np.isfinite(last) or last > 10 * max(first, 1)
-        fates.append("diverges" if diverged else "stalls" if stalls else "trains")
+        stalls, learned = last >= 0.9 * first, last <= 0.01 * min(first, 1)
+        diverged = not np.isfinite(last) or last > 1000 * max(first, 1)
+        finite = "trains" if learned else "stalls" if stalls else "slow"
+        fates.append("diverges" if diverged else finite)
 
-    assert sorted(fates) == ["diverges", "stalls", "trains"]
+    assert sorted(fates) == ["diverges", "slow", "stalls", "trains"]
 
 
 def test_the_answer_is_the_gradient_of_the_run():
@@ -72,7 +73,9 @@ def test_questions_depend_on_number_and_seed_alone():
 
 def test_the_outcomes_of_a_round_come_in_more_than_one_order():
     orders = {
-        tuple(quiz.answer(log_of(quiz.question(3 * k + i))).outcome for i in (1, 2, 3))
+        tuple(
+            quiz.answer(log_of(quiz.question(4 * k + i))).outcome for i in range(1, 5)
+        )
         for k in range(8)
     }
 
@@ -128,6 +131,20 @@ def test_the_result_is_told_in_words():
     assert "but it diverges" in far
     assert "10 decades off" in far
     assert "10¹²" in far
+
+
+@pytest.mark.parametrize(
+    ("guess", "measured", "words"),
+    [
+        ("slow", "slow", "You said that it is slow, and it is."),
+        ("slow", "stalls", "You said that it is slow, but it stalls."),
+        ("trains", "slow", "You said that it trains, but it is slow."),
+    ],
+)
+def test_slow_is_no_verb(guess, measured, words):
+    said = quiz.result(quiz.Guess(guess, 0), quiz.Guess(measured, 0))
+
+    assert said.startswith(words)
 
 
 @pytest.mark.parametrize(

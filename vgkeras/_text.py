@@ -90,6 +90,18 @@ def beginning(text: str, most: int = 40) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def outcome_verb(outcome: str, count: int = 1) -> str:
+    """An outcome as the verb of a sentence about so many runs.
+
+    Example:
+        >>> [outcome_verb("stalls"), outcome_verb("slow"), outcome_verb("slow", 2)]
+        ['stalls', 'is slow', 'are slow']
+    """
+    if outcome == "slow":
+        return "is slow" if count == 1 else "are slow"
+    return outcome if count == 1 else outcome.removesuffix("s")
+
+
 def start_label(run: Mapping[str, Any]) -> str:
     """What a run starts from: `c = 0.5`, its initializer, or else `run 3`."""
     if not math.isnan(run["scale"]):

@@ -7,6 +7,7 @@ run it was made from, on any machine, today or in a year.
 from collections.abc import Mapping
 from typing import Any
 
+from vgkeras._text import outcome_verb
 from vgkeras.logs import GradientLog
 
 _NOTEBOOK = """\
@@ -66,7 +67,7 @@ import math
 import vgkeras as vg
 
 
-def test_a_stack_of_{depth}_layers_{outcome}():
+def test_a_stack_of_{depth}_layers_{verb}():
     x, y = vg.make_data({target!r}, units={units}, samples={samples}, seed={seed})
     model = vg.build_stack({depth}, {units}, scale={scale}, dtype={dtype!r})
 
@@ -151,7 +152,8 @@ def test(log: GradientLog, run: int) -> str:
     first, last = (float(f"{loss:.6g}") for loss in losses.iloc[[0, -1]])
     finite = abs(last) < float("inf")
     checks = _FINITE.format(first=first, last=last) if finite else _INFINITE
-    return _TEST.format(**row, checks=checks)
+    verb = outcome_verb(row["outcome"]).replace(" ", "_")
+    return _TEST.format(**row, verb=verb, checks=checks)
 
 
 test.__test__ = False  # type: ignore[attr-defined]  # pytest takes it for one of its own

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgkeras import _checks, theory
-from vgkeras._text import decades, number_of, power_of_ten
+from vgkeras._text import decades, number_of, outcome_verb, power_of_ten
 from vgkeras.logs import GradientLog
 from vgkeras.theory import OUTCOMES
 
@@ -29,7 +29,7 @@ class Guess(NamedTuple):
     """What somebody expects of a stack.
 
     Args:
-        outcome: `"trains"`, `"stalls"` or `"diverges"`.
+        outcome: One of `vgkeras.theory.OUTCOMES`.
         exponent: Base-10 logarithm of the norm of dL/dW at the start.
     """
 
@@ -50,7 +50,7 @@ class Score(NamedTuple):
 
 
 def question(number: int, seed: int = 0) -> dict[str, Any]:
-    """A stack to guess at. Of three in a row one trains, one stalls, one diverges.
+    """A stack to guess at. Of four in a row each has an outcome of its own.
 
     Args:
         number: Which question, from 1.
@@ -141,7 +141,10 @@ def result(guess: Guess, measured: Guess) -> str:
         You said that it trains, but it stalls. You said 10⁻⁶; the gradient is about 10⁻¹⁵: you were 8.6 decades off.
     """  # noqa: E501
     right, off = score(guess, measured)
-    ending = "and it does" if right else f"but it {measured.outcome}"
+    guessed, outcome = outcome_verb(guess.outcome), outcome_verb(measured.outcome)
+    ending = f"but it {outcome}"
+    if right:
+        ending = "and it is" if outcome.startswith("is") else "and it does"
     if off == math.inf:
         gradient = number_of(measured.exponent)
     else:
@@ -150,7 +153,7 @@ def result(guess: Guess, measured: Guess) -> str:
             distance = f"you were {decades(off)} off"
         gradient = f"about {power_of_ten(measured.exponent)}: {distance}"
     return (
-        f"You said that it {guess.outcome}, {ending}. "
+        f"You said that it {guessed}, {ending}. "
         f"You said {power_of_ten(guess.exponent)}; the gradient is {gradient}."
     )
 

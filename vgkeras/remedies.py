@@ -247,7 +247,7 @@ def table(log: GradientLog) -> pd.DataFrame:
 
     Returns:
         A frame, a row per remedy and depth in the order of the log: `remedy, depth,
-        runs`; the shares `trains, stalls, diverges`; `loss_low, loss_median,
+        runs`; the shares `trains, slow, stalls, diverges`; `loss_low, loss_median,
         loss_high`, quartiles of log10 of the last loss; `gradient_low,
         gradient_median, gradient_high`, of log10 of the Frobenius norm of the first
         layer's weight gradient at step 0 (NaN where none was logged).

@@ -117,4 +117,6 @@ class Recorder:
 def _outcome(first: float, last: float, zero: float) -> str:
     if not np.isfinite(last) or last > 1000 * max(first, zero):
         return "diverges"
-    return "trains" if last <= 0.01 * min(first, zero) else "stalls"
+    if last <= 0.01 * min(first, zero):
+        return "trains"
+    return "stalls" if last >= 0.9 * first else "slow"

@@ -40,10 +40,12 @@ def hand_made(losses, gradients=(), **run):
     ("first", "last", "word"),
     [
         (2.0, 0.01, "trains"),
-        (2.0, 0.011, "stalls"),
-        (0.5, 0.0051, "stalls"),
+        (2.0, 0.011, "slow"),
+        (0.5, 0.0051, "slow"),
+        (2.0, 1.799, "slow"),
+        (2.0, 1.8, "stalls"),
         (0.5, 0.005, "trains"),
-        (1e9, 1.0, "stalls"),  # it has only collapsed to zero
+        (1e9, 1.0, "slow"),  # it has only collapsed to zero
         (2.0, 2000.0, "stalls"),
         (2.0, 2000.1, "diverges"),
         (0.5, 1000.0, "stalls"),
@@ -59,7 +61,7 @@ def test_the_word_for_a_run_follows_from_its_losses(first, last, word):
 
 def test_a_zero_loss_that_overflows_is_a_result_and_no_error():
     assert theory.outcomes_by_loss(math.inf, math.inf, math.inf) == "diverges"
-    assert theory.outcomes_by_loss(1.0, 0.5, math.inf) == "stalls"
+    assert theory.outcomes_by_loss(1.0, 0.5, math.inf) == "slow"
 
 
 def test_outcomes_of_a_table_follow_its_runs_not_its_order():
@@ -132,6 +134,32 @@ def test_a_sentence_finds_words_for_every_loss(losses, words):
     (sentence,) = charts.run_sentences(hand_made(losses))
 
     assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"),
+    [
+        ([1.0, 0.9, 0.8, 0.7, 0.6, 0.5], "in 5 steps and still falls."),
+        ([9.0, 2.0, 0.5, 0.5001, 0.5, 0.4999], "in 5 steps and stays there."),
+        ([1.0, 0.9, 0.2, 0.8, 0.3, 0.5], "in 5 steps, up and down without settling."),
+        ([1.0, 1.2, 0.2, 0.8, 0.7, 0.5], "in 5 steps and still falls."),  # settled
+    ],
+)
+def test_a_slow_run_falls_stays_or_does_not_settle(losses, words):
+    (sentence,) = charts.run_sentences(hand_made(losses, outcome="slow"))
+
+    assert sentence.endswith(words)
+
+
+def test_a_run_that_ends_high_by_going_up_and_down_is_said_to_do_so():
+    wild, flat = [1.0, 2.0, 0.2, 1.8, 0.3, 1.1], [1.0, 1.0, 0.999, 0.99, 0.98, 0.97]
+
+    (sentence,) = charts.run_sentences(hand_made(wild))
+
+    assert sentence.endswith("up and down without settling.")
+    assert charts.run_sentences(hand_made(flat))[0].endswith("in 5 steps.")
+    rounding = hand_made([1.0, 1e-13, 3e-13, 1e-13, 2e-13], outcome="trains")
+    assert "without settling" not in charts.run_sentences(rounding)[0]
 
 
 @pytest.mark.parametrize(

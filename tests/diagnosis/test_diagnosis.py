@@ -150,8 +150,8 @@ def only(log):
         ),
         (
             "slow",
-            hand_made(rows([[0]]), losses=[1.0] * 10 + [0.49], outcome="stalls"),
-            hand_made(rows([[0]]), losses=[1.0] * 10 + [0.51], outcome="stalls"),
+            hand_made(rows([[0]]), losses=[1.0] * 10 + [0.49], outcome="slow"),
+            hand_made(rows([[0]]), losses=[1.0] * 10 + [0.51], outcome="slow"),
         ),
         (
             "slow",  # nobody said yet what it should have reached
@@ -1040,7 +1040,7 @@ def any_log(draw):
         *tables,
         losses=draw(st.lists(LOSSES, max_size=13)),
         dtype=draw(st.sampled_from(["float16", "bfloat16", "mixed_float16", ""])),
-        finding=draw(st.sampled_from(["", "trains", "stalls", "diverges"])),
+        finding=draw(st.sampled_from(["", "trains", "slow", "stalls", "diverges"])),
         loss_zero=draw(st.sampled_from([0.0, 1.0, math.inf, math.nan])),
     )
 

@@ -453,7 +453,7 @@ def test_code_can_be_copied_and_data_downloaded(page):
 
     table = pd.read_csv(download.value.path())
     assert len(table) == 21
-    assert set(table["outcome"]) == {"trains", "stalls", "diverges"}
+    assert set(table["outcome"]) == {"trains", "slow", "stalls", "diverges"}
     assert page.errors == []
 
 

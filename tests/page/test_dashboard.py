@@ -100,7 +100,7 @@ def test_claims_about_larger_learning_rates_are_what_theory_says():
         log = vg.predict([scale], [depth], learning_rate=rate, every=None)
         return log.runs["outcome"].iloc[0]
 
-    assert [outcome(0.5, 5, rate) for rate in (0.01, 0.03)] == ["stalls", "trains"]
+    assert [outcome(0.5, 5, rate) for rate in (0.01, 0.03)] == ["slow", "trains"]
     rates = (0.01, 0.03, 0.1)
     assert [outcome(0.9, 50, r) for r in rates] == ["stalls", "trains", "stalls"]
     assert [outcome(1.5, 5, r) for r in rates] == ["trains", "trains", "diverges"]

@@ -85,7 +85,8 @@ def test_all_recorded_runs_follow_gradient_descent_by_hand(recorded):
         else:
             assert np.isfinite(losses).all()
             learned = losses[-1] <= 0.01 * min(losses[0], 1)
-            assert run.outcome == ("trains" if learned else "stalls")
+            unmoved = "stalls" if losses[-1] >= 0.9 * losses[0] else "slow"
+            assert run.outcome == ("trains" if learned else unmoved)
         finite = np.isfinite(losses)
         error = np.abs(np.sqrt(losses[finite]) - gap[finite])
         assert (error <= 1e-5 * gap[finite] + 4 * run.depth * EPSILON).all()

@@ -35,7 +35,7 @@ def test_a_fresh_recording_says_the_same(recorded):
     assert origin["arguments"] == there["arguments"]
     here = remedies.table(fresh)
     some = remedies.table(recorded.select(remedy=NAMES))
-    counts = ["remedy", "depth", "runs", "trains", "stalls", "diverges"]
+    counts = ["remedy", "depth", "runs", "trains", "slow", "stalls", "diverges"]
     assert here[counts].equals(some[counts])
     medians = ["loss_median", "gradient_median"]
     assert_allclose(here[medians], some[medians], atol=0.05)

@@ -41,7 +41,7 @@ def test_sweep_and_train_reach_the_same_outcomes(pair):
     swept, trained, _ = pair
 
     assert swept.runs["outcome"].tolist() == trained.runs["outcome"].tolist()
-    assert set(swept.runs["outcome"]) == {"trains", "stalls", "diverges"}
+    assert set(swept.runs["outcome"]) == set(theory.OUTCOMES)
 
 
 def test_sweep_and_train_log_the_same_losses(pair):

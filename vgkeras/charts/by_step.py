@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from vgkeras import logs, theory
-from vgkeras._text import ordinal, run_label
+from vgkeras._text import ordinal, outcome_verb, run_label
 from vgkeras.charts.edge_bands import LOSS_VIEW, NORM_VIEW
 from vgkeras.charts.points import points_over_lines
 from vgkeras.charts.rows import (
@@ -151,6 +151,5 @@ def _outcome_words(runs: pd.DataFrame) -> str:
     for outcome in theory.OUTCOMES:
         names = in_order(series_names(runs[runs["outcome"] == outcome]))
         if names:
-            verb = outcome if len(names) == 1 else outcome[:-1]
-            words.append(f"{spoken(names)} {verb}")
+            words.append(f"{spoken(names)} {outcome_verb(outcome, len(names))}")
     return "; ".join(words) or "loss by step"

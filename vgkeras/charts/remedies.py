@@ -48,7 +48,7 @@ def outcome_by_remedy_and_depth(log: GradientLog) -> alt.LayerChart:
     base = alt.Chart(cells).encode(
         alt.X("depth:O", title="depth (number of layers)", axis=alt.Axis(labelAngle=0)),
         alt.Y("remedy:N", title=None, sort=names, axis=alt.Axis(labelLimit=220)),
-        tooltip=["remedy", "depth", "outcome", "share", "trains", "stalls", "diverges"],
+        tooltip=["remedy", "depth", "outcome", "share", *theory.OUTCOMES],
     )
     legend = alt.Legend(orient="bottom", title="most seeds")
     marks = base.mark_point(filled=True, size=110, xOffset=-14)

@@ -9,6 +9,8 @@ from vgkeras._text import number, number_of, run_label
 from vgkeras.logs import GradientLog
 from vgkeras.theory import run_ends
 
+_MOVED = 0.01  # share of a loss by which it rises or falls, not a rounding
+
 
 def run_sentences(log: GradientLog) -> list[str]:
     """Tells each run's outcome in a sentence, with the numbers that were measured.
@@ -27,7 +29,8 @@ def run_sentences(log: GradientLog) -> list[str]:
         c = 0.5, L = 50: stalls. The loss stayed at 1 for 200 steps, to the last
         digit; the weight gradient at the start was 2.5e-15.
     """
-    ends = run_ends(log.losses)
+    ends, endings = run_ends(log.losses), _endings(log)
+    ends["end"] = [endings.get(run, "") for run in ends.index]
     gradients = _first_gradients(log.layers)
     seeded = log.runs["seed"].nunique() > 1
     return [
@@ -78,11 +81,33 @@ def _loss_words(ends: pd.Series, steps: int) -> str:
     first, last = number(ends["first"]), number(ends["last"])
     span = f"{steps} {'step' if steps == 1 else 'steps'}"
     if first != last:
-        return f"The loss went from {first} to {last} in {span}"
+        return f"The loss went from {first} to {last} in {span}{ends['end']}"
     if ends["first"] == ends["last"]:
         return f"The loss stayed at {first} for {span}, to the last digit"
     change = number(abs(ends["last"] / ends["first"] - 1))
     return f"The loss stayed at {first} for {span}: it changed by {change} of itself"
+
+
+def _endings(log: GradientLog) -> dict[int, str]:
+    """How the loss of each run that is slow or stalls moves at its end."""
+    outcomes = dict(zip(log.runs["run"], log.runs["outcome"], strict=True))
+    losses = log.losses[log.losses["run"].map(outcomes).isin(["slow", "stalls"])]
+    by_run = losses.sort_values("step", kind="stable").groupby("run")["loss"]
+    return {
+        run: _ending(own.to_numpy(), outcomes[run] == "slow") for run, own in by_run
+    }
+
+
+def _ending(losses: np.ndarray, slow: bool) -> str:
+    """Whether the second half goes up and down; of a slow run, whether it falls."""
+    end = losses[len(losses) // 2 :]
+    with np.errstate(all="ignore"):
+        changes = np.diff(end) / end[:-1]
+    if (changes > _MOVED).any() and (changes < -_MOVED).any():
+        return ", up and down without settling"
+    if not slow:
+        return ""
+    return " and still falls" if end[-1] < end[0] * (1 - _MOVED) else " and stays there"
 
 
 def _gradient_words(gradients: pd.DataFrame) -> str:

@@ -46,8 +46,18 @@ _SCALE_SHAPES = {
 }
 _BY_SIZE = list(_SCALE_SHAPES.items())[::-1]
 COUNTS = alt.Axis(format="d", tickMinStep=1)
-OUTCOME_COLORS = {"trains": "#009E73", "stalls": "#0072B2", "diverges": "#D55E00"}
-OUTCOME_SHAPES = {"trains": "circle", "stalls": "square", "diverges": "triangle-up"}
+OUTCOME_COLORS = {
+    "trains": "#009E73",
+    "slow": "#E69F00",
+    "stalls": "#0072B2",
+    "diverges": "#D55E00",
+}
+OUTCOME_SHAPES = {
+    "trains": "circle",
+    "slow": "diamond",
+    "stalls": "square",
+    "diverges": "triangle-up",
+}
 
 
 def scale_color(scale: float) -> str:

@@ -48,7 +48,8 @@ def diagnose(
       outputs whose square overflows, or a loss of more than 1000 times its start
       (`theory.outcomes_by_loss`).
     - stalled: the loss lost less than 1% in 10 or more updates.
-    - slow: it lost more, but not half, and the run `"stalls"` (the same).
+    - slow: it lost more, but not half, and the run is called `"slow"` or
+      `"stalls"` (the same).
 
     The first and the last layer are never compared by their *weight* gradients: those
     are equal in a deep stack of scaled identities, and vanish all the same. The four

@@ -213,7 +213,7 @@ def _no_progress(run: Run) -> list[Finding]:
     flat = math.log10(STILL / fall) if fall else math.inf
     slow = math.log10(ratio / IMPROVED) if ratio else -math.inf
     findings = [finding_of(run, *_STALLED, fall, flat)]
-    if flat <= 0 and (slow <= 0 or run.row["outcome"] == "stalls"):
+    if flat <= 0 and (slow <= 0 or run.row["outcome"] in ("slow", "stalls")):
         findings.append(finding_of(run, *_SLOW, ratio, slow))
     return findings
 

@@ -8,6 +8,7 @@ from vgkeras.page.named_log import NamedLog
 
 SIGNS = {
     "trains": ":green[:material/check_circle:]",
+    "slow": ":orange[:material/hourglass_bottom:]",
     "stalls": ":blue[:material/pause_circle:]",
     "diverges": ":red[:material/error:]",
 }

@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 import vgkeras as vg
-from vgkeras._text import run_label
+from vgkeras._text import outcome_verb, run_label
 from vgkeras.page.controls import choice
 from vgkeras.page.figures import KEYS, attempt, own_figure
 from vgkeras.page.named_log import NamedLog
@@ -25,7 +25,7 @@ REGIMES = {
     "healthy": ":green[:material/check_circle:]",
     "unknown": UNKNOWN,
     "stalled": SIGNS["stalls"],
-    "slow": SIGNS["stalls"],
+    "slow": SIGNS["slow"],
 }
 once = partial(st.cache_data, scope="session", max_entries=8, hash_funcs=KEYS)
 
@@ -147,7 +147,11 @@ def _answers(run: NamedLog) -> Any:
 
 def _outcome(log: vg.GradientLog) -> None:
     word = log.runs["outcome"].iloc[0]
-    heading = f"This run **{word}**" if word in SIGNS else "**Not judged by its loss**"
+    heading = (
+        f"This run **{outcome_verb(word)}**"
+        if word in SIGNS
+        else "**Not judged by its loss**"
+    )
     with st.container(border=True):
         st.markdown(f"{SIGNS.get(word, UNKNOWN)} {heading}")
         if log.losses.empty:

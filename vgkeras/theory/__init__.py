@@ -18,6 +18,7 @@ from vgkeras.theory.learning_time import min_trainable_scale, steps_to_learn
 from vgkeras.theory.modes import log_gap, trajectory
 from vgkeras.theory.outcomes import (
     EXPLODED,
+    FLAT,
     LEARNED,
     OUTCOMES,
     outcomes_by_loss,

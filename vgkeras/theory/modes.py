@@ -50,10 +50,14 @@ def trajectory(
     path[0] = s
     with np.errstate(all="ignore"):
         for step in range(steps):
-            power = path[step].conj() ** (depth - 1)
-            error = power.conj() * path[step] - target
-            path[step + 1] = path[step] - rate * power * error
+            path[step + 1] = path[step] + update(path[step], depth, rate, target)
     return np.moveaxis(path, 0, -1)
+
+
+def update(s: Any, depth: Any, rate: Any, target: Any) -> Any:
+    """What a step adds to a mode."""
+    power = s.conj() ** (depth - 1)
+    return -rate * power * (power.conj() * s - target)
 
 
 def log_gap(s: ArrayLike, depth: ArrayLike, target: ArrayLike) -> np.ndarray:
@@ -122,39 +126,6 @@ def _pull(s: float, depth: int, rate: float, m: float) -> float:
     with np.errstate(all="ignore"):
         slope = np.float64(rate) * float_power(s, depth - 2)
         return float(slope * signed_gap(s, depth, m))
-
-
-def next_value(s: float, depth: int, rate: float, m: float) -> float:
-    """The value after one update."""
-    return s - s * _pull(s, depth, rate, m)
-
-
-def is_settled(s: float, depth: int, rate: float, m: float) -> bool:
-    """Whether the closed forms tell the rest of the way."""
-    return (
-        _inside(s, depth, m) or sinks(s, depth, rate, m) or _slides(s, depth, rate, m)
-    )
-
-
-def _inside(s: float, depth: int, m: float) -> bool:
-    """Whether `s` lies on the slope from 0 up to the target (by symmetry, either)."""
-    if s < 0 and depth % 2:
-        return False
-    return s != 0 and m > 0 and signed_gap(abs(s), depth, m) <= 0
-
-
-def sinks(s: float, depth: int, rate: float, m: float) -> bool:
-    """Whether `s` creeps to 0 for ever, on the side the target is not on."""
-    if s == 0:
-        return True
-    wrong_side = m <= 0 if s > 0 or depth % 2 == 0 else m >= 0
-    return wrong_side and _pull(s, depth, rate, m) < 1
-
-
-def _slides(s: float, depth: int, rate: float, m: float) -> bool:
-    """Whether `s` comes down to the target smoothly, as gradient flow does."""
-    small = 0.1 / depth
-    return m > 0 and (s > 0 or depth % 2 == 0) and _pull(s, depth, rate, m) < small
 
 
 def escapes(s: float, depth: int, rate: float, m: float) -> bool:

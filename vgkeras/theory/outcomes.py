@@ -4,18 +4,22 @@ from typing import Any
 
 import numpy as np
 
-OUTCOMES = ("trains", "stalls", "diverges")  # from good to bad
+OUTCOMES = ("trains", "slow", "stalls", "diverges")  # from good to bad
 LEARNED = 0.01  # share of the loss that may be left in a run that "trains"
+FLAT = 0.9  # share of the first loss from which on a run "stalls"
 EXPLODED = 1000.0  # factor on the loss beyond which a finite run "diverges"
 
 
 def outcomes_by_loss(first_loss: Any, last_loss: Any, loss_zero: Any) -> np.ndarray:
     """Names runs by their first and last loss.
 
-    `"diverges"`: a loss is not finite, or the last one is more than 1000 times the
-    larger of the first and `loss_zero`. `"trains"`: the last one is at most 1% of the
-    smaller of the two. `"stalls"`: everything else. A run whose first loss already is
-    not finite diverges: its very first gradient is lost.
+    - `"diverges"`: a loss is not finite, or the last one is more than 1000 times the
+      larger of the first and `loss_zero`. A run whose first loss already is not finite
+      diverges: its very first gradient is lost.
+    - `"trains"`: the last one is at most 1% of the smaller of the two.
+    - `"stalls"`: the last one is at least 90% of the first.
+    - `"slow"`: everything else. It falls and is not there yet, or it goes up and down
+      without settling.
 
     Args:
         first_loss: Loss before the first update, any shape.
@@ -29,8 +33,8 @@ def outcomes_by_loss(first_loss: Any, last_loss: Any, loss_zero: Any) -> np.ndar
         ValueError: If a `loss_zero` is negative.
 
     Example:
-        >>> outcomes_by_loss([1.0, 1.0, 1.0], [1e-3, 0.5, np.nan], 1.0).tolist()
-        ['trains', 'stalls', 'diverges']
+        >>> outcomes_by_loss(1.0, [1e-3, 0.5, 0.95, np.nan], 1.0).tolist()
+        ['trains', 'slow', 'stalls', 'diverges']
     """
     first, last, zero = np.broadcast_arrays(
         *(np.asarray(v, dtype=float) for v in (first_loss, last_loss, loss_zero))
@@ -43,5 +47,6 @@ def outcomes_by_loss(first_loss: Any, last_loss: Any, loss_zero: Any) -> np.ndar
         lost = ~np.isfinite(first) | ~np.isfinite(last)
         exploded = lost | (last > EXPLODED * np.maximum(first, zero))
         trained = last <= LEARNED * np.minimum(first, zero)
-    trains, stalls, diverges = OUTCOMES
-    return np.where(exploded, diverges, np.where(trained, trains, stalls))
+        flat = last >= FLAT * first
+    trains, slow, stalls, diverges = OUTCOMES
+    return np.select([exploded, trained, flat], [diverges, trains, stalls], slow)
