@@ -12,6 +12,14 @@ numbers: `description(chart)`.
 from vgkeras.charts.by_depth import final_loss_by_depth, gradient_by_depth
 from vgkeras.charts.by_layer import gradient_by_layer_and_step, kinds_by_layer
 from vgkeras.charts.by_step import gradient_by_step, loss_by_step
+from vgkeras.charts.explorer import (
+    NETWORK_HEIGHT,
+    SMALL_HEIGHT,
+    explorer,
+    marked_loss_by_depth,
+    marked_loss_by_step,
+    network,
+)
 from vgkeras.charts.formats import failure_by_depth_and_format
 from vgkeras.charts.maps import (
     MAP_DEPTHS,

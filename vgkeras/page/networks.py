@@ -7,12 +7,12 @@ import streamlit as st
 from vgkeras.page.controls import Settings, control, keys_under, move, several, slider
 
 DEFAULTS: Settings = {
-    "scales": [0.5, 0.9, 1.5],
+    "scales": [0.5, 0.9, 1.0, 1.5],
     "depths": [2, 5, 10, 20, 50, 100, 152],
     "units": 2,
     "learning_rate": 0.01,
     "steps": 200,
-    "target": "identity",
+    "target": "scaled",
     "dtype": "float32",
     "seed": 0,
     "samples": 64,

@@ -7,7 +7,7 @@ import streamlit as st
 import vgkeras as vg
 from vgkeras.page.controls import Settings
 from vgkeras.page.named_log import NamedLog
-from vgkeras.page.networks import is_default, refuse_too_much
+from vgkeras.page.networks import DEFAULTS, is_default, refuse_too_much
 from vgkeras.page.trainer import LIVE, trainer
 
 # Beside `dashboard.py`, not in the package: Streamlit puts the script's folder first on
@@ -41,6 +41,20 @@ def lesson_log(settings: Settings) -> NamedLog:
     run = trainer().log(settings, slot)
     slot.markdown(f"{LIVE} by `vgkeras.sweep`, differentiated by `tf.GradientTape`.")
     return run
+
+
+def recorded_run(settings: Settings) -> NamedLog | None:
+    """The run of one scale and depth, if it is among the recorded ones."""
+    (scale,), (depth,) = settings["scales"], settings["depths"]
+    every = {name: DEFAULTS[name] for name in ("scales", "depths")}
+    if not is_default({**settings, **every}) or not LESSON.exists():
+        return None
+    runs = recording(LESSON).runs
+    if not ((runs["scale"] == scale) & (runs["depth"] == depth)).any():
+        return None
+    return NamedLog(LESSON.name, lambda: recording(LESSON)).select(
+        scale=scale, depth=depth
+    )
 
 
 def remedies_log(settings: Settings) -> NamedLog:

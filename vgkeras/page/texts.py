@@ -45,32 +45,21 @@ MISCONCEPTIONS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
     (
         "“The gradients of early layers are smaller.”",
         "Not the weight gradients of this network: the forward factor $c^{l-1}$ and "
-        "the backward factor $c^{L-l}$ multiply to $c^{L-1}$ in every layer. Look at "
-        "the level line in *three kinds by layer*. They vanish with the **depth** of "
-        "the whole stack. What does get smaller towards the input is the gradient "
-        "with respect to the **activations**.",
-        "c = 0.5, L = 50, in “Inside one stack”",
-        "kinds_by_layer",
-        {
-            "scales": [0.5],
-            "depths": [50],
-            "stack_scale": 0.5,
-            "stack_depth": 50,
-        },
+        "the backward factor $c^{L-l}$ multiply to $c^{L-1}$ in every layer. They "
+        "vanish with the **depth** of the whole network. What gets smaller towards the "
+        "input is the gradient with respect to the **activations**.",
+        "c = 0.5, L = 20",
+        "network",
+        {"scale": 0.5, "depth": 20},
     ),
     (
         "“Activations vanish, so gradients vanish.”",
         "They are three different things. For $c < 1$ the activation $c^l x$ shrinks "
         "towards the *output*, its gradient $c^{L-l} D$ shrinks towards the *input*, "
         "and the weight gradient is $c^{L-1} D x^\\top$ everywhere.",
-        "c = 0.9, L = 152, in “Inside one stack”",
-        "kinds_by_layer",
-        {
-            "scales": [0.9],
-            "depths": [152],
-            "stack_scale": 0.9,
-            "stack_depth": 152,
-        },
+        "c = 0.9, L = 50",
+        "network",
+        {"scale": 0.9, "depth": 50},
     ),
     (
         "“Without linear activations there is no problem.”",
@@ -94,23 +83,16 @@ MISCONCEPTIONS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
         "All of them. $\\partial\\mathcal L/\\partial W^{[1]}$ needs only the input "
         "$x$ and the gradient that has come back through the other $L-1$ layers: that "
         "one is already large. In layer $L$ it is the other way round.",
-        "c = 1.5, L = 20, in “Inside one stack”",
-        "kinds_by_layer",
-        {
-            "scales": [1.5],
-            "depths": [20],
-            "stack_scale": 1.5,
-            "stack_depth": 20,
-        },
+        "c = 1.5, L = 10",
+        "network",
+        {"scale": 1.5, "depth": 10},
     ),
     (
         "“A larger learning rate cures vanishing.”",
-        "A little, for shallow stacks. The gradient falls by a constant *factor* with "
-        "each layer, so the learning rate would have to grow by it too, and near the "
-        "solution that is far too large. Try it in the lecture's setting: from 0.01 to "
-        "0.03 the stacks $c = 0.5$, $L = 5$ and $c = 0.9$, $L = 50$ begin to train; at "
-        "0.1 the second stalls again and $c = 1.5$, $L = 5$ diverges. Clipping only "
-        "ever shortens gradients, so it cannot help one that has vanished.",
+        "Only in shallow networks. The gradient falls by a constant *factor* with each "
+        "layer, so the learning rate would have to grow by it too, and near the "
+        "solution that is far too large. Clipping only ever shortens gradients: it "
+        "cannot help one that has vanished.",
         "c = 0.9 with 40 learning rates, in “Map”",
         "outcome_by_learning_rate_and_depth",
         {"section": "Map", "map_by": "learning rate", "map_scale": 0.9},
@@ -118,9 +100,8 @@ MISCONCEPTIONS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
     (
         "“My framework prints the gradient as 0.0000.”",
         "Then it hides the difference between $10^{-5}$, which trains slowly, "
-        "$10^{-30}$, which is rounded away in the update, and a true 0. All numbers "
-        "here are written as powers of ten, and values that really are 0, Inf or NaN "
-        "are marked as such.",
+        "$10^{-30}$, which is rounded away in the update, and a true 0. Here numbers "
+        "are powers of ten, and a 0, Inf or NaN is marked as such.",
         "c = 0.5, L = 100, in “Number formats”",
         "failure_by_depth_and_format",
         {"section": "Number formats", "format_scale": 0.5, "format_depth": 100},
@@ -129,8 +110,7 @@ MISCONCEPTIONS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
         "“So very deep networks cannot be trained?”",
         "For a long time this was a huge barrier. A careful choice of the random "
         "initial weights (variance $1/n$; $2/n$ for ReLU; Glorot) keeps $c$ near 1. It "
-        "does not solve the problem completely but helps a lot. Add the scale 0.95 "
-        "here: it trains with up to 100 layers in 200 steps, not with 152.",
+        "does not solve the problem completely but helps a lot.",
         "the scale 0.95 beside the lecture's",
         "final_loss_by_depth",
         {"scales": [0.95]},

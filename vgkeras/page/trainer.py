@@ -43,11 +43,15 @@ class Trainer:
         self, settings: Settings, bar: Any, make: Callable | None = None
     ) -> NamedLog:
         """The log of `make`, `vg.sweep` if it is not said, with these arguments."""
-        name = repr((make, sorted(settings.items())))
+        name = _name(settings, make)
         log = self._find(name)
         if log is None:
             log = self._run_in_turn(name, settings, bar, make)
         return NamedLog(name, lambda: log)
+
+    def holds(self, settings: Settings) -> bool:
+        """Whether `log` has the runs of `vgkeras.sweep` at hand."""
+        return self._find(_name(settings, None)) is not None
 
     def _find(self, name: str) -> vg.GradientLog | None:
         """The log of that name; the last to be asked for is the last to be given up."""
@@ -93,6 +97,10 @@ class Trainer:
             before = self._queue.index(turn)
             bar.progress(0.0, f"In the queue: {before} before you.")
             time.sleep(0.1)
+
+
+def _name(settings: Settings, make: Callable | None) -> str:
+    return repr((make, sorted(settings.items())))
 
 
 @st.cache_resource(show_spinner=False)

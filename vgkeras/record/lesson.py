@@ -16,8 +16,9 @@ from vgkeras.stacks import build_stack
 from vgkeras.theory import make_data
 from vgkeras.training import train
 
-SCALES = (0.5, 0.9, 1.5)
+SCALES = (0.5, 0.9, 1.0, 1.5)
 DEPTHS = (2, 5, 10, 20, 50, 100, 152)
+TARGET = "scaled"  # y = x / 2: at c = 1, too, there is something to learn
 
 
 def record_lesson(
@@ -33,13 +34,13 @@ def record_lesson(
         A `GradientLog` with the runs in the order of `vgkeras.sweep`. Its metadata
         says when it was recorded, with which versions and by which command.
     """
-    x, y = make_data("identity", units=2, samples=64, seed=0)
+    x, y = make_data(TARGET, units=2, samples=64, seed=0)
     models = (build_stack(depth, scale=scale) for scale in scales for depth in depths)
     settings: dict[str, Any] = {"steps": 200, "learning_rate": 0.01, "every": 10}
     log = concat(train(model, x, y, **settings) for model in models)
     origin = "recorded from vgkeras.train on keras.Sequential models"
     return log.replace(
-        runs=log.runs.assign(target="identity", seed=0),
+        runs=log.runs.assign(target=TARGET, seed=0),
         metadata={"origin": origin, **provenance("lesson")},
     )
 

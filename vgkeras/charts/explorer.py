@@ -1,0 +1,322 @@
+"""A network to play with: what its layers do follows the sliders, in the browser.
+
+Everything that moves is an expression of three parameters, `c`, `L` and `step`. The
+formulas of `vgkeras.theory` give the bars; the points are a run's own numbers, and are
+there only while the sliders stand at that run.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from vgkeras import logs, theory
+from vgkeras._text import number_of, power_of_ten, run_label
+from vgkeras.charts.by_depth import final_loss_by_depth
+from vgkeras.charts.by_step import loss_by_step
+from vgkeras.charts.expressions import clamp, superscript, typeset
+from vgkeras.charts.rows import only_run, origin_of
+from vgkeras.charts.style import description, scale_colors, tick_labels
+
+SCALES, DEEPEST = (0.5, 1.5), 152  # what the sliders span
+NETWORK_HEIGHT, SMALL_HEIGHT = 290, 240  # pixels
+# Where the lane of a kind begins, its name, and the logarithm of its factor in a layer.
+# `log_s` is the logarithm of the scale as it is now, `log_error` that of the error.
+_LANES = {
+    "activation": (2, "forward: activations a →", "datum.layer * log_s"),
+    "activation_gradient": (1, "← backward: ∂L/∂a", "(L - datum.layer) * log_s"),
+    "weight_gradient": (
+        0,
+        "∂L/∂W: the same in every layer",
+        "(L - 1) * log_s + log_error",
+    ),
+}
+_TALL = 0.66  # of a lane; the rest is for words
+_REACH = 3  # decades that a lane shows, up and down
+_LOST = 999.0  # in place of the logarithm of what is no number any more
+_FADING = alt.Scale(domain=[0, 0.5], range=[0.35, 1], clamp=True)
+_INK = "currentColor"  # the text of the page, light or dark
+
+
+def network(run: logs.GradientLog) -> alt.LayerChart:
+    """Draws a network whose layers follow two sliders, and a run of it step by step.
+
+    How to read it: a bar is a layer, and the grey line in a lane is a factor of 1.
+    Activations are factors of the input, their gradients factors of the error's,
+    weight gradients factors of those of a network with c = 1 that answers 0. Bars are
+    exact theory, points are measured. How to misread it: lanes are logarithmic, from
+    a millionth to a million: half as high is not half as much.
+
+    Args:
+        run: Exactly one run of the target `identity` or `scaled`: where the sliders
+            stand first. Points need its layers.
+
+    Returns:
+        A chart with the parameters `c` (the scale), `L` (the depth) and `step`, each
+        bound to a slider.
+
+    Raises:
+        ValueError: If `run` does not hold exactly one run, or one of another target.
+    """
+    row = only_run(run)
+    target = _target(row)
+    points = _points(run, row, target)
+    chart = alt.LayerChart()
+    chart.layer = [*map(_bars, _LANES), *_marks(points), *_words()]
+    chart = chart.add_params(*_parameters(row, target, points["step"].unique()))
+    chart.width, chart.height = 560, NETWORK_HEIGHT
+    chart.autosize = alt.AutoSizeParams(type="fit", contains="padding")
+    chart.description = _sentence(row)
+    return chart
+
+
+def marked_loss_by_depth(log: logs.GradientLog, depth: int = 50) -> alt.LayerChart:
+    """`final_loss_by_depth`, small, with a line at the depth that a slider `L` sets.
+
+    How to read or misread it: as `final_loss_by_depth`.
+    """
+    slider = _slider("L", depth, 1, DEEPEST)
+    return _marked(final_loss_by_depth(log), "depth", slider, "Loss after training")
+
+
+def marked_loss_by_step(run: logs.GradientLog) -> alt.LayerChart:
+    """`loss_by_step` of one run, small, with a line where a slider `step` stands.
+
+    How to read or misread it: as `loss_by_step`.
+    """
+    row = only_run(run)
+    title = f"{run_label(row)} {row['outcome'] or ''}"
+    slider = _slider("step", 0, 0, row["steps"])
+    return _marked(loss_by_step(run), "step", slider, title)
+
+
+def explorer(log: logs.GradientLog, *, scale: float, depth: int) -> alt.VConcatChart:
+    """Draws the lesson to play with: a network, loss by depth, loss by step.
+
+    How to read it: move the sliders `c` and `L` and the network follows, in the
+    browser alone; `step` goes through the training of one run. How to misread it: only
+    that run was measured. For any other position of `c` and `L` the bars are what
+    theory says before the first step.
+
+    Args:
+        log: Runs of several scales and depths, with their theory, as
+            `vgkeras.sweep(target="scaled")` returns them.
+        scale: That of the run whose training `step` goes through.
+        depth: Its number of layers.
+
+    Returns:
+        `network` above `final_loss_by_depth` and `loss_by_step`, under one set of
+        sliders.
+
+    Raises:
+        ValueError: If `log` does not hold exactly one such run, or one of another
+            target than `identity` or `scaled`.
+    """
+    run = log.select(scale=scale, depth=depth)
+    parts = [network(run), marked_loss_by_depth(log, depth), marked_loss_by_step(run)]
+    sliders = {param.name: param for part in parts for param in part.params}
+    for part in parts:
+        part.params = part.autosize = alt.Undefined
+    parts[0].width = 900
+    below = [part.properties(width=400) for part in parts[1:]]
+    chart = alt.vconcat(parts[0], alt.hconcat(*below))
+    chart.params = list(sliders.values())
+    chart.description = " ".join(map(description, parts))
+    return chart.resolve_scale(color="independent", shape="independent")
+
+
+def _marked(chart: Any, across: str, slider: alt.Parameter, title: str) -> Any:
+    """A small chart with a line where a slider stands."""
+    line = alt.Chart(alt.sequence(1, 2)).transform_calculate(**{across: slider.name})
+    line = line.mark_rule(color=_INK, strokeWidth=1.5).encode(x=f"{across}:Q")
+    chart.layer.append(line)
+    chart.title, chart.height = alt.TitleParams(title, anchor="start"), SMALL_HEIGHT
+    return chart.add_params(slider)
+
+
+def _slider(name: str, value: float, low: float, high: float, step: float = 1) -> Any:
+    bind = alt.binding_range(min=low, max=high, step=step, name=f"{name} ")
+    return alt.param(name=name, value=value, bind=bind)
+
+
+def _parameters(row: dict[str, Any], target: float, logged: np.ndarray) -> list:
+    """The sliders, and what follows from them."""
+    log_s, log_error = _path(row, target)
+    here = f"c == {row['scale']} && L == {row['depth']}"
+    start = "log(c) / LN10"
+    gap = f"log(max(abs(pow(c, L) - {target}), 1e-300) / {target}) / LN10"
+    every = int(logged[1]) if len(logged) > 1 else 1
+    return [
+        _slider("c", row["scale"], *SCALES, 0.01),
+        _slider("L", row["depth"], 1, DEEPEST),
+        _slider("step", 0, 0, row["steps"]),
+        alt.param(name="measured", expr=here),
+        alt.param(name="trains", expr="measured && step > 0"),
+        alt.param(name="log_s", expr=f"trains ? {log_s}[step] : {start}"),
+        alt.param(name="log_error", expr=f"trains ? {log_error}[step] : {gap}"),
+        alt.param(name="logged", expr=f"floor(step / {every}) * {every}"),
+    ]
+
+
+def _target(row: dict[str, Any]) -> float:
+    """What `c**L` has to reach, the same for every output."""
+    modes = theory.target_modes(row["target"], row["units"], row["output_units"])
+    if modes is None or np.iscomplexobj(modes) or len(set(modes)) > 1:
+        raise ValueError(
+            "`run` must be one of the target 'identity' or 'scaled'. "
+            f"Received: target={row['target']!r}."
+        )
+    return float(modes[0])
+
+
+def _path(row: dict[str, Any], target: float) -> tuple[list[float], list[float]]:
+    """Decades of the scale and of the error, relative to the target, at each step."""
+    rate = row["learning_rate"] * 2 / row["output_units"]
+    depth, steps = row["depth"], row["steps"]
+    s = theory.trajectory(row["scale"], depth, rate=rate, steps=steps, target=target)
+    with np.errstate(all="ignore"):
+        scales = np.log10(np.abs(s))
+        errors = (theory.log_gap(s, depth, target) - math.log(target)) / math.log(10)
+    return _finite(scales), _finite(errors)
+
+
+def _finite(decades: np.ndarray) -> list[float]:
+    lost = np.nan_to_num(decades, nan=_LOST, posinf=_LOST, neginf=-_LOST)
+    return np.round(lost, 5).tolist()
+
+
+def _points(run: logs.GradientLog, row: dict[str, Any], target: float) -> pd.DataFrame:
+    """What was measured, as factors of what the bars are factors of."""
+    rows = run.layers[["step", "layer", "kind", "log10_norm"]]
+    if origin_of(run) == "theory":
+        rows = rows[:0]
+    depth, units, outputs = row["depth"], row["units"], row["output_units"]
+    last = rows[(rows["kind"] == "activation_gradient") & (rows["layer"] == depth)]
+    units_of = {
+        # White inputs: the squares of all their numbers have this sum.
+        "activation": 0.5 * math.log10(row["samples"] * units),
+        "weight_gradient": math.log10(2 * target / outputs * math.sqrt(outputs)),
+    }
+    unit = rows["kind"].astype("str").map(units_of).astype("float64")
+    unit = unit.fillna(rows["step"].map(last.set_index("step")["log10_norm"]))
+    with np.errstate(invalid="ignore"):
+        factor = (rows["log10_norm"] - unit).fillna(_LOST)
+    return rows.assign(factor=factor.clip(-_LOST, _LOST))
+
+
+def _bars(kind: str) -> alt.Chart:
+    """A bar a layer; what leaves the lane stays as a hair at its edge."""
+    base, _, factor = _LANES[kind]
+    return (
+        alt.Chart(alt.sequence(1, DEEPEST + 1, as_="layer"))
+        .transform_filter("datum.layer <= L")
+        .transform_calculate(
+            left="(datum.layer - 0.92) / L",
+            right="(datum.layer - 0.08) / L",
+            share=clamp(f"(({factor}) + {_REACH}) / {2 * _REACH}", 0.02, 1),
+            base=str(base),
+            top=f"{base} + {_TALL} * datum.share",
+            now="pow(10, log_s)",
+        )
+        .mark_bar()
+        .encode(
+            x=alt.X("left:Q", axis=None, scale=alt.Scale(domain=[0, 1], nice=False)),
+            x2=alt.X2("right"),
+            y=_y("base"),
+            y2=alt.Y2("top"),
+            color=alt.Color("now:Q", legend=None, scale=scale_colors()),
+            opacity=alt.Opacity("share:Q", legend=None, scale=_FADING),
+        )
+    )
+
+
+def _marks(points: pd.DataFrame) -> Iterator[alt.Chart]:
+    """The measured points, where the sliders stand at the run."""
+    share = (points["factor"] + _REACH) / (2 * _REACH)
+    base = points["kind"].map({kind: base for kind, (base, *_) in _LANES.items()})
+    rows = points[["step", "layer"]].assign(
+        y=(base.astype("float64") + _TALL * share.clip(0, 1)).round(4),
+        shape=np.select(
+            [share < 0, share > 1], ["triangle-down", "triangle-up"], "circle"
+        ),
+    )
+    yield (
+        alt.Chart(rows)
+        .transform_filter("measured && datum.step == logged")
+        .transform_calculate(place="(datum.layer - 0.5) / L")
+        .mark_point(size=14, filled=True, color=_INK, opacity=1)
+        .encode(x=alt.X("place:Q"), y=_y("y"), shape=alt.Shape("shape:N", scale=None))
+    )
+
+
+def _words() -> Iterator[alt.Chart]:
+    """The sentence on top; the names of the lanes, and what comes out of them."""
+    scale = "(trains ? format(pow(10, log_s), '.3~r') : format(c, '.2~f'))"
+    out, back, gradient = "L * log_s", "(L - 1) * log_s", "(L - 1) * log_s + log_error"
+    times = f"({out} < 0 ? 'of' : {out} > 0 ? 'times' : 'so all of')"
+    power = f"{scale} + {superscript('toString(L)')} + ' = ' + {_value(out)}"
+    words = f"{times} + ' the input reaches the output'"
+    # On a phone the number and its words would be too long for one line of one size.
+    yield _text(3.18, f"{power} + (width < 480 ? '' : ' ' + {words})", size=22)
+    yield _text(3.18, f"width < 480 ? {words} : ''", right=True)
+    error = f"{_value(back)} + ' · error ' + {_value('log_error')} + ' = '"
+    split = f"width < 480 ? '' : {error}"
+    ends = (_value(out), _value(back), f"({split}) + {_value(gradient)}")
+    for (base, name, _), end in zip(_LANES.values(), ends, strict=True):
+        yield _text(base + _TALL, f"'{name}'")
+        yield _text(base + _TALL, end, right=True)
+
+
+def _value(log10: str) -> str:
+    """The text of a factor, also where it is no number any more."""
+    return f"({log10} > {_LOST / 2} ? 'no number' : {typeset(log10)})"
+
+
+def _text(y: float, words: str, *, right: bool = False, size: int = 13) -> alt.Chart:
+    return (
+        alt.Chart(alt.sequence(1, 2))
+        .transform_calculate(words=words, y=str(y + 0.03))
+        .mark_text(
+            align="right" if right else "left",
+            baseline="bottom",
+            fontSize=size,
+            fontWeight="normal" if size < 20 else "bold",
+            color=_INK,
+        )
+        .encode(x=alt.XValue("width" if right else 0), y=_y("y"), text="words:N")
+    )
+
+
+def _y(field: str) -> alt.Y:
+    """All lanes on one axis, each with its own decades."""
+    names = {
+        round(base + _TALL * place, 4): name
+        for base, *_ in _LANES.values()
+        for place, name in (
+            (0, power_of_ten(-_REACH)),
+            (0.5, "1"),
+            (1, power_of_ten(_REACH)),
+        )
+    }
+    axis = alt.Axis(
+        values=list(names),
+        labelExpr=tick_labels(names),
+        title=None,
+        domain=False,
+        ticks=False,
+        labelFontSize=10,
+    )
+    return alt.Y(f"{field}:Q", axis=axis, scale=alt.Scale(domain=[0, 3.45], nice=False))
+
+
+def _sentence(row: dict[str, Any]) -> str:
+    scale, depth = row["scale"], row["depth"]
+    out = number_of(depth * math.log10(scale))
+    return (
+        f"A network of {depth} layers, each of which multiplies by {scale:g}: {out} of "
+        "the input reaches the output, and as much of the error the input. Sliders "
+        "move the scale c, the depth L and the training step."
+    )

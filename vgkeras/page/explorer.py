@@ -1,0 +1,87 @@
+"""The first screen: a network to play with, and what became of others like it."""
+
+from typing import Any
+
+import streamlit as st
+
+import vgkeras as vg
+from vgkeras.page.controls import Settings, move, slider
+from vgkeras.page.named_log import NamedLog
+from vgkeras.page.player import player
+from vgkeras.page.recordings import recorded_run
+from vgkeras.page.trainer import trainer
+
+SCALES = [round(0.5 + 0.01 * k, 2) for k in range(101)]
+MARKS = (0.5, 0.9, 1.0, 1.5)  # those of the lecture, and the one between
+TARGETS = ("identity", "scaled")  # what `vgkeras.charts.network` can draw
+CHARTS = ["network", "final_loss_by_depth", "loss_by_step"]
+# The charts' own sliders are moved by those of the page.
+STYLE = """
+.st-key-first_screen .vega-bindings { display: none; }
+.st-key-marks button { min-height: 2rem; padding: 0 0.6rem; }
+"""
+
+
+def explorer(log: NamedLog, settings: Settings) -> NamedLog:
+    """Draws the first screen; returns the run at which its sliders stand.
+
+    `log` holds the runs of all depths.
+    """
+    st.html(f"<style>{STYLE}</style>")
+    scale, depth = _sliders()
+    network = _room("network", vg.charts.NETWORK_HEIGHT)
+    _player(settings["steps"])
+    left, right = st.columns(2)
+    by_depth = _room("final_loss_by_depth", vg.charts.SMALL_HEIGHT, left)
+    by_step = _room("loss_by_step", vg.charts.SMALL_HEIGHT, right)
+    _draw(by_depth, vg.charts.marked_loss_by_depth(log.log))
+    one = {**settings, "scales": [scale], "depths": [depth]}
+    if settings["target"] not in TARGETS:
+        one["target"] = "scaled"
+    run = recorded_run(one) or _live(one, network, by_step)
+    _draw(network, vg.charts.network(run.log))
+    _draw(by_step, vg.charts.marked_loss_by_step(run.log))
+    return run
+
+
+def _sliders() -> tuple[float, int]:
+    first, marks, second = st.columns([8, 5, 8], vertical_alignment="bottom")
+    scale = slider("Every layer multiplies by c", SCALES, 0.9, "scale", first)
+    with marks.container(horizontal=True, key="marks", gap="xxsmall"):
+        for value in MARKS:
+            label = f"{value:g}"
+            st.button(label, key=f"c_{label}", on_click=move, args=({"scale": value},))
+    depth = slider("There are L layers", range(1, 153), 50, "depth", second)
+    return scale, depth
+
+
+def _player(steps: int) -> None:
+    """The buttons; the step at which they stand is in the address."""
+    text = st.query_params.get("step", "")
+    first = min(int(text), steps) if text.isdecimal() and len(text) < 6 else 0
+    step = player(CHARTS, steps=steps, step=first, scale="scale", depth="depth")
+    if step:
+        st.query_params["step"] = str(step)
+    else:
+        st.query_params.pop("step", None)
+
+
+def _live(one: Settings, network: Any, by_step: Any) -> NamedLog:
+    """A run of its own; while it is made, its theory."""
+    if not trainer().holds(one):
+        theory = vg.predict(**one)
+        _draw(network, vg.charts.network(theory))
+        _draw(by_step, vg.charts.marked_loss_by_step(theory))
+    slot = st.empty()
+    run = trainer().log(one, slot)
+    slot.empty()
+    return run
+
+
+def _room(name: str, height: int, at: Any = st) -> Any:
+    """Room for a chart, kept before it is there: nothing jumps."""
+    return at.container(key=name, height=height + 10, border=False).empty()
+
+
+def _draw(place: Any, chart: Any) -> None:
+    place.altair_chart(chart)
