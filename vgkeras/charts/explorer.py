@@ -78,8 +78,8 @@ def marked_loss_by_depth(log: logs.GradientLog, depth: int = 50) -> alt.LayerCha
 
     How to read or misread it: as `final_loss_by_depth`.
     """
-    slider = _slider("L", depth, 1, DEEPEST)
-    return _marked(final_loss_by_depth(log), "depth", slider, "Loss after training")
+    slider, title = _slider("L", depth, 1, DEEPEST), "Loss after training, log scale"
+    return _marked(final_loss_by_depth(log), "depth", slider, title)
 
 
 def marked_loss_by_step(run: logs.GradientLog) -> alt.LayerChart:
@@ -88,7 +88,7 @@ def marked_loss_by_step(run: logs.GradientLog) -> alt.LayerChart:
     How to read or misread it: as `loss_by_step`.
     """
     row = only_run(run)
-    title = f"{run_label(row)} {row['outcome'] or ''}"
+    title = f"Loss, log scale: {run_label(row)} {row['outcome'] or ''}"
     slider = _slider("step", 0, 0, row["steps"])
     return _marked(loss_by_step(run), "step", slider, title)
 
@@ -132,6 +132,9 @@ def _marked(chart: Any, across: str, slider: alt.Parameter, title: str) -> Any:
     """A small chart with a line where a slider stands."""
     line = alt.Chart(alt.sequence(1, 2)).transform_calculate(**{across: slider.name})
     line = line.mark_rule(color=_INK, strokeWidth=1.5).encode(x=f"{across}:Q")
+    for layer in chart.layer:  # the title says what the axis shows
+        if isinstance(layer.encoding.y, alt.Y):
+            layer.encoding.y.title = None
     chart.layer.append(line)
     chart.title, chart.height = alt.TitleParams(title, anchor="start"), SMALL_HEIGHT
     return chart.add_params(slider)
@@ -221,7 +224,7 @@ def _bars(kind: str) -> alt.Chart:
             top=f"{base} + {_TALL} * datum.share",
             now="pow(10, log_s)",
         )
-        .mark_bar()
+        .mark_bar(aria=False)
         .encode(
             x=alt.X("left:Q", axis=None, scale=alt.Scale(domain=[0, 1], nice=False)),
             x2=alt.X2("right"),
@@ -247,7 +250,7 @@ def _marks(points: pd.DataFrame) -> Iterator[alt.Chart]:
         alt.Chart(rows)
         .transform_filter("measured && datum.step == logged")
         .transform_calculate(place="(datum.layer - 0.5) / L")
-        .mark_point(size=14, filled=True, color=_INK, opacity=1)
+        .mark_point(size=14, filled=True, color=_INK, opacity=1, aria=False)
         .encode(x=alt.X("place:Q"), y=_y("y"), shape=alt.Shape("shape:N", scale=None))
     )
 
@@ -260,7 +263,9 @@ def _words() -> Iterator[alt.Chart]:
     power = f"{scale} + {superscript('toString(L)')} + ' = ' + {_value(out)}"
     words = f"{times} + ' the input reaches the output'"
     # On a phone the number and its words would be too long for one line of one size.
-    yield _text(3.18, f"{power} + (width < 480 ? '' : ' ' + {words})", size=22)
+    said = f"{power} + (width < 480 ? '' : ' ' + {words})"
+    lost = f"log_s > {_LOST / 2} ? 'Inf or NaN: no number is left' : {said}"
+    yield _text(3.18, lost, size=22)
     yield _text(3.18, f"width < 480 ? {words} : ''", right=True)
     error = f"{_value(back)} + ' · error ' + {_value('log_error')} + ' = '"
     split = f"width < 480 ? '' : {error}"
@@ -286,7 +291,12 @@ def _text(y: float, words: str, *, right: bool = False, size: int = 13) -> alt.C
             fontWeight="normal" if size < 20 else "bold",
             color=_INK,
         )
-        .encode(x=alt.XValue("width" if right else 0), y=_y("y"), text="words:N")
+        .encode(
+            x=alt.XValue("width" if right else 0),
+            y=_y("y"),
+            text="words:N",
+            description="words:N",
+        )
     )
 
 

@@ -22,26 +22,43 @@ STYLE = """
 """
 
 
-def explorer(log: NamedLog, settings: Settings) -> NamedLog:
-    """Draws the first screen; returns the run at which its sliders stand.
+class Explorer:
+    """The first screen. It is there at once; a run that takes longer comes later."""
 
-    `log` holds the runs of all depths.
-    """
-    st.html(f"<style>{STYLE}</style>")
-    scale, depth = _sliders()
-    network = _room("network", vg.charts.NETWORK_HEIGHT)
-    _player(settings["steps"])
-    left, right = st.columns(2)
-    by_depth = _room("final_loss_by_depth", vg.charts.SMALL_HEIGHT, left)
-    by_step = _room("loss_by_step", vg.charts.SMALL_HEIGHT, right)
-    _draw(by_depth, vg.charts.marked_loss_by_depth(log.log))
-    one = {**settings, "scales": [scale], "depths": [depth]}
-    if settings["target"] not in TARGETS:
-        one["target"] = "scaled"
-    run = recorded_run(one) or _live(one, network, by_step)
-    _draw(network, vg.charts.network(run.log))
-    _draw(by_step, vg.charts.marked_loss_by_step(run.log))
-    return run
+    def __init__(self, settings: Settings) -> None:
+        st.html(f"<style>{STYLE}</style>")
+        scale, depth = _sliders()
+        self._network = _room("network", vg.charts.NETWORK_HEIGHT)
+        _player(settings["steps"])
+        left, right = st.columns(2)
+        self._by_depth = _room("final_loss_by_depth", vg.charts.SMALL_HEIGHT, left)
+        self._by_step = _room("loss_by_step", vg.charts.SMALL_HEIGHT, right)
+        self._slot = st.empty()
+        self._one = {**settings, "scales": [scale], "depths": [depth]}
+        if settings["target"] not in TARGETS:
+            self._one["target"] = "scaled"
+        self._recorded = recorded_run(self._one)
+        if self._recorded is not None:
+            self._draw_run(self._recorded.log)
+        elif not trainer().holds(self._one):
+            self._draw_run(vg.predict(**self._one))
+
+    def draw_depths(self, log: NamedLog) -> None:
+        """Draws the runs of all depths."""
+        _draw(self._by_depth, vg.charts.marked_loss_by_depth(log.log))
+
+    def run(self) -> NamedLog:
+        """The run at which the sliders stand; it is made if it is not there."""
+        if self._recorded is not None:
+            return self._recorded
+        run = trainer().log(self._one, self._slot)
+        self._slot.empty()
+        self._draw_run(run.log)
+        return run
+
+    def _draw_run(self, log: vg.GradientLog) -> None:
+        _draw(self._network, vg.charts.network(log))
+        _draw(self._by_step, vg.charts.marked_loss_by_step(log))
 
 
 def _sliders() -> tuple[float, int]:
@@ -64,18 +81,6 @@ def _player(steps: int) -> None:
         st.query_params["step"] = str(step)
     else:
         st.query_params.pop("step", None)
-
-
-def _live(one: Settings, network: Any, by_step: Any) -> NamedLog:
-    """A run of its own; while it is made, its theory."""
-    if not trainer().holds(one):
-        theory = vg.predict(**one)
-        _draw(network, vg.charts.network(theory))
-        _draw(by_step, vg.charts.marked_loss_by_step(theory))
-    slot = st.empty()
-    run = trainer().log(one, slot)
-    slot.empty()
-    return run
 
 
 def _room(name: str, height: int, at: Any = st) -> Any:

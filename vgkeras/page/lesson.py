@@ -4,7 +4,7 @@ import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.controls import choice
-from vgkeras.page.explorer import explorer
+from vgkeras.page.explorer import Explorer
 from vgkeras.page.figures import figure
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import networks
@@ -19,29 +19,33 @@ def lesson() -> None:
     """Draws the section."""
     first_screen = st.container(key="first_screen")
     settings = networks()
-    run = lesson_log(settings)
     with first_screen:
-        one = explorer(run, settings)
+        explorer = Explorer(settings)
+    log = lesson_log(settings)
+    explorer.draw_depths(log)
     st.header("What became of each network")
     with st.container(key="outcomes"):
-        st.markdown(outcomes_once(run))
+        st.markdown(outcomes_once(log))
     st.header("The gradient falls or grows with depth")
-    _gradient_by_depth(run)
+    _gradient_by_depth(log)
     st.header("All layers agree, at every step")
-    _gradient_by_step(one)
+    by_step = st.container()
     st.header("What people ask, and get wrong")
     _misconceptions()
     st.header("Read on")
     _formulas()
     with st.expander("Sources", icon=":material/menu_book:"):
         st.markdown(SOURCES)
+    run = explorer.run()
+    with by_step:
+        _gradient_by_step(run)
     warm_up()
 
 
-def _gradient_by_depth(run: NamedLog) -> None:
+def _gradient_by_depth(log: NamedLog) -> None:
     figure(
         vg.charts.gradient_by_depth,
-        run,
+        log,
         read="A straight line is a constant factor for each layer: exponential. Below "
         "$c = 1$ the gradient falls like $c^{L-1}$. Above, the error explodes too, and "
         "the gradient grows like $c^{2L-1}$.",
@@ -49,11 +53,11 @@ def _gradient_by_depth(run: NamedLog) -> None:
     )
 
 
-def _gradient_by_step(one: NamedLog) -> None:
+def _gradient_by_step(run: NamedLog) -> None:
     kind = choice("Colour shows", list(KINDS), "kind", format_func=KINDS.get)
     figure(
         vg.charts.gradient_by_layer_and_step,
-        one,
+        run,
         kind,
         read="A column of one colour: all layers agree. From left to right: training.",
         misread="Small changes of colour can be large factors; see the scale.",
