@@ -67,7 +67,7 @@ def path_of_a_layer(scale, depth):
     s[0] = scale
     with np.errstate(over="ignore", invalid="ignore"):
         for t in range(200):
-            s[t + 1] = s[t] - 0.01 * s[t] ** (depth - 1) * (s[t] ** depth - 1)
+            s[t + 1] = s[t] - 0.01 * s[t] ** (depth - 1) * (s[t] ** depth - 0.5)
     return s
 
 
@@ -79,12 +79,12 @@ def test_all_recorded_runs_follow_gradient_descent_by_hand(recorded):
     for run in runs.itertuples():
         losses = recorded.select(run=run.run).losses["loss"].to_numpy()
 
-        gap = np.abs(path_of_a_layer(run.scale, run.depth) ** run.depth - 1)
+        gap = np.abs(path_of_a_layer(run.scale, run.depth) ** run.depth - 0.5)
         if run.outcome == "diverges":
             assert not gap[-1] ** 2 < losses[0]
         else:
             assert np.isfinite(losses).all()
-            learned = losses[-1] <= 0.01 * min(losses[0], 1)
+            learned = losses[-1] <= 0.01 * min(losses[0], 0.25)
             unmoved = "stalls" if losses[-1] >= 0.9 * losses[0] else "slow"
             assert run.outcome == ("trains" if learned else unmoved)
         finite = np.isfinite(losses)
@@ -99,7 +99,7 @@ def test_all_recorded_norms_are_those_of_the_chain_rule(recorded):
         rows = recorded.select(run=run.run).layers
 
         s = path_of_a_layer(run.scale, run.depth)[rows["step"]]
-        gap, layer = np.abs(s**run.depth - 1), rows["layer"].to_numpy()
+        gap, layer = np.abs(s**run.depth - 0.5), rows["layer"].to_numpy()
         inputs = np.sqrt(samples * units)  # whitened
         norms = {
             "weight_gradient": np.sqrt(units) * s ** (run.depth - 1) * gap,
@@ -108,9 +108,13 @@ def test_all_recorded_norms_are_those_of_the_chain_rule(recorded):
         }
         kinds = [rows["kind"] == kind for kind in norms]
         exact = np.log10(np.select(kinds, list(norms.values())))
-        sure = (np.abs(exact) < 35) & (gap > 0.01)  # else out of range, or rounding
+        # Else out of range, or the rounding of the power shows in the gap.
+        sure = (np.abs(exact) < 35) & (run.depth * EPSILON < 1e-4 * gap)
         assert sure[rows["step"] == 0].any()
-        assert_allclose(rows["log10_norm"][sure], exact[sure], atol=1e-4)
+        error = np.abs(rows["log10_norm"] - exact)[sure]
+        # Each update is rounded to half a digit of the weight.
+        drift = rows["step"][sure] * run.depth * EPSILON / run.scale / np.log(10)
+        assert (error <= 1e-4 + drift / 2).all()
 
 
 def test_the_command_writes_the_file_and_its_picture(
@@ -123,4 +127,4 @@ def test_the_command_writes_the_file_and_its_picture(
 
     assert logs.load(path).losses.equals(recorded.losses)
     assert "<svg" in picture.read_text()
-    assert "21 runs" in capsys.readouterr().out
+    assert "28 runs" in capsys.readouterr().out

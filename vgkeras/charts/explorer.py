@@ -117,7 +117,7 @@ def explorer(log: logs.GradientLog, *, scale: float, depth: int) -> alt.VConcatC
     """
     run = log.select(scale=scale, depth=depth)
     parts = [network(run), marked_loss_by_depth(log, depth), marked_loss_by_step(run)]
-    sliders = {param.name: param for part in parts for param in part.params}
+    sliders: dict[str, Any] = {p.name: p for part in parts for p in _params(part)}
     for part in parts:
         part.params = part.autosize = alt.Undefined
     parts[0].width = 900
@@ -128,13 +128,17 @@ def explorer(log: logs.GradientLog, *, scale: float, depth: int) -> alt.VConcatC
     return chart.resolve_scale(color="independent", shape="independent")
 
 
+def _params(chart: Any) -> list:
+    return list(chart.params)
+
+
 def _marked(chart: Any, across: str, slider: alt.Parameter, title: str) -> Any:
     """A small chart with a line where a slider stands."""
     line = alt.Chart(alt.sequence(1, 2)).transform_calculate(**{across: slider.name})
     line = line.mark_rule(color=_INK, strokeWidth=1.5).encode(x=f"{across}:Q")
     for layer in chart.layer:  # the title says what the axis shows
         if isinstance(layer.encoding.y, alt.Y):
-            layer.encoding.y.title = None
+            layer.encoding.y["title"] = None
     chart.layer.append(line)
     chart.title, chart.height = alt.TitleParams(title, anchor="start"), SMALL_HEIGHT
     return chart.add_params(slider)
