@@ -40,6 +40,7 @@ from vgkeras.theory.stability import (
 )
 
 _OF_LOGS = {
+    "curves_by_depth": "every_depth",
     "predict": "predictions",
     "predict_run": "predictions",
     "outcomes_of_runs": "run_outcomes",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -140,7 +141,7 @@ def run_modes(
     path = np.moveaxis(path, -1, 1)  # (scales, steps + 1, modes)
     gaps = log_gap(path, depth, modes.targets)
     lost = ~np.isfinite(path).all(-1)
-    losses = _losses(gaps, modes)
+    losses = mode_losses(gaps, modes)
     losses[lost] = np.inf
     logged = np.array(logged_steps(steps, every), int)
     norms = _log_norms(path[:, logged], gaps[:, logged], start, depth, modes)
@@ -149,10 +150,21 @@ def run_modes(
         yield Run(loss, logged, norm)
 
 
-def _losses(gaps: np.ndarray, modes: Modes) -> np.ndarray:
+def mode_losses(gaps: np.ndarray, modes: Modes) -> np.ndarray:
+    """The losses of modes, the last axis, from how far they are from their targets."""
     with np.errstate(over="ignore", invalid="ignore"):
         errors = modes.eigenvalues * np.exp(2 * gaps) + modes.noise
         return (errors @ modes.copies + modes.unseen) / modes.outputs
+
+
+def log_weight_norms(
+    path: np.ndarray, gaps: np.ndarray, depth: Any, modes: Modes
+) -> np.ndarray:
+    """Natural log-norm of the weight gradient, equal in all layers, of each state."""
+    with np.errstate(all="ignore"):
+        spread = np.log(modes.eigenvalues) * 2 + np.log(modes.copies)
+        squares = 2 * log_power(path, depth - 1) + 2 * gaps + spread
+        return _log_sum(squares) / 2 + math.log(2 / modes.outputs)
 
 
 def _log_norms(
@@ -168,15 +180,15 @@ def _log_norms(
         idle = np.where(inner, idle, -np.inf)[:, None, :]
         unseen = np.where(inner, -np.inf, np.log(modes.unseen))
         squares = [
-            2 * log_power(path, depth - 1) + 2 * (gaps + eigen) + copies,
             2 * log_power(value, layer) + eigen + copies,
             2 * log_power(value, depth - layer) + error[..., None, :],
         ]
-        weight = np.repeat(_log_sum(squares[0])[..., None], depth, axis=-1)
-        forward = np.logaddexp(_log_sum(squares[1]), idle)
-        backward = np.logaddexp(_log_sum(squares[2]), unseen)
+        forward = np.logaddexp(_log_sum(squares[0]), idle)
+        backward = np.logaddexp(_log_sum(squares[1]), unseen)
+    weight = log_weight_norms(path, gaps, depth, modes)[..., None]
     rate, rows = math.log(2 / modes.outputs), math.log(modes.samples)
-    norms = [weight / 2 + rate, (forward + rows) / 2, (backward - rows) / 2 + rate]
+    weight = np.repeat(weight, depth, axis=-1)
+    norms = [weight, (forward + rows) / 2, (backward - rows) / 2 + rate]
     return np.stack(norms, axis=2)
 
 
