@@ -2,23 +2,32 @@
 
 import math
 
-import altair as alt
 import numpy as np
 import pandas as pd
 
 from vgkeras import logs
-from vgkeras._text import counted, decades, listed
+from vgkeras._text import decades, listed
 from vgkeras.charts.edge_bands import LOSS_VIEW, NORM_VIEW
 from vgkeras.charts.points import points_over_lines
 from vgkeras.charts.rows import (
     largest_variable,
+    log10_of,
+    origin_of,
     rows_of_kind,
     rows_of_step,
     rows_with_runs,
     series_names,
 )
-from vgkeras.charts.style import HEIGHT, Chart, count_axis, sized, titled
+from vgkeras.charts.style import (
+    HEIGHT,
+    Chart,
+    depth_axis,
+    every_depth,
+    sized,
+    titled,
+)
 from vgkeras.charts.words import at_ends, in_order, legend_line, series_rows, spoken
+from vgkeras.theory import curves_by_depth
 
 
 def final_loss_by_depth(log: logs.GradientLog) -> Chart:
@@ -27,7 +36,7 @@ def final_loss_by_depth(log: logs.GradientLog) -> Chart:
     How to read it: low points trained; points near the grey line answer no better than
     a network that always says 0; marks in the band above the axis diverged. How to
     misread it: it shows one number of steps. A stalled stack may train later, often
-    very much later. The depth axis is logarithmic, to keep shallow stacks apart.
+    very much later. Theory is drawn at every depth, measured or not.
 
     Args:
         log: Measured, predicted or both.
@@ -40,37 +49,24 @@ def final_loss_by_depth(log: logs.GradientLog) -> Chart:
     """
     rows = rows_with_runs(log, "losses")
     rows = rows[rows["step"] == rows.groupby("run")["step"].transform("max")]
-    rows = rows.assign(line=rows["series"] + " " + rows["seed"].astype(str))
-    depths = sorted(rows["depth"].unique().tolist())
-    x = alt.X(
-        "depth:Q",
-        title="depth (number of layers)",
-        scale=alt.Scale(
-            type="log" if depths[0] > 0 else "linear", nice=False, padding=14
-        ),
-        axis=alt.Axis(values=depths, format="d", labelOverlap=True),
-    )
+    drawn = _with_curves(rows, log)
+    x = depth_axis(rows["depth"].tolist())
     y, level = "loss after the last step", _level_of_zero(log.runs["loss_zero"])
     chart = titled(
-        points_over_lines(rows, x, y=y, view=LOSS_VIEW, level=level),
+        points_over_lines(drawn, x, y=y, view=LOSS_VIEW, level=level),
         f"Deepest stack that trains: {_deepest_words(log.runs)}",
-        legend_line(rows, f"After {_steps_words(log.runs)}."),
+        legend_line(rows, f"After {listed(rows['step'].unique())} steps."),
         f"Loss after the last step. {at_ends(series_rows(rows), 'depth')}.",
     )
     return sized(chart, HEIGHT)
 
 
-def _steps_words(runs: pd.DataFrame) -> str:
-    """Updates made: of a `fit`, one more than its last logged loss has seen."""
-    *most, last = runs["steps"].unique().tolist()
-    return listed([*(f"{steps:,}" for steps in most), counted(last, "step")])
-
-
 def gradient_by_depth(log: logs.GradientLog, step: int | None = None) -> Chart:
     """Draws the weight gradient of layer 1 against the depth of the stack.
 
-    How to read it: a straight line is a norm that changes by the same factor with
-    every added layer, that is, exponentially. How to misread it: the horizontal axis
+    How to read it: a line that bends away ever more is a norm that changes by the same
+    factor with every added layer, that is, exponentially: on this axis of depth, twice
+    as deep is the square of the factor. How to misread it: the horizontal axis
     is the depth of the whole stack, not the place of a layer in it; the subtitle says
     how far the layers of one stack differ. After training, a small gradient may also
     mean a stack that has learned.
@@ -91,19 +87,48 @@ def gradient_by_depth(log: logs.GradientLog, step: int | None = None) -> Chart:
     rows, largest_words = largest_variable(rows_of_kind(rows, "weight_gradient"))
     lowest = rows.groupby(["origin", "run"])["layer"].transform("min")
     first = rows[rows["layer"] == lowest]
-    first = first.assign(line=first["series"] + " " + first["seed"].astype(str))
-    x = count_axis("depth:Q", "depth (number of layers)", padding=14)
+    drawn = _with_curves(first, log, step)
+    x = depth_axis(first["depth"].tolist())
     where = "layer 1" if (first["layer"] == 1).all() else "the lowest logged layer"
     spread = _layer_spread(rows)
     subtitle = f"{where.capitalize()}, step {step}; {spread}."
     chart = titled(
-        points_over_lines(first, x, y="norm of ∂L/∂W", view=NORM_VIEW),
+        points_over_lines(drawn, x, y="norm of ∂L/∂W", view=NORM_VIEW),
         _gradient_title(first, step, where),
         legend_line(first, subtitle, largest_words),
         f"Norm of the weight gradient of {where} at step {step}. "
         f"{at_ends(series_rows(first), 'depth')}. In each stack {spread}.",
     )
     return sized(chart, HEIGHT)
+
+
+def _with_curves(
+    rows: pd.DataFrame, log: logs.GradientLog, step: int | None = None
+) -> pd.DataFrame:
+    """Adds theory between the depths of a log; where none is, nothing is joined."""
+    rows = rows.assign(line=rows["run"].astype(str), between=False)
+    theory = log if origin_of(log) == "theory" else log.theory
+    if theory is None:
+        return rows
+    curves = curves_by_depth(theory, every_depth(rows["depth"].tolist()), step)
+    if curves.empty:
+        return rows
+    curves["log10"] = curves["log10_gradient"]
+    if "loss" in rows:
+        curves["log10"] = log10_of(curves["loss"])
+    curves["series"] = [f"{scale:g}" for scale in curves["scale"]]
+    curves = curves.assign(line=_starts(curves), own=False, origin="theory")
+    known = (rows["origin"] == "theory") & _starts(rows).isin(curves["line"])
+    rows["line"] = rows["line"].mask(known, _starts(rows))
+    at = pd.MultiIndex.from_frame(rows.loc[known, ["line", "depth"]])
+    between = ~pd.MultiIndex.from_frame(curves[["line", "depth"]]).isin(at)
+    columns = [name for name in curves if name in rows]
+    curves = curves.loc[between, columns].assign(between=True)
+    return pd.concat([rows, curves], ignore_index=True)
+
+
+def _starts(rows: pd.DataFrame) -> pd.Series:
+    return rows["series"] + " " + rows["seed"].astype(str)
 
 
 def _level_of_zero(losses: pd.Series) -> tuple[float, str] | None:

@@ -110,7 +110,9 @@ class DecadeAxis:
         return self._lanes[_is_above(flag), series] if flag else log10
 
     def axis(self) -> alt.Axis:
-        return alt.Axis(values=list(self.ticks), labelExpr=tick_labels(self.ticks))
+        # Of two axes of a chart, Vega-Lite would leave out the grid of one.
+        names = tick_labels(self.ticks)
+        return alt.Axis(values=list(self.ticks), labelExpr=names, grid=True)
 
 
 def _is_above(flag: str) -> bool:

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from vgkeras._text import shortened
 from vgkeras.charts.edge_bands import DecadeAxis, flag_shape, with_flags
+from vgkeras.charts.line_labels import axis_of_names
 from vgkeras.charts.rows import KIND_LABELS
 from vgkeras.charts.style import (
     COLORS,
@@ -19,6 +21,8 @@ from vgkeras.charts.style import (
 )
 from vgkeras.charts.words import in_order, is_number
 
+_KEY_TITLES = {"scale": "scale c"}
+
 
 def points_over_lines(
     rows: pd.DataFrame,
@@ -28,13 +32,19 @@ def points_over_lines(
     view: tuple[float, float],
     key: str = "",
     level: tuple[float, str] | None = None,
+    height: int = 300,
 ) -> alt.LayerChart:
     """Measured points over dashed theory, flagged marks in bands at the edges.
 
     Where rows have `low` and `high`, a bar through the point or a band around the line
-    spans them. `level` is a height to compare with, and its name.
+    spans them. `level` is a height to compare with, and its name. Rows that stand
+    `between` those of the log are part of their line, and have no flags. `height` is
+    about that of the axes, in pixels: so many labels find room beside them.
     """
     rows = with_flags(rows, view)
+    if "between" in rows:  # a line breaks there, and has no flag
+        off = rows["between"] & (rows["flag"] != "")
+        rows.loc[off, ["log10", "flag"]] = [np.nan, ""]
     decades = DecadeAxis(rows, view, level[0] if level else None)
     places = (rows[name].tolist() for name in ("log10", "flag", "series"))
     rows = rows.assign(y=[decades.place(*row) for row in zip(*places, strict=True)])
@@ -46,23 +56,29 @@ def points_over_lines(
     rows = rows[[across, *fields]].sort_values(across, kind="stable")
     rows[ends] = rows[ends].clip(*decades.domain)
     scale = alt.Scale(domain=decades.domain, nice=False, zero=False)
+    names_axis = axis_of_names(rows, across, decades.domain, height)
+    heights = [
+        alt.Y("y:Q", title=f"{y} (log scale)", scale=scale, axis=axis)
+        for axis in (None, decades.axis(), names_axis)
+    ]
     encoding = {
         "x": x,
-        "y": alt.Y("y:Q", title=f"{y} (log scale)", scale=scale, axis=decades.axis()),
+        "y": heights[0],
         "tooltip": [
-            alt.Tooltip("series:N", title=key),
-            alt.Tooltip(f"{across}:Q"),
+            alt.Tooltip("series:N", title=_KEY_TITLES.get(key, key)),
+            alt.Tooltip(f"{across}:Q", title=across),
             *names,
-            alt.Tooltip("value:N"),
-            alt.Tooltip("origin:N"),
+            alt.Tooltip("value:N", title=y),
+            alt.Tooltip("origin:N", title="by"),
         ],
-        **_appearance(rows, key),
+        **_appearance(rows, key, labelled=names_axis is not None),
     }
     chart = alt.LayerChart()
     # As an attribute: the constructor would copy each layer twice, in search of data
     # and parameters that all layers share.
     chart.layer = [*_rules(decades, level), *_spans(rows, encoding)]
-    chart.layer += _marks(rows, encoding)
+    chart.layer += _marks(rows, encoding, *heights[1:])
+    chart.resolve = alt.Resolve(axis=alt.AxisResolveMap(y="independent"))
     return chart
 
 
@@ -77,15 +93,16 @@ def with_names(rows: pd.DataFrame, across: str) -> tuple[pd.DataFrame, list[str]
 
 def _rules(decades: DecadeAxis, level: tuple[float, str] | None) -> Iterable[alt.Chart]:
     """Thin lines: where a band begins, and a level to compare with."""
-    edges, y = pd.DataFrame({"y": decades.edges}, dtype="float64"), alt.Y("y:Q")
+    edges = pd.DataFrame({"y": decades.edges}, dtype="float64")
+    y = alt.Y("y:Q", axis=None)
     if len(edges):
-        yield alt.Chart(edges).mark_rule(color=GREY, opacity=0.6).encode(y=y)
+        rule = alt.Chart(edges).mark_rule(color=GREY, opacity=0.6, tooltip=None)
+        yield rule.encode(y=y)
     if level is not None:
         base = alt.Chart(pd.DataFrame({"y": [level[0]], "label": [level[1]]}))
-        yield base.mark_rule(color=GREY, strokeWidth=1.5).encode(y=y)
-        yield base.mark_text(color=GREY, align="left", dx=4, dy=-6).encode(
-            x=alt.XValue(0), y=y, text=alt.Text("label:N")
-        )
+        yield base.mark_rule(color=GREY, strokeWidth=1.5, tooltip=None).encode(y=y)
+        name = base.mark_text(color=GREY, align="left", dx=4, dy=-6, tooltip=None)
+        yield name.encode(x=alt.XValue(0), y=y, text=alt.Text("label:N"))
 
 
 def _spans(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
@@ -94,26 +111,31 @@ def _spans(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
         return
     wide = rows[rows["high"] > rows["low"]]
     theory = wide["origin"] == "theory"
-    ends = {"y": alt.Y("low:Q"), "y2": alt.Y2("high:Q")}
+    ends = {"y": alt.Y("low:Q", axis=None), "y2": alt.Y2("high:Q")}
     ends |= {name: encoding[name] for name in ("x", "color")}
-    yield alt.Chart(wide[theory]).mark_area(opacity=0.13).encode(**ends)
-    yield alt.Chart(wide[~theory]).mark_rule(opacity=0.5).encode(**ends)
+    yield alt.Chart(wide[theory]).mark_area(opacity=0.13, tooltip=None).encode(**ends)
+    yield alt.Chart(wide[~theory]).mark_rule(opacity=0.5, tooltip=None).encode(**ends)
 
 
-def _marks(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
+def _marks(
+    rows: pd.DataFrame, encoding: dict[str, Any], left: alt.Y, right: alt.Y
+) -> Iterator[alt.Chart]:
+    """Lines and points; each of the two brings an axis."""
     theory, on = rows["origin"] == "theory", rows["flag"] == ""
     plain = {name: encoding[name] for name in ("x", "y", "color", "tooltip")}
     # A null breaks the line where a value is off the axis, instead of bridging it.
     lines = rows[theory].assign(y=rows.loc[theory, "y"].where(on[theory]))
-    line = alt.Chart(lines).mark_line(strokeDash=[6, 4], strokeWidth=1.8)
-    yield line.encode(**plain, detail=alt.Detail("line:N"))
+    line = alt.Chart(lines).mark_line(strokeDash=[6, 4], strokeWidth=1.8, tooltip=None)
+    # A tooltip would tell the first value of a line wherever one points at it.
+    look = {"x": encoding["x"], "y": right, "color": encoding["color"]}
+    yield line.encode(**look, detail=alt.Detail("line:N"))
     alone = lines[_isolated(lines)]
     if len(alone):
         dash = alt.Chart(alone).mark_tick(orient="horizontal", size=16, thickness=1.8)
         yield dash.encode(**plain)
     # Open shapes of different outline stay visible where they coincide.
     points = alt.Chart(rows[~theory & on]).mark_point(size=50, strokeWidth=1.8)
-    yield points.encode(**encoding)
+    yield points.encode(**{**encoding, "y": left})
     for (flag, origin), part in rows[~on].groupby(["flag", "origin"]):
         measured = origin == "measured"
         look = {"filled": measured, "size": 70 if measured else 110, "opacity": 0.8}
@@ -128,8 +150,11 @@ def _isolated(lines: pd.DataFrame) -> pd.Series:
     return on & ~before & ~after
 
 
-def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
-    """Colour and shape per series; the flags that occur join the same legend."""
+def _appearance(rows: pd.DataFrame, key: str, labelled: bool) -> dict[str, Any]:
+    """Colour and shape per series; the flags that occur join the same legend.
+
+    Where the lines are labelled, the legend holds the flags alone.
+    """
     if key == "kind":
         places = _places_of_kinds(rows["series"])
     else:  # remedies keep the order of the log
@@ -144,10 +169,13 @@ def _appearance(rows: pd.DataFrame, key: str) -> dict[str, Any]:
     shapes |= {flag: flag_shape(flag) for flag in flags}
     # Side by side, long names would be cut off on a phone.
     columns = 1 if max(map(len, places), default=0) > 14 else 3
-    title = "scale c" if key == "scale" else key
+    title = _KEY_TITLES.get(key, key)
     legend = alt.Legend(orient="bottom", columns=columns, title=title, symbolOpacity=1)
     legend.labelLimit = 320
-    color, shape = paired("series:N", colors, shapes, legend)
+    if labelled:
+        legend.title, legend.values = None, flags
+    shown = legend if flags or not labelled else None
+    color, shape = paired("series:N", colors, shapes, shown)
     return {"color": color, "shape": shape}
 
 

@@ -7,7 +7,7 @@ drawn. What only one module draws stays there.
 import json
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -45,6 +45,7 @@ _SCALE_SHAPES = {
     "L-0.4,0.15L-1,-0.3H-0.25Z",
 }
 _BY_SIZE = list(_SCALE_SHAPES.items())[::-1]
+_MOST_DEPTHS = 400
 COUNTS = alt.Axis(format="d", tickMinStep=1)
 OUTCOME_COLORS = {
     "trains": "#009E73",
@@ -108,7 +109,10 @@ def by_outcome(legend: alt.Legend) -> tuple[alt.Color, alt.Shape]:
 
 
 def paired(
-    field: str, colors: Mapping[str, str], shapes: Mapping[str, str], legend: alt.Legend
+    field: str,
+    colors: Mapping[str, str],
+    shapes: Mapping[str, str],
+    legend: alt.Legend | None,
 ) -> tuple[alt.Color, alt.Shape]:
     """One legend: Vega-Lite merges two channels of the same domain."""
     scales = [
@@ -123,6 +127,45 @@ def count_axis(field: str, title: str, padding: int = 8) -> alt.X:
     """A horizontal axis of whole numbers, with room for the marks at its ends."""
     scale = alt.Scale(nice=False, padding=padding)
     return alt.X(field, title=title, scale=scale, axis=COUNTS)
+
+
+def depth_axis(depths: Sequence[int], channel: Any = alt.X) -> Any:
+    """The axis of depth, the same in every chart: logarithmic.
+
+    On a linear one `c**L` would be a straight line, but the first ten layers, in which
+    1.5 diverges, would share a fifteenth of it. Here they are in sight together with
+    the fifty after which 0.9 stalls, and exponential change bends ever more: twice the
+    depth is the square of the factor.
+    """
+    low, high = depth_range(depths)
+    scale = alt.Scale(
+        type="log" if low > 0 else "linear",  # depth 0: a log that does not know it
+        domain=[low, high],
+        nice=False,
+        padding=14,
+    )
+    round_ones = (k * 10**n for n in range(6) for k in (1, 2, 5))
+    inside = [depth for depth in round_ones if low < depth < high]
+    # From the right: of two labels without room, the deeper one stays.
+    axis = alt.Axis(values=[high, *inside[::-1], low], format="d")
+    axis.labelOverlap = "greedy"
+    title = "depth L (number of layers)"
+    return channel("depth:Q", title=title, scale=scale, axis=axis)
+
+
+def depth_range(depths: Sequence[int]) -> tuple[int, int]:
+    """The ends of the axis of depth: those drawn, or a factor of 2 about a single."""
+    low, high = min(depths), max(depths)
+    return (low, high) if low < high else (low // 2 or low, max(2 * high, 1))
+
+
+def every_depth(depths: Sequence[int]) -> list[int]:
+    """The depths at which a line of theory is worked out: all, up to about 400."""
+    low, high = depth_range(depths)
+    if high - low <= _MOST_DEPTHS:
+        return list(range(max(low, 1), high + 1))
+    spread = np.geomspace(max(low, 1), high, _MOST_DEPTHS).round().astype(int)
+    return sorted({*spread.tolist(), *depths} - {0})
 
 
 def decade_ticks(low: float, high: float, most: int) -> dict[float, str]:
