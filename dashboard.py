@@ -27,6 +27,18 @@ MORE = {
     "Code": "take_away",
 }
 STYLE = """
+/* A chart's toolbar stands above its container, which keeps room for the chart. */
+[data-testid='stVerticalBlock']:has(
+  > [data-testid='stElementContainer'] [data-testid='stVegaLiteChart']
+) { overflow: visible; }
+[data-testid='stElementToolbar']:focus-within { opacity: 1; top: -2.75rem; z-index: 1; }
+@media (hover: none) {
+  [data-testid='stElementToolbar'] { opacity: 1; top: -2.75rem; z-index: 1; }
+}
+/* Where numbers come from is a footer; a run at work is told at the top. */
+.st-key-source:not(:has([role='progressbar'], [role='alert'])) {
+  order: 1; opacity: 0.8; border-top: 1px solid; padding-top: 0.5rem;
+}
 [class*='st-key-hidden_'] { display: none; }
 @media (prefers-reduced-motion: reduce) {
   *, *::before, *::after { animation: none !important; transition: none !important; }

@@ -53,6 +53,14 @@ YOUR_CHARTS = (
     "kinds_by_layer",
     "gradient_by_layer_and_step",
 )
+MISREAD = "How people misread it"
+# Whether an element is seen: nothing lies on it, and it has faded in.
+SEEN = """e => {
+  for (let box = e; box; box = box.parentElement)
+    if (getComputedStyle(box).opacity < 1) return false;
+  const { x, y, width, height } = e.getBoundingClientRect();
+  return e.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+}"""
 NASTY = "<img src=http://example.org/a.png onerror=alert(1)><script>alert(1)</script>"
 # A rerun is done when the app says so and nothing on screen is stale.
 SETTLED = """() => {
@@ -193,9 +201,52 @@ def test_every_chart_has_its_numbers_as_text_alternative(page):
         spoken = page.locator(f".st-key-{chart} [aria-label]").evaluate_all(
             "all => all.map(e => e.getAttribute('aria-label'))"
         )
-        shown = page.locator(f".st-key-{chart} p").first.inner_text()
+        page.locator(f".st-key-{chart}").get_by_role("button", name=MISREAD).click()
+        shown = page.get_by_test_id("stPopoverBody").locator("p").last.inner_text()
+        page.keyboard.press("Escape")
         assert shown in spoken
         assert re.search(r"\d", shown)
+
+
+def test_a_charts_toolbar_is_reached_by_mouse_and_by_keyboard(page):
+    open_page(page)
+    chart = page.locator(".st-key-loss_by_step")
+    full = chart.get_by_role("button", name="Fullscreen")
+    marks(page, "loss_by_step").scroll_into_view_if_needed()
+    place = marks(page, "loss_by_step").bounding_box()
+
+    chart.evaluate("e => { e.tabIndex = -1; e.focus(); }")
+    for name in ("Show data", "Download as PNG"):
+        page.keyboard.press("Tab")
+        button = chart.get_by_role("button", name=name)
+        assert button.evaluate("e => e === document.activeElement")
+        page.wait_for_function(SEEN, arg=button.element_handle())
+    marks(page, "loss_by_step").hover()
+    assert marks(page, "loss_by_step").bounding_box() == place
+    page.wait_for_function(SEEN, arg=full.element_handle())
+    full.click()
+    page.wait_for_function(
+        "() => document.querySelector('.st-key-loss_by_step .marks')"
+        ".getBoundingClientRect().height > 0.8 * innerHeight"
+    )
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("query", ["?section=Map&map_steps=50"])
+def test_no_chart_of_a_section_cuts_its_toolbar_off(page, query):
+    page.goto(f"{page.home}/{query}")
+    marks(page, "kinds_by_layer").wait_for(timeout=120_000)
+    page.wait_for_function(SETTLED, timeout=120_000)
+
+    cut = page.get_by_test_id("stElementToolbar").evaluate_all(
+        """all => all.filter(e => {
+          for (let box = e.parentElement; box.dataset.testid !== "stMain";
+               box = box.parentElement)
+            if (getComputedStyle(box).overflowY !== "visible") return true;
+        }).length"""
+    )
+    assert page.get_by_test_id("stElementToolbar").count() >= 3
+    assert cut == 0
 
 
 def test_diverged_stacks_are_drawn_as_flagged_marks(page):

@@ -15,6 +15,7 @@ from vgkeras.page.named_log import NamedLog
 from vgkeras.page.svg_button import svg_button
 from vgkeras.page.trainer import let_the_browser_draw
 
+MISREAD = ":material/help:"
 MOST_CHARTS = 500  # in the cache, of 10 to 60 kB
 # What caches tell arguments apart by.
 KEYS: dict[str | type, Any] = {
@@ -43,22 +44,23 @@ def figure(
             f"Received: make={make!r}. Hand over what it knows as arguments."
         )
     name = name or make.__name__
-    picture, words = _room(name, height)
+    picture, below = _room(name, height)
     with picture:
-        words.markdown(_draw_once(make, *arguments))
-    _explain(words, name, read, misread)
+        words = _draw_once(make, *arguments)
+    _explain(below, name, read, misread, st.markdown, words)
 
 
 def own_figure(
     make: Callable[..., Any], *arguments: Any, read: str, misread: str
 ) -> None:
     """Draws a chart of a visitor's own file: not kept, its names no markup."""
+    name = make.__name__
     with attempt():
         chart = make(*arguments)
-        picture, words = _room(make.__name__, vg.charts.HEIGHT)
+        picture, below = _room(name, vg.charts.HEIGHT)
         with picture:
-            words.text(_draw(chart))
-        _explain(words, make.__name__, read, misread)
+            words = _draw(chart)
+        _explain(below, name, read, misread, st.text, words)
 
 
 @contextmanager
@@ -94,13 +96,23 @@ def _draw(chart: Any) -> str:
 def _room(name: str, height: int) -> tuple[DeltaGenerator, DeltaGenerator]:
     """Room for a chart and for words, kept before they are there: nothing jumps."""
     with st.container(key=name):
-        picture, words = st.columns([3, 2], gap="medium", vertical_alignment="center")
-    return picture.container(height=height + 10, border=False), words
+        room = st.container(height=height + 10, border=False)
+        return room, st.container(gap="xxsmall")
 
 
-def _explain(words: DeltaGenerator, name: str, read: str, misread: str) -> None:
-    words.caption(f"**How to read it.** {read}")
-    words.caption(f"**How people misread it.** {misread}")
+def _explain(
+    below: DeltaGenerator,
+    name: str,
+    read: str,
+    misread: str,
+    write: Callable[[str], Any],
+    words: str,
+) -> None:
+    below.caption(f"**How to read it.** {read}")
     let_the_browser_draw()
-    with words:
+    with below.container(horizontal=True, vertical_alignment="center"):
+        with st.popover("How people misread it", icon=MISREAD, type="tertiary"):
+            st.markdown(misread)
+            st.markdown("**In numbers**")
+            write(words)
         svg_button(name)
