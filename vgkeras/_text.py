@@ -68,6 +68,11 @@ def power_of_ten(exponent: float) -> str:
     return power(10, exponent)
 
 
+def counted(count: int, what: str) -> str:
+    """`1 step`, `10,000 steps`."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 def ordinal(count: int) -> str:
     """`1st`, `2nd`, `11th`."""
     ending = {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")

@@ -335,12 +335,64 @@ def test_no_value_that_is_not_finite_reaches_the_drawing():
         assert np.isfinite(points(chart)["y"]).all()
 
 
-def test_long_runs_are_thinned_and_say_so():
-    chart = charts.loss_by_step(make_log([[1.0] * 202]))
+def test_long_runs_are_drawn_in_bins_and_say_so():
+    falling = [10.0**-step for step in np.linspace(0, 1, 202)]
+
+    chart = charts.loss_by_step(make_log([falling]))
 
     steps = points(chart)["step"].tolist()
-    assert steps == [*range(0, 201, 5), 201]
-    assert "Every 5th step drawn." in " ".join(chart.title.subtitle)
+    assert steps == [0, *range(3, 199, 5), 201]  # the ends, and middles of 5
+    assert "Of 5 steps each: the middle one" in " ".join(chart.title.subtitle)
+
+
+def waves(steps, epoch=8):
+    """Losses that fall through each epoch and jump back: by a factor of 10."""
+    return 10.0 ** -((np.arange(steps) % epoch) / (epoch - 1))
+
+
+@pytest.mark.parametrize("steps", [72, 100, 437, 441, 800, 10_000])
+def test_epochs_do_not_alias_into_slow_waves(steps):
+    losses = waves(steps)
+    drawn = points(charts.loss_by_step(make_log([losses.tolist()])))
+
+    assert len(drawn) <= 102
+    starts = np.append(drawn["step"], steps)
+    if steps <= 100:  # every step is drawn
+        assert starts.tolist() == [*range(steps), steps]
+        return
+    inner = drawn.iloc[1:-1]  # the ends are single steps
+    width = math.ceil((steps - 2) / 48)
+    first = 1 + width * ((inner["step"] - 1) // width)
+    for start, low, high in zip(first, inner["low"], inner["high"], strict=True):
+        own = np.log10(losses[start : min(start + width, steps - 1)])
+        assert (low, high) == pytest.approx((own.min(), own.max()))
+    if width >= 16:  # two epochs: picking every so many would swing by a decade
+        assert np.ptp(inner["y"].iloc[:-1]) < 0.3
+
+
+def test_a_heat_map_does_not_alias_epochs_into_bands():
+    log = make_log([[1.0]], depths=[40])
+    rows = log.layers[log.layers["kind"] == "weight_gradient"]
+    norms = np.log10(waves(1600))
+    layers = pd.concat(
+        [rows.assign(step=step, log10_norm=norm) for step, norm in enumerate(norms)]
+    )
+
+    cells = heat_rows(charts.gradient_by_layer_and_step(log.replace(layers=layers)))
+
+    assert 2000 <= len(cells) <= 4000
+    columns = cells.groupby("left")["log10"].agg(["min", "max"])
+    assert np.ptp(columns["min"]) < 0.3
+    assert set(cells["range"]) == {"0.1 to 1"}
+
+
+def test_one_overflow_among_many_steps_is_seen():
+    losses = np.ones(5000)
+    losses[1234] = math.nan
+
+    drawn = points(charts.loss_by_step(make_log([losses.tolist()])))
+
+    assert drawn.loc[drawn["flag"] == "Inf or NaN", "step"].tolist() == [1234]
 
 
 def test_thinning_keeps_the_step_at_which_a_run_leaves_the_axis():
@@ -473,8 +525,9 @@ def test_deep_stacks_are_thinned_but_keep_the_last_layer():
     chart = charts.kinds_by_layer(make_log([[1.0]], depths=[152]))
 
     layers = sorted(points(chart)["layer"].unique())
-    assert layers == [*range(1, 152, 4), 152]
-    assert "every 4th layer" in " ".join(chart.title.subtitle)
+    assert len(layers) <= 50
+    assert (layers[0], layers[-1]) == (1, 152)
+    assert "Of 4 layers each" in " ".join(chart.title.subtitle)
 
 
 def heat_rows(chart):
@@ -522,7 +575,8 @@ def test_heat_map_stays_under_4000_cells_and_says_what_it_left_out():
     )
 
     assert 2000 < len(heat_rows(chart)) <= 4000
-    assert "every 5th logged step and every 2nd layer" in " ".join(chart.title.subtitle)
+    words = "A cell: the middle norm of 5 logged steps and 2 layers."
+    assert words in " ".join(chart.title.subtitle)
 
 
 def test_rounding_noise_does_not_look_like_change():
@@ -871,7 +925,7 @@ def test_gradient_by_step_draws_each_of_few_layers():
 
 def test_long_names_stand_below_each_other_in_the_legend():
     short, long = own_log(), own_log()
-    long.layers["name"] = "a_functional_model/" + long.layers["name"]
+    long.layers["name"] = "long_name_of_a_" + long.layers["name"]
 
     legends = [
         encoding(charts.gradient_by_step(log), "point")["color"]["legend"]
@@ -879,6 +933,17 @@ def test_long_names_stand_below_each_other_in_the_legend():
     ]
 
     assert [legend["columns"] for legend in legends] == [3, 1]
+
+
+def test_names_of_layers_leave_out_the_models_that_are_around_all_of_them():
+    log = own_log()
+    log.layers["name"] = "resnet/stem/" + log.layers["name"]
+
+    drawn = points(charts.gradient_by_step(log))
+
+    own = points(charts.gradient_by_step(own_log()))
+    assert set(drawn["series"]) == set(own["series"])
+    assert drawn["name"].str.startswith("resnet/stem/").all()  # the tooltip has it
 
 
 def test_a_depth_of_zero_stands_on_a_linear_axis():
@@ -899,7 +964,8 @@ def test_layers_are_thinned_by_their_own_numbers_not_by_the_depth():
 
     layers = sorted(points(charts.kinds_by_layer(log))["layer"].unique())
 
-    assert layers == [*range(1, 200, 4), 200]
+    assert len(layers) == 2 + math.ceil(198 / 5)
+    assert (layers[0], layers[-1]) == (1, 200)
 
 
 def test_a_run_that_did_not_log_the_step_has_no_panel():
@@ -939,8 +1005,9 @@ def test_gradient_by_step_is_thinned_and_keeps_the_last_step():
     chart = charts.gradient_by_step(own_log(steps=range(5, 10_005)))
 
     steps = sorted(points(chart)["step"].unique())
-    assert steps == [*range(5, 10_005, 200), 10_004]
-    assert "Every 200th logged step drawn." in " ".join(chart.title.subtitle)
+    assert len(steps) <= 60
+    assert (steps[0], steps[-1]) == (5, 10_004)
+    assert "Of 209 logged steps each" in " ".join(chart.title.subtitle)
 
 
 def test_gradient_by_step_draws_theory_at_its_own_steps():
@@ -954,7 +1021,9 @@ def test_gradient_by_step_draws_theory_at_its_own_steps():
     )
 
     assert points(chart)["y"].tolist() == [-1.0, -1.0]
-    assert lines(chart)["step"].unique().tolist() == [*range(0, 120, 3), 119]
+    steps = lines(chart)["step"].unique().tolist()
+    assert len(steps) <= 50
+    assert (steps[0], steps[-1]) == (0, 119)
     assert set(points(chart)["series"]) == {"layer 1", "layer 2"}
 
 

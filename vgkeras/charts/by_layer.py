@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 
 from vgkeras import _checks, logs
-from vgkeras._text import NONFINITE, ZERO, number_of, ordinal, run_label, shortened
+from vgkeras._text import NONFINITE, ZERO, counted, number_of, run_label, shortened
+from vgkeras.charts.bins import bin_words, binned, middle_rows
 from vgkeras.charts.edge_bands import NO_GRADIENT, NORM_VIEW, value_texts, with_flags
 from vgkeras.charts.points import points_over_lines, with_names
 from vgkeras.charts.rows import (
     KIND_LABELS,
     MOST_POINTS,
     largest_variable,
-    layer_label,
+    layer_labels,
     only_run,
     origin_of,
     panel_values,
@@ -48,9 +49,10 @@ def kinds_by_layer(log: logs.GradientLog, step: int | None = None) -> Chart:
     How to read it: follow one kind from layer 1 (next to the input) to the last layer.
     In a stack of equal square layers the weight gradient is flat, while activations
     and their gradients slope, in opposite directions. How to misread it: by the slope
-    of the activations you cannot tell which layer's *weights* learn slowly. At most
-    about 50 layers per kind are drawn as points; the dashed theory has them all. Where
-    layers have kernels, biases and more, each has a colour and shape of its own.
+    of the activations you cannot tell which layer's *weights* learn slowly. More than
+    100 layers are drawn in 50 bins: of each the middle norm, with a bar from the
+    smallest to the largest; the dashed theory has all layers. Where layers have
+    kernels, biases and more, each has a colour and shape of its own.
 
     Args:
         log: One run, or a few (a panel each; at most 12): `log.select(depth=20)`.
@@ -101,12 +103,12 @@ def gradient_by_layer_and_step(
     if variable is not None:
         rows = rows_named(rows, variable)
     rows, largest_words = largest_variable(rows)
-    cells, stride_words = _cells(rows)
+    cells, cell_words = _cells(rows)
     what = KIND_LABELS[kind] + (f" ({variable})" if variable else "")
     chart = titled(
         _heat_map(with_flags(cells, NORM_VIEW)),
         f"{label}: {what} by layer and step",
-        f"{stride_words} {largest_words}".strip(),
+        f"{cell_words} {largest_words}".strip(),
         f"{label}, norm of the {what}, {_ends_words(rows)}.",
     )
     return sized(chart, HEIGHT)
@@ -116,17 +118,19 @@ def _kinds_panel(run: dict[str, Any], rows: pd.DataFrame, step: int) -> alt.Laye
     rows = rows[rows["run"] == run["run"]]
     rows = rows.assign(series=_kind_series(rows))
     first, last = rows["layer"].min(), rows["layer"].max()
-    stride = max(math.ceil(last / MOST_POINTS), 1)
-    few = (rows["layer"] - 1) % stride == 0
-    few |= (rows["origin"] == "theory") | (rows["layer"] == last)
+    measured, line = (rows[rows["origin"] == o] for o in ("measured", "theory"))
+    few, width = rows, 1
+    if len(measured):
+        within = ["series", "line"]
+        few, width = binned(measured, "layer", within, MOST_POINTS, NORM_VIEW)
+        few = pd.concat([few, line])  # theory is drawn at every layer
     x = count_axis("layer:Q", _LAYER)
-    chart = points_over_lines(rows[few], x, y="norm", view=NORM_VIEW, key="kind")
-    stride_words = f"Points: every {ordinal(stride)} layer." if stride > 1 else ""
+    chart = points_over_lines(few, x, y="norm", view=NORM_VIEW, key="kind")
     label = run_label(run)
     return titled(
         chart,
         f"{label}: {_kinds_title(rows)}",
-        legend_line(rows, f"Step {step}.", stride_words),
+        legend_line(rows, f"Step {step}.", bin_words(width, "layers")),
         f"{label}, step {step}, from layer {first} to layer {last}: "
         f"{from_to(rows, 'layer')}.",
     )
@@ -165,40 +169,51 @@ def _slope(rows: pd.DataFrame) -> float:
 
 
 def _cells(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """At most 4,000 cells with their edges, and words on what was left out."""
-    steps, layers = sorted(rows["step"].unique()), sorted(rows["layer"].unique())
-    excess = len(steps) * len(layers) / _MOST_CELLS
-    every_step = min(math.ceil(excess), math.ceil(len(steps) / 50)) if excess > 1 else 1
-    every_layer = max(math.ceil(excess / every_step), 1)
-    steps, layers = steps[::every_step], layers[::every_layer]
-    width = steps[-1] - steps[-2] if len(steps) > 1 else 1
-    ends = dict(zip(steps, [*steps[1:], steps[-1] + width], strict=True))
-    cells = rows[rows["step"].isin(steps) & rows["layer"].isin(layers)]
-    cells = cells.assign(
-        step_end=cells["step"].map(ends),
-        bottom=cells["layer"] - 0.5,
-        # A little overlap: seams between cells would look like data.
-        top=cells["layer"] - 0.5 + 1.05 * every_layer,
-    )
-    words = [f"{len(steps)} steps", f"{len(layers)} layers"]
-    if every_step > 1:
-        words[0] = f"every {ordinal(every_step)} logged step"
-    if every_layer > 1:
-        words[1] = f"every {ordinal(every_layer)} layer"
-    return cells, f"Drawn: {' and '.join(words)}; nothing averaged."
+    """At most 4,000 cells with their edges, and words on what is in one."""
+    counts = rows["step"].nunique(), rows["layer"].nunique()
+    excess = max(counts[0] * counts[1] / _MOST_CELLS, 1)
+    steps = min(math.ceil(excess), math.ceil(counts[0] / 50))
+    layers = math.ceil(counts[1] / (_MOST_CELLS // math.ceil(counts[0] / steps)))
+    step, left, right = _spans(rows["step"], steps)
+    layer, bottom, top = _spans(rows["layer"], layers)
+    # A little overlap: seams between cells would look like data.
+    top = bottom + 1.05 * (top - bottom)
+    rows = rows.assign(left=left, step_end=right, bottom=bottom - 0.5, top=top - 0.5)
+    lost = rows["log10"] == np.inf
+    seen = lost | ~lost.groupby([step, layer]).transform("any")
+    cells = middle_rows(rows[seen], [step[seen], layer[seen]])
+    cells = cells.sort_values(["step", "layer"])
+    if steps == layers == 1:
+        return cells, f"{counted(counts[0], 'step')}, {counted(counts[1], 'layer')}."
+    ends = (value_texts(cells.assign(log10=cells[end])) for end in ("low", "high"))
+    cells = cells.assign(range=[" to ".join(pair) for pair in zip(*ends, strict=True)])
+    size = f"{counted(steps, 'logged step')} and {counted(layers, 'layer')}"
+    return cells, f"A cell: the middle norm of {size}."
+
+
+def _spans(values: pd.Series, width: int) -> list[pd.Series]:
+    """The number of the span of `width` values that each is in, its start and end."""
+    unique = np.unique(values)
+    starts = unique[::width]
+    last = unique[-1] + (unique[-1] - unique[-2] if len(unique) > 1 else 1)
+    ends = np.append(starts[1:], last)
+    at = np.searchsorted(starts, values, side="right") - 1
+    return [pd.Series(column, values.index) for column in (at, starts[at], ends[at])]
 
 
 def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
     """Cells on the colour scale, and flagged cells in colours outside of it."""
     cells, names = with_names(cells, "layer")
-    fields = ["step", "step_end", "bottom", "top", "layer", "log10", "flag", "value"]
+    names += ["range"] if "range" in cells else []
+    edges = ["left", "step_end", "bottom", "top"]
+    fields = ["step", *edges, "layer", "log10", "flag", "value"]
     on, off = cells["flag"] == "", cells["flag"] != ""
     bottom, top = cells["bottom"].min(), cells["top"].max()
-    steps = sorted(cells["step"].unique().tolist())
+    steps = sorted(cells["left"].unique().tolist())
     axis = alt.Axis(values=steps, labelOverlap=True) if len(steps) <= 50 else COUNTS
     numbers = cells[[*fields, *names]].assign(log10=cells["log10"].where(on))
     base = alt.Chart(numbers).encode(
-        alt.X("step:Q", title="training step", scale=alt.Scale(nice=False), axis=axis),
+        alt.X("left:Q", title="training step", scale=alt.Scale(nice=False), axis=axis),
         alt.Y(
             "bottom:Q",
             title=_LAYER,
@@ -220,7 +235,7 @@ def _layer_axis(cells: pd.DataFrame) -> alt.Axis:
     rows = cells.drop_duplicates("layer")
     if len(rows) > _MOST_NAMES or not rows["own"].all():
         return COUNTS
-    names = {row.layer: layer_label(row, most=14) for row in rows.itertuples()}
+    names = layer_labels(rows, most=14)
     return alt.Axis(values=sorted(names), labelExpr=tick_labels(names), labelLimit=120)
 
 

@@ -1,19 +1,17 @@
 """Charts by training step."""
 
-import math
-
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from vgkeras import logs, theory
-from vgkeras._text import ordinal, outcome_verb, run_label
+from vgkeras._text import counted, outcome_verb, run_label
+from vgkeras.charts.bins import bin_words, binned
 from vgkeras.charts.edge_bands import LOSS_VIEW, NORM_VIEW
 from vgkeras.charts.points import points_over_lines
 from vgkeras.charts.rows import (
     MOST_POINTS,
     largest_variable,
-    layer_label,
+    layer_labels,
     only_run,
     panel_values,
     rows_of_kind,
@@ -31,9 +29,9 @@ def loss_by_step(log: logs.GradientLog) -> Chart:
 
     How to read it: a curve that falls trains, a flat one stalls, one that jumps to the
     band above the axis diverges. How to misread it: a flat curve is not "converged";
-    compare its height with the loss it should reach. At most about 50 steps per run
-    are drawn, none averaged; the first, the last and the first one off the axis always
-    are. A loss below 0 has no logarithm and is flagged.
+    compare its height with the loss it should reach. More than 100 steps are drawn
+    in 50 bins: of each the middle loss, with a bar from the smallest to the largest,
+    and what is off the axis. A loss below 0 has no logarithm and is flagged.
 
     Args:
         log: Measured, predicted or both. At most 12 depths.
@@ -58,7 +56,7 @@ def gradient_by_step(log: logs.GradientLog) -> Chart:
     smallest, the middle and the largest norm at each step are drawn, and the tooltip
     says which layer that is. How to misread it: a gradient that falls together with
     the loss is a network that learns; one that is small while the loss stands still is
-    not. At most about 50 logged steps are drawn, none averaged.
+    not. More than 100 logged steps are drawn in bins, as in `loss_by_step`.
 
     Args:
         log: Exactly one run, measured, predicted or both.
@@ -73,13 +71,14 @@ def gradient_by_step(log: logs.GradientLog) -> Chart:
     label = run_label(only_run(log))
     rows = rows_of_kind(rows_with_runs(log, "layers"), "weight_gradient")
     rows, largest_words = largest_variable(rows)
-    rows, stride_words = _logged_steps(rows)
     rows = _lines_of_layers(rows)
+    within = ["origin", "series", "line"]
+    few, width = binned(rows, "step", within, MOST_POINTS, NORM_VIEW)
     x = count_axis("step:Q", "training step")
     chart = titled(
-        points_over_lines(rows, x, y="norm of ∂L/∂W", view=NORM_VIEW, key="layer"),
+        points_over_lines(few, x, y="norm of ∂L/∂W", view=NORM_VIEW, key="layer"),
         f"{label}: weight gradient by step",
-        legend_line(rows, stride_words, largest_words),
+        legend_line(rows, bin_words(width, "logged steps"), largest_words),
         f"{label}, norm of the weight gradient from step {rows['step'].min()} to step "
         f"{rows['step'].max()}: {from_to(rows, 'step')}.",
     )
@@ -88,38 +87,28 @@ def gradient_by_step(log: logs.GradientLog) -> Chart:
 
 def _loss_panel(runs: pd.DataFrame, rows: pd.DataFrame) -> alt.LayerChart:
     rows = rows[rows["run"].isin(runs["run"])]
-    few = _few_steps(rows)
+    few, width = binned(rows, "step", ["origin", "run"], MOST_POINTS, LOSS_VIEW)
     x = count_axis("step:Q", "training step")
     chart = points_over_lines(few, x, y="loss", view=LOSS_VIEW)
-    depth, every = int(runs["depth"].iloc[0]), int(few["stride"].max())
+    depth, steps = int(runs["depth"].iloc[0]), int(runs["steps"].max())
     what = "networks" if rows["own"].any() else "stacks"
     return titled(
         chart,
         f"Depth {depth}: {_outcome_words(runs)}",
-        legend_line(rows, f"Every {ordinal(every)} step drawn." if every > 1 else ""),
-        f"Loss of {what} of depth {depth} over {rows['step'].max()} steps: "
+        legend_line(rows, bin_words(width, "steps")),
+        f"Loss of {what} of depth {depth} over {counted(steps, 'step')}: "
         f"{from_to(rows, 'step')}.",
     )
-
-
-def _logged_steps(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """The rows of about 50 logged steps, the last among them, and words on it."""
-    parts, stride = [], 1
-    for _, part in rows.groupby("origin", sort=False):
-        steps = sorted(part["step"].unique().tolist())
-        every = math.ceil(len(steps) / MOST_POINTS)
-        parts.append(part[part["step"].isin({*steps[::every], steps[-1]})])
-        stride = max(stride, every)
-    words = f"Every {ordinal(stride)} logged step drawn." if stride > 1 else ""
-    return pd.concat(parts), words
 
 
 def _lines_of_layers(rows: pd.DataFrame) -> pd.DataFrame:
     """A series per layer or, of many layers, the smallest, middle and largest norm."""
     layers = rows["layer"].nunique()
     if layers <= _MOST_LINES:
-        names = [layer_label(row) for row in rows.itertuples()]
-        return rows.assign(series=names, line=rows["layer"].astype(str))
+        names = layer_labels(rows)
+        return rows.assign(
+            series=rows["layer"].map(names), line=rows["layer"].astype(str)
+        )
     rows = rows[rows["log10"].notna()].sort_values("log10", kind="stable")
     by_step = rows.groupby(["origin", "step"])
     place, last = by_step.cumcount(), by_step["log10"].transform("size") - 1
@@ -130,19 +119,6 @@ def _lines_of_layers(rows: pd.DataFrame) -> pd.DataFrame:
     }
     parts = [rows[at].assign(series=name, line=name) for name, at in picks.items()]
     return pd.concat(parts)
-
-
-def _few_steps(rows: pd.DataFrame) -> pd.DataFrame:
-    """About 50 steps a run: evenly spaced, the last, and those next to trouble."""
-    rows = rows.sort_values(["origin", "run", "step"])
-    run = [rows["origin"], rows["run"]]
-    last = rows["step"].groupby(run).transform("max")
-    stride = np.ceil(last / MOST_POINTS).clip(lower=1).astype(int)
-    off = ~rows["log10"].between(*LOSS_VIEW)
-    first_off = off & (off.groupby(run).cumsum() == 1)
-    before = first_off.groupby(run).shift(-1, fill_value=False)
-    few = (rows["step"] % stride == 0) | (rows["step"] == last) | first_off | before
-    return rows.assign(stride=stride)[few]
 
 
 def _outcome_words(runs: pd.DataFrame) -> str:

@@ -1,6 +1,7 @@
 """The rows of a log that a chart draws."""
 
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -153,10 +154,22 @@ def largest_variable(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     return largest, "Of several tensors in a layer the largest is drawn."
 
 
-def layer_label(row: Any, most: int = 40) -> str:
-    """`2 dense_1`: the number of a layer and, of a model of one's own, its name."""
-    owner = str(row.name).rpartition("/")[0] or str(row.name)
-    return f"{row.layer} {shortened(owner, most)}" if row.own else f"layer {row.layer}"
+def layer_labels(rows: pd.DataFrame, most: int = 40) -> dict[int, str]:
+    """`2 dense_1`: the number of a layer and, of a model of one's own, its name.
+
+    What all names begin with, the names of models around them, is left out.
+    """
+    owners = {
+        row.layer: str(row.name).rpartition("/")[0] or str(row.name)
+        for row in rows.drop_duplicates("layer").itertuples()
+    }
+    if not rows["own"].any():
+        return {layer: f"layer {layer}" for layer in owners}
+    around = zip(*(name.split("/")[:-1] for name in owners.values()), strict=False)
+    shared = [parts[0] for parts in takewhile(lambda all: len({*all}) == 1, around)]
+    start = len("".join(f"{part}/" for part in shared))
+    names = {layer: shortened(name[start:], most) for layer, name in owners.items()}
+    return {layer: f"{layer} {name}" for layer, name in names.items()}
 
 
 def panel_values(what: str, values: Iterable[Any]) -> list[Any]:
