@@ -386,6 +386,20 @@ def test_a_heat_map_does_not_alias_epochs_into_bands():
     assert set(cells["range"]) == {"0.1 to 1"}
 
 
+def test_steps_are_updates_made_wherever_they_are_told():
+    """A fit logs the loss before each of its updates: steps 0 to 79 of 80."""
+    log = make_log([np.linspace(2.0, 1.0, 80).tolist()])
+    log.runs["steps"] = 80
+
+    told = [
+        charts.description(charts.loss_by_step(log)),
+        " ".join(charts.final_loss_by_depth(log).title.subtitle),
+        *charts.run_sentences(log),
+    ]
+
+    assert [re.findall(r"(\d+) steps", words) for words in told] == [["80"]] * 3
+
+
 def test_one_overflow_among_many_steps_is_seen():
     losses = np.ones(5000)
     losses[1234] = math.nan

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from vgkeras import logs
-from vgkeras._text import decades, listed
+from vgkeras._text import counted, decades, listed
 from vgkeras.charts.edge_bands import LOSS_VIEW, NORM_VIEW
 from vgkeras.charts.points import points_over_lines
 from vgkeras.charts.rows import (
@@ -55,10 +55,16 @@ def final_loss_by_depth(log: logs.GradientLog) -> Chart:
     chart = titled(
         points_over_lines(drawn, x, y=y, view=LOSS_VIEW, level=level),
         f"Deepest stack that trains: {_deepest_words(log.runs)}",
-        legend_line(rows, f"After {listed(rows['step'].unique())} steps."),
+        legend_line(rows, f"After {_steps_words(log.runs)}."),
         f"Loss after the last step. {at_ends(series_rows(rows), 'depth')}.",
     )
     return sized(chart, HEIGHT)
+
+
+def _steps_words(runs: pd.DataFrame) -> str:
+    """Updates made: of a `fit`, one more than its last logged loss has seen."""
+    *most, last = runs["steps"].unique().tolist()
+    return listed([*(f"{steps:,}" for steps in most), counted(last, "step")])
 
 
 def gradient_by_depth(log: logs.GradientLog, step: int | None = None) -> Chart:

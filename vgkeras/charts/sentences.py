@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from vgkeras._text import number, number_of, run_label
+from vgkeras._text import counted, number, number_of, run_label
 from vgkeras.logs import GradientLog
 from vgkeras.theory import run_ends
 
@@ -79,7 +79,7 @@ def _loss_words(ends: pd.Series, steps: int) -> str:
             f"{int(ends['overflow'])}"
         )
     first, last = number(ends["first"]), number(ends["last"])
-    span = f"{steps} {'step' if steps == 1 else 'steps'}"
+    span = counted(steps, "step")
     if first != last:
         return f"The loss went from {first} to {last} in {span}{ends['end']}"
     if ends["first"] == ends["last"]:
