@@ -386,6 +386,13 @@ def test_a_heat_map_does_not_alias_epochs_into_bands():
     assert set(cells["range"]) == {"0.1 to 1"}
 
 
+def test_a_long_run_that_is_nowhere_on_the_axis_is_drawn_beside_it():
+    drawn = points(charts.loss_by_step(make_log([[math.inf] * 500])))
+
+    assert set(drawn["flag"]) == {"Inf or NaN"}
+    assert (drawn["step"].min(), drawn["step"].max()) == (0, 499)
+
+
 def test_steps_are_updates_made_wherever_they_are_told():
     """A fit logs the loss before each of its updates: steps 0 to 79 of 80."""
     log = make_log([np.linspace(2.0, 1.0, 80).tolist()])

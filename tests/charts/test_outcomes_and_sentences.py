@@ -168,7 +168,7 @@ def test_a_run_that_ends_high_by_going_up_and_down_is_said_to_do_so():
         ([1.0, 1.0], " The first update moved no weight."),
         ([1.0, 0.5], " The first update left 75% of the weights as they were."),
         ([1.0, 0.999], " The first update left more than 99% of the weights"),
-        ([0.0, 0.001], " The first update left less than 1% of the weights"),
+        ([0.0, 0.001], ""),
         ([0.0, 0.0], ""),
         ([math.nan, math.nan], ""),
     ],

@@ -530,6 +530,34 @@ def test_a_log_of_ones_own_is_drawn_and_judged(tmp_path):
     assert answers["VanishingGradient"].startswith("fires")
 
 
+def test_the_gravest_finding_comes_first_then_what_to_do_and_the_rest_is_folded(
+    tmp_path,
+):
+    log = own_log()
+    log.losses.loc[15, "loss"] = np.nan
+    gravest, *more = vg.diagnose(log)
+    assert gravest.regime == "non-finite"
+    assert more
+
+    page = open_log(saved(log, tmp_path))
+
+    shown = plain(page)[1:]  # the first names the file
+    assert shown[0].startswith("Non-finite at step 15: the loss is NaN")
+    assert shown[1] == f"What to do: {gravest.remedy}."
+    assert "The loss" in shown[2]
+    folded = next(e for e in page.expander if e.label.startswith("Also found"))
+    assert folded.label == f"Also found: {len(more)}"
+    assert len([text for text in folded.text if "What to do" in text.value]) == len(
+        more
+    )
+
+
+def test_kernels_are_compared_with_kernels_at_first(tmp_path):
+    page = open_log(saved(own_log(), tmp_path))
+
+    assert page.selectbox(key="your_variable").value == "kernel"
+
+
 @pytest.mark.slow
 def test_the_log_of_a_fit_is_drawn_and_judged_where_it_was_not_looked_at_closely(
     tmp_path,

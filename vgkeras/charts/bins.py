@@ -39,6 +39,8 @@ def middle_rows(rows: pd.DataFrame, keys: list[pd.Series]) -> pd.DataFrame:
     there = rows["log10"].notna()
     there |= ~there.groupby(group).transform("any")
     rows, group = rows[there], group[there]
+    if rows.empty:
+        return rows.assign(low=np.nan, high=np.nan)
     rows = rows.iloc[np.lexsort((rows["log10"], group))]
     starts = np.flatnonzero(np.diff(np.sort(group), prepend=-1))
     ends = np.append(starts[1:], len(rows)) - 1

@@ -52,22 +52,17 @@ def _run_words(run: dict, ends: pd.DataFrame, gradients: pd.DataFrame | None) ->
 
 
 def _frozen_words(gradients: pd.DataFrame) -> str:
-    """What share of the weights the first update left as they were, if it is any."""
+    """What share of the weights the first update left as they were, from 1% on."""
     rows = gradients[gradients["frozen_fraction"].notna()]
-    if not rows["frozen_fraction"].any():
-        return ""
     if (rows["frozen_fraction"] == 1).all():
-        return " The first update moved no weight."
+        return " The first update moved no weight." if len(rows) else ""
     known = "size" in rows and rows["size"].notna().all()
     sizes = rows["size"] if known else None
     share = np.average(rows["frozen_fraction"], weights=sizes)
-    return f" The first update left {_percent(share)} of the weights as they were."
-
-
-def _percent(share: float) -> str:
-    if 0.01 <= share <= 0.99:
-        return f"{share:.0%}"
-    return "less than 1%" if share < 0.5 else "more than 99%"
+    if share < 0.01:
+        return ""
+    percent = f"{share:.0%}" if share < 0.99 else "more than 99%"
+    return f" The first update left {percent} of the weights as they were."
 
 
 def _loss_words(ends: pd.Series, steps: int) -> str:

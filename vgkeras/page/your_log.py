@@ -5,6 +5,7 @@ Its names are somebody's: `st.text` shows them, never `st.markdown`.
 
 import hashlib
 import threading
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -34,10 +35,8 @@ def your_log() -> None:
     """Draws the section."""
     st.title("Your log")
     st.markdown(
-        "Look at the gradients of **your own model**, in the charts of the lesson. "
-        "Save a log where you train, and open the file here. It is read as a table of "
-        "numbers and nothing else: no model is loaded, nothing in it is run, and "
-        "nothing is kept when you leave."
+        "The gradients of **your own model**, judged and drawn. A file is read as a "
+        "table of numbers: no model is loaded, nothing in it is run, nothing is kept."
     )
     content = opened_file()
     with st.expander("How to make such a file", icon=":material/code:"):
@@ -84,12 +83,10 @@ def _show(file: NamedLog) -> None:
         st.info("This log holds no run.")
         return
     own = file.select(run=_run_number(runs))
-    _origin(own.log)
-    st.header("The outcome")
     _judge(own)
-    st.header("The loss and the gradients, step by step")
+    st.header("Step by step")
     _by_step(own.log)
-    st.header("The gradients, layer by layer")
+    st.header("Layer by layer")
     _by_layer(own.log)
     if runs["depth"].nunique() > 1:
         st.header("All runs of this log, by depth")
@@ -124,20 +121,30 @@ def _origin(log: vg.GradientLog) -> None:
 
 
 def _judge(run: NamedLog) -> None:
+    """The gravest finding and what to do, the outcome, and the rest folded."""
     with st.container(key="outcomes"):
         with attempt():
+            gravest, *more = _diagnosis(run)
+            _finding(*gravest)
             _outcome(run.log)
-        with attempt():
-            _findings(_diagnosis(run))
+            if more:
+                with st.expander(f"Also found: {len(more)}", icon=":material/search:"):
+                    for finding in more:
+                        _finding(*finding)
         others = st.expander("What would the others say", icon=":material/groups:")
         with others, attempt():
             _others(_answers(run))
+        with st.expander("Where this log comes from", icon=":material/info:"):
+            _origin(run.log)
 
 
 @once(show_spinner="Judging…")
-def _diagnosis(run: NamedLog) -> list[tuple[str, str]]:
-    """Regime and sentence of each finding."""
-    return [(finding.regime, str(finding)) for finding in vg.diagnose(run.log)]
+def _diagnosis(run: NamedLog) -> list[tuple[str, str, str]]:
+    """Regime, sentence and remedy of each finding, gravest first."""
+    return [
+        (finding.regime, str(replace(finding, remedy="")), finding.remedy)
+        for finding in vg.diagnose(run.log)
+    ]
 
 
 @once(show_spinner="Asking the others…")
@@ -160,13 +167,14 @@ def _outcome(log: vg.GradientLog) -> None:
             st.text(vg.charts.run_sentences(log)[0])
 
 
-def _findings(findings: list[tuple[str, str]]) -> None:
-    """What `vgkeras.diagnose` says, with the remedy."""
-    for regime, sentence in findings:
-        with st.container(border=True):
-            sign = REGIMES.get(regime, SIGNS["diverges"])
-            st.markdown(f"{sign} **{regime.capitalize()}**")
-            st.text(sentence)
+def _finding(regime: str, sentence: str, remedy: str) -> None:
+    """What `vgkeras.diagnose` says, and what to do."""
+    with st.container(border=True):
+        sign = REGIMES.get(regime, SIGNS["diverges"])
+        st.markdown(f"{sign} **{regime.capitalize()}**")
+        st.text(sentence)
+        if remedy:
+            st.text(f"What to do: {remedy}.")
 
 
 def _others(answers: Any) -> None:
@@ -183,16 +191,14 @@ def _by_step(log: vg.GradientLog) -> None:
     own_figure(
         vg.charts.loss_by_step,
         log,
-        read="A falling curve trains, a flat one stalls, one that leaves the top "
-        "diverges. The loss of a `fit` is that of each step's own batch: it jumps.",
+        read="The loss of a `fit` is that of each step's own batch: it jumps.",
         misread="Flat does not mean finished. Compare the height with the loss "
         "that your task can reach.",
     )
     own_figure(
         vg.charts.gradient_by_step,
         log,
-        read="The gradient of each layer's weights as training goes on; of many "
-        "layers, the smallest, the middle and the largest.",
+        read="Of many layers: the smallest, the middle and the largest gradient.",
         misread="A gradient that gets small while the loss falls is no fault: the "
         "network has learned. One that is small while the loss stands still is.",
     )
@@ -207,9 +213,8 @@ def _by_layer(log: vg.GradientLog) -> None:
         vg.charts.kinds_by_layer,
         log,
         step,
-        read="Layer 1 is next to the input. Gradients that fall from right to left "
-        "vanish on their way back. Point at a mark, or tap it, for the name of "
-        "the layer.",
+        read="Gradients that fall from right to left vanish on their way back. "
+        "Point at a mark, or tap it, for the name of the layer.",
         misread="Layers of different width have norms of different size, and a "
         "bias has a smaller one than a kernel: compare like with like.",
     )
@@ -221,8 +226,7 @@ def _by_layer(log: vg.GradientLog) -> None:
         log,
         kind,
         variable,
-        read="A column is a step, a row is a layer. A change from left to right: "
-        "training. A change from bottom to top: depth.",
+        read="From left to right: training. From bottom to top: depth.",
         misread="Small changes of colour can be large factors; see the scale.",
     )
 
@@ -240,9 +244,12 @@ def _variable(log: vg.GradientLog) -> str | None:
     names = vg.charts.variables(log)[:MOST_ROWS]
     if len(names) < 2:
         return None
+    options = [None, *names]
+    # Like with like: kernels and biases differ in size.
     return st.selectbox(
         "Variables",
-        [None, *names],
+        options,
+        index=options.index("kernel") if "kernel" in names else 0,
         format_func=lambda name: name or "the largest of each layer",
         key="your_variable",
     )
@@ -252,13 +259,12 @@ def _by_depth(log: vg.GradientLog) -> None:
     own_figure(
         vg.charts.final_loss_by_depth,
         log,
-        read="The loss after the last step of each run. Low points have learned, "
-        "marks above the axis have diverged.",
+        read="Low points have learned, marks above the axis have diverged.",
         misread="A high point may only need more steps.",
     )
     own_figure(
         vg.charts.gradient_by_depth,
         log,
-        read="The weight gradient of the first layer, by the depth of the network.",
+        read="The weight gradient of the first layer.",
         misread="The axis below is the depth of the whole network, not a layer in it.",
     )
