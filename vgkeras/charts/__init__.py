@@ -12,6 +12,7 @@ numbers: `description(chart)`.
 from vgkeras.charts.by_depth import final_loss_by_depth, gradient_by_depth
 from vgkeras.charts.by_layer import gradient_by_layer_and_step, kinds_by_layer
 from vgkeras.charts.by_step import gradient_by_step, loss_by_step
+from vgkeras.charts.cells import SELECTION
 from vgkeras.charts.explorer import (
     NETWORK_HEIGHT,
     SMALL_HEIGHT,
@@ -21,12 +22,12 @@ from vgkeras.charts.explorer import (
     network,
 )
 from vgkeras.charts.formats import failure_by_depth_and_format
+from vgkeras.charts.grid import outcome_grid
 from vgkeras.charts.maps import (
     MAP_DEPTHS,
     MAP_HEIGHT,
     MAP_LEARNING_RATES,
     MAP_SCALES,
-    SELECTION,
     outcome_by_learning_rate_and_depth,
     outcome_by_scale_and_depth,
 )

@@ -21,6 +21,8 @@ from vgkeras.theory.outcomes import (
     FLAT,
     LEARNED,
     OUTCOMES,
+    OutcomeEdges,
+    outcome_edges,
     outcomes_by_loss,
 )
 from vgkeras.theory.predicted_outcome import outcome
@@ -48,7 +50,7 @@ _OF_LOGS = {
     "with_outcomes": "run_outcomes",
     "Agreement": "what_trains",
     "agreement": "what_trains",
-    "boundaries": "what_trains",
+    "boundaries": "edges",
 }
 
 

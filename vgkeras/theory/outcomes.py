@@ -1,6 +1,6 @@
 """The outcome of a run, by its losses: the one definition."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -8,6 +8,43 @@ OUTCOMES = ("trains", "slow", "stalls", "diverges")  # from good to bad
 LEARNED = 0.01  # share of the loss that may be left in a run that "trains"
 FLAT = 0.9  # share of the first loss from which on a run "stalls"
 EXPLODED = 1000.0  # factor on the loss beyond which a finite run "diverges"
+
+
+class OutcomeEdges(NamedTuple):
+    """The last losses that decide about a run.
+
+    Args:
+        trains: The largest one with which it trains.
+        stalls: The least one with which it stalls.
+        diverges: Above this one it diverges.
+    """
+
+    trains: Any
+    stalls: Any
+    diverges: Any
+
+
+def outcome_edges(first_loss: Any, loss_zero: Any) -> OutcomeEdges:
+    """Returns the last losses at which a run's outcome changes, to draw them.
+
+    Args:
+        first_loss: Loss before the first update.
+        loss_zero: Loss of the zero map, `mean(y**2)`; broadcast.
+
+    Returns:
+        1% of the smaller of the two, 90% of the first, 1000 times the larger of the
+        two.
+
+    Example:
+        >>> [float(edge) for edge in outcome_edges(2.0, 1.0)]
+        [0.01, 1.8, 2000.0]
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        return OutcomeEdges(
+            LEARNED * np.minimum(first_loss, loss_zero),
+            FLAT * first_loss,
+            EXPLODED * np.maximum(first_loss, loss_zero),
+        )
 
 
 def outcomes_by_loss(first_loss: Any, last_loss: Any, loss_zero: Any) -> np.ndarray:
@@ -45,8 +82,8 @@ def outcomes_by_loss(first_loss: Any, last_loss: Any, loss_zero: Any) -> np.ndar
         )
     with np.errstate(invalid="ignore", over="ignore"):
         lost = ~np.isfinite(first) | ~np.isfinite(last)
-        exploded = lost | (last > EXPLODED * np.maximum(first, zero))
-        trained = last <= LEARNED * np.minimum(first, zero)
-        flat = last >= FLAT * first
+        edges = outcome_edges(first, zero)
+        cases = [lost | (last > edges.diverges), last <= edges.trains]
+        cases.append(last >= edges.stalls)
     trains, slow, stalls, diverges = OUTCOMES
-    return np.select([exploded, trained, flat], [diverges, trains, stalls], slow)
+    return np.select(cases, [diverges, trains, stalls], slow)

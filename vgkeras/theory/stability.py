@@ -171,10 +171,10 @@ def escape_rate(depth: int, m: float) -> float:
     if depth == 1:
         return 2.0
     inside = np.linspace(0, 1, 2001)[1:] ** (1 / depth) * m ** (1 / depth)
+    slopes = inside ** (depth - 1) * (m - inside**depth)
 
     def leaps_out(rate: float) -> bool:
-        pulls = rate * inside ** (depth - 2) * (m - inside**depth)
-        return escapes(float(np.max(inside * (1 + pulls))), depth, rate, m)
+        return escapes(float(np.max(inside + rate * slopes)), depth, rate, m)
 
     return _edge(leaps_out)
 
