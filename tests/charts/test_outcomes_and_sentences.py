@@ -185,6 +185,20 @@ def test_a_sentence_says_which_share_of_the_weights_an_update_left(shares, words
     assert words or "update" not in sentence
 
 
+@pytest.mark.parametrize(
+    ("sizes", "percent"), [([3, 1], "75%"), ([0, 0], "50%"), ([math.nan, 1], "50%")]
+)
+def test_the_share_of_weights_counts_weights_where_their_numbers_are_known(
+    sizes, percent
+):
+    log = hand_made([1.0, 1.0], [-20.0, -20.0])
+    layers = log.layers.assign(frozen_fraction=[1.0, 0.0] * 4, size=sizes * 4)
+
+    (sentence,) = charts.run_sentences(log.replace(layers=layers))
+
+    assert f" left {percent} of the weights" in sentence
+
+
 def test_the_share_of_weights_that_an_update_left_is_that_of_a_real_model():
     model = vg.build_stack(20, scale=0.5)
     x, y = vg.make_data()

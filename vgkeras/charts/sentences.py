@@ -56,7 +56,7 @@ def _frozen_words(gradients: pd.DataFrame) -> str:
     rows = gradients[gradients["frozen_fraction"].notna()]
     if (rows["frozen_fraction"] == 1).all():
         return " The first update moved no weight." if len(rows) else ""
-    known = "size" in rows and rows["size"].notna().all()
+    known = "size" in rows and (rows["size"] > 0).all()
     sizes = rows["size"] if known else None
     share = np.average(rows["frozen_fraction"], weights=sizes)
     if share < 0.01:
