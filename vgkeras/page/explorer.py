@@ -85,7 +85,7 @@ def _player(steps: int) -> None:
 
 def _room(name: str, height: int, at: Any = st) -> Any:
     """Room for a chart, kept before it is there: nothing jumps."""
-    return at.container(key=name, height=height + 10, border=False).empty()
+    return at.container(key=name, height=height, border=False).empty()
 
 
 def _draw(place: Any, chart: Any) -> None:

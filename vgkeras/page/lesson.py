@@ -17,7 +17,7 @@ from vgkeras.page.trainer import warm_up
 
 def lesson() -> None:
     """Draws the section."""
-    first_screen = st.container(key="first_screen")
+    first_screen = st.container(key="first_screen", gap="xsmall")
     settings = networks()
     with first_screen:
         explorer = Explorer(settings)
