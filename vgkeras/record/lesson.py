@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
+import pandas as pd
 
 from vgkeras import charts
 from vgkeras.logs import GradientLog, concat
@@ -40,9 +41,15 @@ def record_lesson(
     log = concat(train(model, x, y, **settings) for model in models)
     origin = "recorded from vgkeras.train on keras.Sequential models"
     return log.replace(
-        runs=log.runs.assign(target=TARGET, seed=0),
+        runs=_with_data(log),
+        theory=log.theory and log.theory.replace(runs=_with_data(log.theory)),
         metadata={"origin": origin, **provenance("lesson")},
     )
+
+
+def _with_data(log: GradientLog) -> pd.DataFrame:
+    """The runs, with the name of the data that `train` does not know."""
+    return log.runs.assign(target=TARGET, seed=0)
 
 
 def draw_lesson(log: GradientLog) -> alt.HConcatChart:
