@@ -27,6 +27,8 @@ MORE = {
     "Code": "take_away",
 }
 STYLE = """
+.vega-bindings { display: none !important; }  /* the page's own sliders move them */
+.st-key-marks button { min-height: 2rem; padding: 0 0.6rem; }
 /* A chart's toolbar stands above its container, which keeps room for the chart. */
 [data-testid='stVerticalBlock']:has(
   > [data-testid='stElementContainer'] [data-testid='stVegaLiteChart']

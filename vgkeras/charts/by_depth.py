@@ -21,6 +21,7 @@ from vgkeras.charts.rows import (
 from vgkeras.charts.style import (
     HEIGHT,
     Chart,
+    axes_height,
     depth_axis,
     every_depth,
     sized,
@@ -30,7 +31,7 @@ from vgkeras.charts.words import at_ends, in_order, legend_line, series_rows, sp
 from vgkeras.theory import curves_by_depth
 
 
-def final_loss_by_depth(log: logs.GradientLog) -> Chart:
+def final_loss_by_depth(log: logs.GradientLog, *, height: int = HEIGHT) -> Chart:
     """Draws the loss after the last step against the depth of the stack.
 
     How to read it: low points trained; points near the grey line answer no better than
@@ -40,6 +41,7 @@ def final_loss_by_depth(log: logs.GradientLog) -> Chart:
 
     Args:
         log: Measured, predicted or both.
+        height: Of the whole chart, in pixels.
 
     Returns:
         A chart of log10 final loss by depth.
@@ -53,12 +55,14 @@ def final_loss_by_depth(log: logs.GradientLog) -> Chart:
     x = depth_axis(rows["depth"].tolist())
     y, level = "loss after the last step", _level_of_zero(log.runs["loss_zero"])
     chart = titled(
-        points_over_lines(drawn, x, y=y, view=LOSS_VIEW, level=level),
+        points_over_lines(
+            drawn, x, y=y, view=LOSS_VIEW, level=level, height=axes_height(height)
+        ),
         f"Deepest stack that trains: {_deepest_words(log.runs)}",
         legend_line(rows, f"After {_steps_words(log.runs)}."),
         f"Loss after the last step. {at_ends(series_rows(rows), 'depth')}.",
     )
-    return sized(chart, HEIGHT)
+    return sized(chart, height)
 
 
 def _steps_words(runs: pd.DataFrame) -> str:

@@ -22,7 +22,7 @@ from vgkeras.charts.rows import only_run, origin_of
 from vgkeras.charts.style import description, scale_colors, tick_labels
 
 SCALES, DEEPEST = (0.5, 1.5), 152  # what the sliders span
-NETWORK_HEIGHT, SMALL_HEIGHT = 290, 240  # pixels
+NETWORK_HEIGHT, SMALL_HEIGHT = 256, 236  # pixels
 # Where the lane of a kind begins, its name, and the logarithm of its factor in a layer.
 # `log_s` is the logarithm of the scale as it is now, `log_error` that of the error.
 _LANES = {
@@ -78,8 +78,11 @@ def marked_loss_by_depth(log: logs.GradientLog, depth: int = 50) -> alt.LayerCha
 
     How to read or misread it: as `final_loss_by_depth`.
     """
-    slider, title = _slider("L", depth, 1, DEEPEST), "Loss after training, log scale"
-    return _marked(final_loss_by_depth(log), "depth", slider, title)
+    slider, chart = (
+        _slider("L", depth, 1, DEEPEST),
+        final_loss_by_depth(log, height=SMALL_HEIGHT),
+    )
+    return _marked(chart, "depth", slider, "Loss after training, by depth L")
 
 
 def marked_loss_by_step(run: logs.GradientLog) -> alt.LayerChart:
@@ -88,7 +91,7 @@ def marked_loss_by_step(run: logs.GradientLog) -> alt.LayerChart:
     How to read or misread it: as `loss_by_step`.
     """
     row = only_run(run)
-    title = f"Loss, log scale: {run_label(row)} {row['outcome'] or ''}"
+    title = f"Loss by step: {run_label(row)} {row['outcome'] or ''}"
     slider = _slider("step", 0, 0, row["steps"])
     return _marked(loss_by_step(run), "step", slider, title)
 
@@ -119,7 +122,7 @@ def explorer(log: logs.GradientLog, *, scale: float, depth: int) -> alt.VConcatC
     parts = [network(run), marked_loss_by_depth(log, depth), marked_loss_by_step(run)]
     sliders: dict[str, Any] = {p.name: p for part in parts for p in _params(part)}
     for part in parts:
-        part.params = part.autosize = alt.Undefined
+        part.params = part.autosize = part.config = alt.Undefined
     parts[0].width = 900
     below = [part.properties(width=400) for part in parts[1:]]
     chart = alt.vconcat(parts[0], alt.hconcat(*below))
@@ -136,10 +139,12 @@ def _marked(chart: Any, across: str, slider: alt.Parameter, title: str) -> Any:
     """A small chart with a line where a slider stands."""
     line = alt.Chart(alt.sequence(1, 2)).transform_calculate(**{across: slider.name})
     line = line.mark_rule(color=_INK, strokeWidth=1.5).encode(x=f"{across}:Q")
-    for layer in chart.layer:  # the title says what the axis shows
-        if isinstance(layer.encoding.y, alt.Y):
-            layer.encoding.y["title"] = None
+    for layer in chart.layer:  # the title says what the axes show
+        for axis in (layer.encoding.x, layer.encoding.y):
+            if isinstance(axis, alt.X | alt.Y):
+                axis["title"] = None
     chart.layer.append(line)
+    chart.config = alt.Config(legend=alt.LegendConfig(offset=4))
     chart.title, chart.height = alt.TitleParams(title, anchor="start"), SMALL_HEIGHT
     return chart.add_params(slider)
 

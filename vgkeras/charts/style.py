@@ -203,6 +203,11 @@ Chart = alt.LayerChart | alt.ConcatChart
 HEIGHT = 520  # pixels of a chart with its title, axes and legend
 
 
+def axes_height(height: int) -> int:
+    """About what is left for the axes of a chart of that height."""
+    return height * 3 // 5
+
+
 def description(chart: Chart) -> str:
     """Returns the sentence, with numbers, that says what a chart of ours shows.
 

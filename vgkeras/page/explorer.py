@@ -15,18 +15,12 @@ SCALES = [round(0.5 + 0.01 * k, 2) for k in range(101)]
 MARKS = (0.5, 0.9, 1.0, 1.5)  # those of the lecture, and the one between
 TARGETS = ("identity", "scaled")  # what `vgkeras.charts.network` can draw
 CHARTS = ["network", "final_loss_by_depth", "loss_by_step"]
-# The charts' own sliders are moved by those of the page.
-STYLE = """
-.st-key-first_screen .vega-bindings { display: none; }
-.st-key-marks button { min-height: 2rem; padding: 0 0.6rem; }
-"""
 
 
 class Explorer:
     """The first screen. It is there at once; a run that takes longer comes later."""
 
     def __init__(self, settings: Settings) -> None:
-        st.html(f"<style>{STYLE}</style>")
         scale, depth = _sliders()
         self._network = _room("network", vg.charts.NETWORK_HEIGHT)
         _player(settings["steps"])
