@@ -397,6 +397,15 @@ def test_published_results_are_told_with_their_sources():
         assert result.measured in text
 
 
+def test_remedies_are_told_by_the_runs_that_are_shown():
+    page = open_page(section="Remedies", remedies=["Scaled identity", "Orthogonal"])
+
+    text = words(page)
+    assert "**Scaled identity**, without a remedy" in text
+    assert "**Orthogonal** keeps the gradient" in text
+    assert "lengthen" not in text  # of clipping, which is not shown
+
+
 @pytest.mark.slow
 def test_remedies_are_compared_and_told():
     page = open_page(
@@ -404,18 +413,23 @@ def test_remedies_are_compared_and_told():
         remedies=["Scaled identity", "Orthogonal"],
         remedy_units="4",
         remedy_steps="50",
+        remedy_scale="2",
     )
 
     assert not page.exception
     text = words(page)
     assert "40 runs of 50 steps" in text  # 2 remedies, 4 depths, 5 seeds
     assert len(page.get("vega_lite_chart")) == 3
-    log = vg.remedies.compare(["Orthogonal"], units=4, steps=50)
-    counted = vg.remedies.table(log).set_index("depth")
+    names = ["Scaled identity", "Orthogonal"]
+    settings = {"scale": 2.0, "units": 4, "learning_rate": 0.1, "steps": 50}
+    log = vg.remedies.compare(names, **settings)
+    counted = vg.remedies.table(log.select(remedy="Orthogonal")).set_index("depth")
     trained = round(counted.loc[2, "trains"] * 5)
     at_depth_2 = re.search(r"train at depths? 2[^.]*: [^.]*Orthogonal", text)
     assert bool(at_depth_2) == (trained >= 3)
-    assert vg.remedies.WORDS["clipping"] in text
+    for sentence in vg.remedies.comparison_sentences(log):
+        assert sentence in text
+    assert "c = 0.5" not in text
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ from vgkeras.charts.remedies import (
     REMEDY_HEIGHT,
     activation_by_layer,
     outcome_by_remedy_and_depth,
+    outcome_height,
     remedy_gradient_by_depth,
 )
 from vgkeras.charts.rows import KIND_LABELS, variables

@@ -12,12 +12,22 @@ from vgkeras.charts.remedy_theory import (
     expected_gradients,
     layers_to_draw,
 )
-from vgkeras.charts.style import GREY, by_outcome, count_axis, sized, titled
+from vgkeras.charts.style import (
+    GREY,
+    by_outcome,
+    count_axis,
+    depth_axis,
+    every_depth,
+    sized,
+    titled,
+)
 from vgkeras.charts.words import at_ends
 from vgkeras.logs import GradientLog
-from vgkeras.remedies import compared_runs, quartiles, table
+from vgkeras.remedies import baseline_of, compared_runs, quartiles, table
 
-REMEDY_HEIGHT = 780  # pixels of a chart with title, axes and legend of many remedies
+REMEDY_HEIGHT = 640  # pixels of a chart with title, axes and legend of many remedies
+
+_ROW = 22  # pixels of a remedy in the chart of outcomes
 
 _MARKS = (
     "Points: median over seeds at step 0, bars: quartiles. "
@@ -29,10 +39,10 @@ _GRADIENTS = ["gradient_low", "gradient_median", "gradient_high"]
 def outcome_by_remedy_and_depth(log: GradientLog) -> alt.LayerChart:
     """Draws what became of most runs of each remedy at each depth.
 
-    How to read it: a row is a remedy, a column a depth; colour and shape say what most
-    seeds did, the number beside it how many of them. Of equally many the worse is
-    drawn. How to misread it: "stalls" is not "vanishes". A stack may stall because it
-    cannot represent the target: ReLU gives no negative numbers.
+    How to read it: a row is a remedy, the first one none, a column a depth; colour and
+    shape say what most seeds did, the number beside it how many of them. Of equally
+    many the worse is drawn. How to misread it: "stalls" is not "vanishes". A stack may
+    stall because it cannot represent the target: ReLU gives no negative numbers.
 
     Args:
         log: What `compare` returns.
@@ -45,16 +55,21 @@ def outcome_by_remedy_and_depth(log: GradientLog) -> alt.LayerChart:
     """
     cells = _outcomes(log)
     names = list(dict.fromkeys(cells["remedy"]))
+    baseline = baseline_of(names)
+    names.sort(key=lambda name: name != baseline)
     base = alt.Chart(cells).encode(
-        alt.X("depth:O", title="depth (number of layers)", axis=alt.Axis(labelAngle=0)),
+        alt.X(
+            "depth:O", title="depth L (number of layers)", axis=alt.Axis(labelAngle=0)
+        ),
         alt.Y("remedy:N", title=None, sort=names, axis=alt.Axis(labelLimit=220)),
         tooltip=["remedy", "depth", "outcome", "share", *theory.OUTCOMES],
     )
-    legend = alt.Legend(orient="bottom", title="most seeds")
+    legend = alt.Legend(orient="bottom", title="most seeds", columns=2)
     marks = base.mark_point(filled=True, size=110, xOffset=-14)
     marks = marks.encode(*by_outcome(legend))
     text = base.mark_text(align="left", dx=-2, color=GREY).encode(text="share:N")
-    chart = sized(alt.LayerChart(layer=[marks, text]), alt.Step(22))
+    layers = [marks, text] if baseline is None else [marks, text, _line_below(names)]
+    chart = sized(alt.LayerChart(layer=layers), alt.Step(_ROW))
     return titled(
         chart,
         _outcome_title(cells),
@@ -63,14 +78,19 @@ def outcome_by_remedy_and_depth(log: GradientLog) -> alt.LayerChart:
     )
 
 
+def outcome_height(remedies: int) -> int:
+    """Returns the height of that chart in pixels, with title, axis and legend."""
+    return 190 + _ROW * remedies
+
+
 def remedy_gradient_by_depth(log: GradientLog) -> alt.LayerChart:
     """Draws the weight gradient of layer 1 at step 0 against depth, for each remedy.
 
-    How to read it: a flat line is a remedy that keeps the gradient; a straight one
-    that falls or climbs loses or gains the same factor with every layer. The bar
-    through a point spans the quartiles over seeds. How to misread it: a good gradient
-    at step 0 is not yet a stack that trains. ReZero starts at exactly 0: its factors
-    alone learn in the first step.
+    How to read it: a flat line is a remedy that keeps the gradient; one that falls or
+    climbs loses or gains the same factor with every layer. The bar through a point
+    spans the quartiles over seeds. Remedies whose points are equal are drawn once.
+    How to misread it: a good gradient at step 0 is not yet a stack that trains. ReZero
+    starts at exactly 0: its factors alone learn in the first step.
 
     Theory follows one direction of Gaussian kernels of the width at hand (for tanh
     and its like: of infinite width, without a band). Its mean is exact for the
@@ -88,10 +108,11 @@ def remedy_gradient_by_depth(log: GradientLog) -> alt.LayerChart:
     """
     rows = table(log)[["remedy", "depth", *_GRADIENTS]].dropna(subset="gradient_median")
     rows.columns = ["series", "depth", "low", "log10", "high"]
-    x = count_axis("depth:Q", "depth (number of layers)", padding=14)
-    y = "norm of ∂L/∂W, layer 1"
+    depths = rows["depth"].unique().tolist()
+    x = depth_axis(depths or [1])
+    expected = expected_gradients(log, every_depth(depths or [1]))
     return titled(
-        _measured_over_theory(rows, expected_gradients(log), x, y),
+        _measured_over_theory(rows, expected, x, "norm of ∂L/∂W, layer 1"),
         _gradient_title(rows),
         _MARKS,
         _ends_sentence("Weight gradient of layer 1 at step 0", rows, "depth"),
@@ -143,6 +164,13 @@ def _outcomes(log: GradientLog) -> pd.DataFrame:
     return cells.assign(outcome=cells[words].idxmax(axis=1), share=share)
 
 
+def _line_below(names: list[str]) -> alt.Chart:
+    """Sets the first row, which is no remedy, apart from the remedies below it."""
+    line = alt.Chart(pd.DataFrame({"remedy": names[:1]}))
+    line = line.mark_rule(color=GREY, opacity=0.6, tooltip=None)
+    return line.encode(y=alt.Y("remedy:N", title=None, sort=names, bandPosition=1))
+
+
 def _activations(log: GradientLog) -> pd.DataFrame:
     """Quartiles over seeds, by remedy and layer; of deep stacks about 50 layers."""
     rows = log.layers
@@ -164,21 +192,55 @@ def _measured_over_theory(
         )
     parts = [rows.assign(origin="measured"), expected.assign(origin="theory")]
     both = pd.concat(parts, ignore_index=True)
-    both = both.assign(line=both["series"])
+    both = both.assign(series=both["series"].replace(_joint_names(rows, x)))
+    both = both.drop_duplicates(["origin", "series", _across(x)])
+    both = both.assign(
+        line=both["series"], between=~both[_across(x)].isin(rows[_across(x)])
+    )
     chart = points_over_lines(both, x, y=y, view=NORM_VIEW, key="remedy")
     return sized(chart, REMEDY_HEIGHT)
 
 
+def _joint_names(rows: pd.DataFrame, x: alt.X) -> dict[str, str]:
+    """One name for remedies whose points lie on each other: they are drawn once."""
+    names: dict[bytes, list[str]] = {}
+    for name, own in rows.groupby("series", sort=False):
+        numbers = own[[_across(x), "low", "log10", "high"]].to_numpy("float64")
+        names.setdefault(numbers.tobytes(), []).append(str(name))
+    joint: dict[str, str] = {}
+    for first, *others in names.values():
+        more = others if len(others) < 3 else [f"{len(others)} others"]
+        joint |= dict.fromkeys([first, *others], " = ".join([first, *more]))
+    return joint
+
+
+def _across(x: alt.X) -> str:
+    return x.shorthand.split(":")[0]
+
+
 def _outcome_title(cells: pd.DataFrame) -> str:
-    deepest = cells["depth"].max()
-    good = cells.loc[cells["depth"] == deepest, "outcome"] == "trains"
-    return f"{_some_remedies(good, 'train')} at depth {deepest}"
+    """How deep the best remedies train, and how deep the stack does without any."""
+    good = cells["depth"].where(cells["outcome"] == "trains", 0)
+    deepest = good.groupby(cells["remedy"], sort=False).max().to_dict()
+    baseline = baseline_of(list(deepest))
+    without = deepest.pop(baseline, None) if baseline is not None else None
+    words = [_best(deepest)] if deepest else []
+    if without is not None:
+        words.append(
+            f"{baseline} {f'to depth {without}' if without else 'at no depth'}"
+        )
+    return ", ".join(words) if len(words) > 1 else words[0]
 
 
-def _some_remedies(good: pd.Series, verb: str) -> str:
-    """`1 of 27 remedies trains`."""
-    noun = "remedy" if len(good) == 1 else "remedies"
-    return f"{good.sum()} of {len(good)} {noun} {verb}{'s' if good.sum() == 1 else ''}"
+def _best(deepest: dict[str, int]) -> str:
+    """`2 of 7 remedies train to depth 152`."""
+    depth = max(deepest.values())
+    if not depth:
+        return "No remedy trains"
+    best = [name for name, reached in deepest.items() if reached == depth]
+    if len(best) == 1:
+        return f"{best[0]} trains to depth {depth}"
+    return f"{len(best)} of {len(deepest)} remedies train to depth {depth}"
 
 
 def _outcome_sentence(cells: pd.DataFrame) -> str:
@@ -195,11 +257,16 @@ def _outcome_sentence(cells: pd.DataFrame) -> str:
 
 def _gradient_title(rows: pd.DataFrame) -> str:
     first, last = rows["depth"].min(), rows["depth"].max()
-    if first == last:
-        return f"Weight gradient of layer 1 at depth {last}, by remedy"
-    norms = rows.sort_values("depth").groupby("series")["log10"]
+    baseline = baseline_of(rows["series"].unique().tolist())
+    remedies = rows[rows["series"] != baseline]
+    if first == last or remedies.empty:
+        return f"Weight gradient of layer 1, by remedy, to depth {last}"
+    norms = remedies.sort_values("depth").groupby("series")["log10"]
     good = (norms.last() - norms.first()).abs() < 1  # of two infinities NaN: no
-    return f"{_some_remedies(good, 'keep')} the gradient within a factor of 10"
+    nouns = "remedy" if len(good) == 1 else "remedies"
+    verb = "keeps" if good.sum() == 1 else "keep"
+    words = f"{good.sum()} of {len(good)} {nouns} {verb}"
+    return f"{words} the gradient within a factor of 10"
 
 
 def _last_activations(rows: pd.DataFrame) -> str:

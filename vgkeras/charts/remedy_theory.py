@@ -1,6 +1,8 @@
 """What theory says of the first pass of a remedy."""
 
 import math
+from collections.abc import Iterable
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,12 +30,15 @@ class _Typical(NamedTuple):
 _GAINS = {"lecun": 1.0, "glorot": 1.0, "he": 2.0}
 
 
-def expected_gradients(log: GradientLog) -> pd.DataFrame:
+def expected_gradients(log: GradientLog, depths: Iterable[int]) -> pd.DataFrame:
     """The typical gradient of layer 1, by remedy and depth."""
     rows = []
-    for run, typical in _typical_runs(log):
-        mean, deviation = typical.gradient, typical.gradient_deviation
-        rows.append((run.remedy, run.depth, mean, mean - deviation, mean + deviation))
+    runs = list(log.runs.drop_duplicates("remedy").itertuples())
+    for run, depth in product(runs, depths):
+        typical = _typical(run._replace(depth=depth))
+        if typical is not None:
+            mean, spread = typical.gradient, typical.gradient_deviation
+            rows.append((run.remedy, depth, mean, mean - spread, mean + spread))
     return _base10(rows, "depth")
 
 

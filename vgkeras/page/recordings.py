@@ -1,5 +1,6 @@
 """What was measured before and ships with the page."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -14,7 +15,9 @@ from vgkeras.page.trainer import LIVE, trainer
 # the path, so the page that runs is the one of the clone, with its assets.
 ASSETS = Path(__file__).parents[2] / "assets"
 LESSON = ASSETS / "lesson.parquet"
+DIGITS = ASSETS / "digits.parquet"
 REMEDIES = ASSETS / "remedies.parquet"
+RESNET = ASSETS / "resnet152.parquet"
 PUBLISHED = ASSETS / "published.json"
 
 
@@ -57,8 +60,11 @@ def recorded_run(settings: Settings) -> NamedLog | None:
     )
 
 
-def remedies_log(settings: Settings) -> NamedLog:
-    """The recorded comparison if it holds what is asked for, else a live one."""
+def remedies_log(settings: Settings, preview: Callable) -> NamedLog:
+    """The recorded comparison if it holds what is asked for, else a live one.
+
+    A live one hands `preview` the log of the remedies so far, and in the end `None`.
+    """
     slot = st.container(key="source").empty()
     log = recording(REMEDIES)
     facts, names = log.metadata, settings["names"]
@@ -69,7 +75,8 @@ def remedies_log(settings: Settings) -> NamedLog:
             f"`{facts['command']}`, five seeds of each. Move a slider to run it live."
         )
         return NamedLog(REMEDIES.name, lambda: log).select(remedy=list(names))
-    run = trainer().log(settings, slot, vg.remedies.compare)
+    run = trainer().log(settings, slot, vg.remedies.compare, after_each=preview)
+    preview(None)
     slot.markdown(
         f"{LIVE}: {len(run.log.runs):,} runs of {settings['steps']} steps, five seeds "
         "of each, by `vgkeras.remedies.compare`."

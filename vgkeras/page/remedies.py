@@ -1,11 +1,13 @@
 """What helps, and against what: one change at a time."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.controls import Settings, choice, several, slider
 from vgkeras.page.downloads import downloads_below
-from vgkeras.page.figures import figure
+from vgkeras.page.figures import KEYS, MOST_CHARTS, figure
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import OPTIONS
 from vgkeras.page.recordings import remedies_log
@@ -22,35 +24,56 @@ FIRST = [
     "Adam",
 ]
 DEPTHS = [2, 10, 50, 152]
+SLOW = ("Layer normalization", "Batch normalization")  # live, they come last
 
 
 def remedies() -> None:
     """Draws the section."""
     st.title("What helps, and against what")
-    st.markdown(
-        "The same stack, the same data, the same seeds, and **one change at a time**. "
-        "The lecture calls careful random weights a partial solution: see how far each "
-        "remedy carries, and which ones cure something else."
-    )
     settings = _settings()
     if not settings["names"]:
         st.info("Choose at least one remedy.")
         st.stop()
-    run = remedies_log(settings)
-    _figures(run)
-    st.header("Which remedy cures what")
     with st.container(key="outcomes"):
-        for group, words in vg.remedies.WORDS.items():
-            st.markdown(f"**{group.capitalize()}.** {words}")
+        told = st.empty()
+    with st.container(key="remedies_preview"):
+        preview = _preview(st.empty())
+    run = remedies_log(settings, preview)
+    told.markdown(_told_once(run))
+    _figures(run, len(settings["names"]))
     downloads_below(run.log)
 
 
-def _figures(run: NamedLog) -> None:
+def _preview(slot: st.delta_generator.DeltaGenerator) -> Callable:
+    """Draws the remedies that a live run has compared so far."""
+
+    def draw(log: vg.GradientLog | None) -> None:
+        if log is None:
+            slot.empty()
+            return
+        with slot.container():
+            for make in (
+                vg.charts.outcome_by_remedy_and_depth,
+                vg.charts.remedy_gradient_by_depth,
+            ):
+                st.altair_chart(make(log))
+
+    return draw
+
+
+@st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
+def _told_once(run: NamedLog) -> str:
+    sentences = vg.remedies.comparison_sentences(run.log)
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _figures(run: NamedLog, count: int) -> None:
     figure(
         vg.charts.outcome_by_remedy_and_depth,
         run,
-        read="A row is a remedy, a column is a depth. Colour and shape say what most "
-        "of the five seeds did, the number beside it how many of them.",
+        height=vg.charts.outcome_height(count),
+        read="A row is a remedy, the first one none. Marks say what most of five seeds "
+        "did, numbers how many.",
         misread="A stack that stalls need not have vanished: one of ReLU units cannot "
         "give the negative numbers that this target asks for.",
     )
@@ -59,8 +82,7 @@ def _figures(run: NamedLog) -> None:
         run,
         name="remedy_gradient_by_depth",
         height=vg.charts.REMEDY_HEIGHT,
-        read="A flat line keeps the gradient at any depth, a slope loses or gains a "
-        "factor with every layer. Bars span half of the seeds.",
+        read="A level line keeps the gradient at any depth.",
         misread="A good gradient at the start is not yet a stack that trains, and a "
         "gradient of exactly 0 in layer 1 need not stay so: with ReZero the factors of "
         "the branches learn first.",
@@ -70,8 +92,7 @@ def _figures(run: NamedLog) -> None:
         run,
         choice("Depth", DEPTHS, "remedy_depth"),
         height=vg.charts.REMEDY_HEIGHT,
-        read="What a layer puts out, before training. Dashed: exact theory for the "
-        "typical stack, where there is one.",
+        read="What a layer puts out before training; dashed: the typical stack.",
         misread="The mean of many stacks is not the typical stack: Gaussian weights of "
         "variance 1/n keep the *mean* square for ever, and nearly every single stack "
         "shrinks.",
@@ -101,4 +122,5 @@ def _names() -> tuple:
             choice("Activation", activations, "remedy_activation")
         )
     names = several("Remedies", vg.remedies.NAMES, FIRST, "remedies", 10)
-    return tuple(name for name in vg.remedies.NAMES if name in names)
+    order = [name for name in vg.remedies.NAMES if name not in SLOW]
+    return tuple(name for name in (*order, *SLOW) if name in names)

@@ -40,13 +40,20 @@ class Trainer:
         return len(self._queue)
 
     def log(
-        self, settings: Settings, bar: Any, make: Callable | None = None
+        self,
+        settings: Settings,
+        bar: Any,
+        make: Callable | None = None,
+        **callbacks: Callable,
     ) -> NamedLog:
-        """The log of `make`, `vg.sweep` if it is not said, with these arguments."""
+        """The log of `make`, `vg.sweep` if it is not said, with these arguments.
+
+        `callbacks` are arguments, too, that play no part in what comes out.
+        """
         name = _name(settings, make)
         log = self._find(name)
         if log is None:
-            log = self._run_in_turn(name, settings, bar, make)
+            log = self._run_in_turn(name, settings, bar, make, callbacks)
         return NamedLog(name, lambda: log)
 
     def holds(self, settings: Settings) -> bool:
@@ -67,7 +74,12 @@ class Trainer:
                 self._logs.popitem(last=False)
 
     def _run_in_turn(
-        self, name: str, settings: Settings, bar: Any, make: Callable | None
+        self,
+        name: str,
+        settings: Settings,
+        bar: Any,
+        make: Callable | None,
+        callbacks: dict[str, Callable],
     ) -> vg.GradientLog:
         self._refuse_if_full(bar)
         turn = object()
@@ -77,7 +89,7 @@ class Trainer:
             # Another visitor may have asked for the same meanwhile.
             log = self._find(name)
             if log is None:
-                log = _run(settings, bar, make)
+                log = _run({**settings, **callbacks}, bar, make)
                 self._keep(name, log)
             return log
         finally:

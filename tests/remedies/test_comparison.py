@@ -1,4 +1,4 @@
-"""Remedies: every claim in words is measured here; tables are counted by hand."""
+"""Remedies compared: what they do is measured here; tables are counted by hand."""
 
 import pickle
 import re
@@ -15,7 +15,7 @@ from vgkeras import training as trainings
 from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog, concat
 
 SEEDS = (0, 1)
-LONG = (  # those of which the words say what they reach
+LONG = (  # those of which it counts what they reach
     "Scaled identity",
     "Orthogonal",
     "He normal + ReLU",
@@ -68,10 +68,9 @@ def test_the_first_remedy_is_none():
     assert remedies.REMEDIES[0] == ("Scaled identity", "baseline", {})
 
 
-def test_every_remedy_has_a_name_and_a_group_of_its_own_with_words():
+def test_every_remedy_has_a_name_and_a_group_of_its_own():
     assert len(set(remedies.NAMES)) == len(remedies.REMEDIES)
     assert {r.group for r in remedies.REMEDIES} == set(remedies.GROUPS)
-    assert set(remedies.WORDS) == set(remedies.GROUPS)
 
 
 def test_remedies_can_be_sent_to_another_process():
@@ -179,6 +178,20 @@ def test_progress_counts_over_all_remedies_and_stops_when_it_raises():
     assert calls[-1] == (8, 8)
 
 
+def test_what_is_compared_so_far_is_handed_over_after_each_remedy():
+    names, parts = ["Scaled identity", "Adam", "Orthogonal"], []
+
+    log = remedies.compare(
+        names, seeds=[0], depths=[2], units=2, steps=3, after_each=parts.append
+    )
+
+    assert [part.runs["remedy"].tolist() for part in parts] == [names[:1], names[:2]]
+    for part in parts:
+        so_far = log.select(remedy=part.runs["remedy"].tolist())
+        assert_frame_equal(part.losses, so_far.losses)
+        assert part.metadata == log.metadata
+
+
 def test_a_remedy_of_ones_own_is_run_under_its_name():
     mine = remedies.Remedy("Mine", "shortcut", {"residual": True, "scales": [0.01]})
 
@@ -273,11 +286,11 @@ def test_of_equally_many_outcomes_the_worse_is_drawn():
     assert (row["outcome"], row["share"]) == ("stalls", "2/5")
 
 
-# --- The words -----------------------------------------------------------------------
+# --- What remedies do ----------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_the_gradient_of_the_scaled_identity_is_what_the_words_say(measured, counted):
+def test_the_gradient_of_the_scaled_identity_halves_with_every_layer(measured, counted):
     found = counted.loc["Scaled identity", "gradient_median"]
 
     assert_allclose(10 ** found[[2, 10, 50]], [0.1875, 9.8e-4, 8.9e-16], rtol=0.01)
@@ -464,7 +477,7 @@ def test_theory_of_isometries_and_scaled_identities_has_no_spread(
     chart = charts.remedy_gradient_by_depth(measured.select(remedy=name))
 
     for row in theory_of(chart):
-        if row["depth"] < 152:
+        if row["depth"] in (2, 10, 50):
             median = counted.loc[(name, row["depth"]), "gradient_median"]
             assert row["low"] == pytest.approx(row["high"])
             assert_allclose(median, row["y"], atol=0.03)
@@ -476,7 +489,7 @@ def test_theory_of_the_scaled_identity_is_the_closed_form(measured):
     x, y = theory.make_data(units=16, samples=16, seed=0)
 
     rows = theory_of(chart)
-    assert [row["depth"] for row in rows] == [2, 10, 50, 152]
+    assert [row["depth"] for row in rows] == list(range(2, 153))
     for row in rows:
         exact = theory.closed_form(0.5, row["depth"], x, y)
         assert_allclose(row["y"], exact.log10_weight_gradient[0], atol=1e-9)
@@ -514,14 +527,56 @@ def test_zeros_and_infinities_are_flagged_at_the_edges(measured):
 
 def test_many_flagged_remedies_share_a_band_of_six_lanes():
     names = [f"R{place}" for place in range(20)]
-    log = hand_made(["stalls"] * 20, 1.0, -np.inf)
-    log = log.replace(runs=log.runs.assign(remedy=names))
+    flagged = hand_made(["stalls"] * 20, 1.0, -np.inf)
+    deeper = hand_made(["stalls"] * 20, 1.0, np.arange(20.0))
+    deeper = deeper.replace(runs=deeper.runs.assign(depth=4))
+    log = concat([flagged, deeper])
+    log = log.replace(runs=log.runs.assign(remedy=2 * names))
 
     chart = charts.remedy_gradient_by_depth(log)
 
-    heights = {row["y"] for row in marks_of(chart, "point")}
+    heights = {row["y"] for row in marks_of(chart, "point") if row["flag"]}
     assert len(heights) == 20
-    assert min(heights) == pytest.approx(-1 - 6 / 14)  # the axis is one decade: -1, 0
+    assert min(heights) == pytest.approx(-6 * 19 / 14)  # the axis: decades 0 to 19
+
+
+def test_remedies_that_lie_on_each_other_are_drawn_once_under_all_names():
+    log = hand_made(["stalls"] * 4, 1.0, [-3.0, -3.0, -2.0, -3.0])
+    names = ["Scaled identity", "Clipping", "Orthogonal", "Adam"]
+    log = log.replace(runs=log.runs.assign(remedy=names))
+
+    points = marks_of(charts.remedy_gradient_by_depth(log), "point")
+
+    assert [(row["series"], row["y"]) for row in points] == [
+        ("Scaled identity = Clipping = Adam", -3),
+        ("Orthogonal", -2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "title"),
+    [
+        ("tss", "No remedy trains, Scaled identity to depth 3"),
+        ("sts", "A trains to depth 3, Scaled identity at no depth"),
+        ("stt", "2 of 2 remedies train to depth 3, Scaled identity at no depth"),
+    ],
+)
+def test_what_is_no_remedy_counts_as_none_and_stands_apart(outcomes, title):
+    words = ["trains" if letter == "t" else "stalls" for letter in outcomes]
+    log = hand_made(words, 1.0, 0.0)
+    # wherever it stands in the log
+    order = [1, 0, 2]
+    runs = log.runs.assign(remedy=["Scaled identity", "A", "B"]).iloc[order]
+
+    chart = charts.outcome_by_remedy_and_depth(log.replace(runs=runs)).to_dict()
+
+    assert " ".join(chart["title"]["text"]) == title
+    rows = chart["layer"][0]["encoding"]["y"]["sort"]
+    assert rows == ["Scaled identity", "A", "B"]
+    line = chart["layer"][-1]
+    assert line["mark"]["type"] == "rule"
+    assert line["encoding"]["y"]["bandPosition"] == 1
+    assert line["encoding"]["y"]["sort"] == rows
 
 
 @pytest.mark.slow
@@ -530,9 +585,9 @@ def test_charts_say_what_they_show_with_numbers(measured):
     gradient = charts.remedy_gradient_by_depth(measured)
     activation = charts.activation_by_layer(measured, 152)
 
-    assert outcome.to_dict()["title"]["text"] == [
-        f"1 of {len(NAMES)} remedies trains at depth 152"
-    ]
+    assert " ".join(outcome.to_dict()["title"]["text"]) == (
+        "Residual, ReZero, rate 0.02 trains to depth 152, Scaled identity to depth 2"
+    )
     assert charts.description(outcome).endswith(
         "Most seeds train at depths 2, 10, 50, 152: Residual, ReZero, rate 0.02."
     )
@@ -555,9 +610,10 @@ def test_outcomes_have_a_shape_and_a_colour_of_their_own(measured):
     chart = charts.outcome_by_remedy_and_depth(measured).to_dict()
 
     marks = chart["layer"][0]["encoding"]
-    assert marks["shape"]["scale"]["domain"] == ["trains", "stalls", "diverges"]
-    assert len(set(marks["shape"]["scale"]["range"])) == 3
-    assert len(set(marks["color"]["scale"]["range"])) == 3
+    outcomes = list(theory.OUTCOMES)
+    assert marks["shape"]["scale"]["domain"] == outcomes
+    assert len(set(marks["shape"]["scale"]["range"])) == len(outcomes)
+    assert len(set(marks["color"]["scale"]["range"])) == len(outcomes)
     assert marks["y"]["sort"] == list(NAMES)
 
 

@@ -2,8 +2,8 @@
 
 Every remedy is one change to the same stack: linear `Dense` layers without bias whose
 kernels are a scaled identity, trained by plain gradient descent. `compare` trains them
-all with the same seeds and data, `table` counts, `vgkeras.charts` draws, `WORDS` says
-what came out. TensorFlow is loaded by `compare` alone.
+all with the same seeds and data, `table` counts, `vgkeras.charts` draws,
+`comparison_sentences` says what came out. TensorFlow is loaded by `compare` alone.
 """
 
 import math
@@ -135,6 +135,7 @@ def compare(
     target: str = "identity",
     every: int | None = None,
     progress: Callable[[int, int], Any] | None = None,
+    after_each: Callable[[GradientLog], Any] | None = None,
 ) -> GradientLog:
     """Trains the same stacks with each remedy in turn.
 
@@ -158,6 +159,8 @@ def compare(
             update does: `frozen_fraction` and `update_ratio` are NaN.
         progress: Called as `progress(done, total)`, over all remedies. An exception
             raised in it ends the comparison.
+        after_each: Called after each remedy but the last with what would be returned
+            if it had been the last.
 
     Returns:
         A measured `GradientLog` without theory. Its `runs` have a column `remedy`; the
@@ -196,6 +199,12 @@ def compare(
         log = _log_of(remedy, {**common, "scales": [scale]}, steps, every, tell)
         runs = log.runs.assign(remedy=remedy.name)
         parts.append(log.replace(runs=runs, theory=None))
+        if after_each is not None and len(parts) < len(remedies):
+            after_each(_joined(parts))
+    return _joined(parts)
+
+
+def _joined(parts: list[GradientLog]) -> GradientLog:
     origin = "measured by vgkeras.remedies.compare"
     return concat(parts).replace(metadata={"origin": origin, "versions": versions()})
 
@@ -295,65 +304,3 @@ def quartiles(values: np.ndarray) -> list[float]:
         return [math.nan] * 3
     shares = list(_QUARTILES.values())
     return np.quantile(values, shares, method="inverted_cdf").tolist()
-
-
-# What `compare` measures with its defaults, unless said otherwise: 16 units, c = 0.5.
-# Every number is held by a test.
-WORDS: dict[str, str] = {
-    "baseline": (
-        "Every layer multiplies by c = 0.5, so the gradient of layer 1 halves with "
-        "every layer: 0.19 at depth 2, 9.8e-04 at 10, 8.9e-16 at 50, and exactly 0 at "
-        "152, where float32 has no smaller number. Only the stack of 2 layers trains."
-    ),
-    "initial weights": (
-        "Orthogonal kernels keep every norm: the gradient of layer 1 is 0.7 at every "
-        "depth. Gaussian kernels keep it on average, but the typical stack is not the "
-        "average one: LeCun's loses two decades in 152 layers. He's are made for ReLU; "
-        "in a linear stack they explode, and it diverges from depth 10 on. And a good "
-        "gradient is not all: an orthogonal stack that mirrors space cannot become the "
-        "identity, as its determinant would have to pass through 0. One of 16 "
-        "directions stays unlearned, and the loss stays at 1/16."
-    ),
-    "activation": (
-        "ReLU turns half of the units off; He's kernels make up for it on average. At "
-        "depth 152 the gradient of layer 1 is then near 1e-6, with Glorot's kernels "
-        "near 1e-28. Narrow stacks die all the same: with 2 units and 152 layers the "
-        "odds of one live path are 1e-19, and every gradient is exactly 0. The slope "
-        "of sigmoid is 1/4 at most: 1e-6 at depth 10, exactly 0 at 152. No depth of "
-        "either trains here, for a further reason too: neither can be the identity."
-    ),
-    "shortcut": (
-        "A shortcut around c times the identity makes the factor of a hidden layer "
-        "1 + c = 1.5: what vanished now explodes, and diverges from depth 10 on. "
-        "ReZero multiplies the new part by 0 at first, so the stack starts as the "
-        "identity. At the first step the kernels' gradients are exactly 0 and the "
-        "factors learn alone. It trains to depth 10 at a learning rate of 0.1 and to "
-        "depth 152 at 0.02: of these remedies the only one that does so at every seed."
-    ),
-    "normalization": (
-        "Behind a normalization the scale of a kernel is of no account, and the "
-        "gradient of layer 1 no longer depends on depth: 3e-08 at depths 10, 50 and "
-        "152. It is that small because a normalized scaled identity points the right "
-        "way already. But layer normalization takes the mean out of every sample and "
-        "nothing brings it back: the loss stays above 1/16, and near 1 at depth 152."
-    ),
-    "clipping": (
-        "Clipping shortens long gradients and cannot lengthen short ones: at c = 0.5 "
-        "every loss is that of the scaled identity. It cures exploding: at c = 1.1 the "
-        "scaled identity diverges at depths 50 and 152, and trains there when "
-        "gradients are clipped by norm 1."
-    ),
-    "optimizer": (
-        "Adam divides a gradient by its own usual size, so a small one counts as much "
-        "as a large one: at depth 10 the loss falls below 0.3, where plain descent "
-        "stays above 0.99. At depth 50 the gradient, 8.9e-16, is far below Adam's "
-        "epsilon of 1e-7, and nothing moves. A momentum of 0.9 is worth ten times the "
-        "learning rate: it trains at depth 10, and not at 50."
-    ),
-    "learning rate": (
-        "Dividing the learning rate by the depth cannot cure vanishing: at c = 0.5 the "
-        "outcomes do not change. It keeps deep stacks stable, since the curvature at "
-        "the solution grows with depth: from c = 1 to the target x / 2 with a learning "
-        "rate of 0.5 the stack of 152 layers does not train, with 1 / depth it does."
-    ),
-}
