@@ -18,6 +18,7 @@ KEYS = (
     *("scales", "depths", "units", "learning_rate", "steps", "target", "dtype", "seed"),
     *("samples", "section", "depth_shown", "stack_depth", "stack_scale", "kind"),
     *("remedies", "remedy_scale", "remedy_units", "remedy_steps", "remedy_depth"),
+    *("digits_units", "digits_show"),
     *("remedy_compare", "remedy_activation", "map_by", "cell_depth", "format_scale"),
     *(
         "example",

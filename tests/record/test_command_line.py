@@ -14,7 +14,8 @@ from vgkeras.record.__main__ import main
         ("lesson", ["--path", "assets/lesson.parquet", "assets/lesson.png"]),
         ("remedies", ["--path", "assets/remedies.parquet"]),
         ("published", ["--path", "assets/published.json"]),
-        ("resnet152", ["--path", "None", "--picture", "assets/resnet152.png"]),
+        ("digits", ["--path", "assets/digits.parquet"]),
+        ("resnet152", ["assets/resnet152.parquet", "assets/resnet152.png"]),
     ],
 )
 def test_every_recording_says_where_it_writes(capsys, name, words):

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vgkeras import logs
+from vgkeras import charts, logs
 from vgkeras.record import resnet152
 from vgkeras.record.__main__ import main
 
-PICTURE = Path(__file__).parents[2] / "assets" / "resnet152.png"
+ASSETS = Path(__file__).parents[2] / "assets"
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,9 @@ def hand_made():
         for step in (0, 1)
         for layer in (1, 2, 3, 4)
     ]
-    layers = pd.DataFrame(rows, columns=list(logs.LAYER_COLUMNS))
+    layers = pd.DataFrame(rows, columns=list(logs.LAYER_COLUMNS)).assign(size=100)
     runs = pd.DataFrame({"run": [0, 1]}, columns=list(logs.RUN_COLUMNS))
-    runs["initializer"] = [resnet152.WITH, resnet152.WITHOUT]
+    runs["initializer"] = [charts.WITH_SHORTCUTS, charts.WITHOUT_SHORTCUTS]
     losses = pd.DataFrame({"run": [0, 1], "step": 0, "loss": 1.0})
     return logs.GradientLog(runs, losses, layers)
 
@@ -60,16 +60,40 @@ def test_both_start_from_the_same_weights(networks):
         assert all(np.array_equal(a, b) for a, b in pairs)
 
 
-def test_the_picture_shows_the_first_step_and_tells_the_growth():
-    chart = resnet152.draw_shortcuts(hand_made()).to_dict()
+def test_the_chart_shows_the_first_step_and_tells_the_growth():
+    chart = charts.gradient_with_and_without_shortcuts(hand_made())
 
-    (rows,) = chart["datasets"].values()
+    (rows,) = chart.to_dict()["datasets"].values()
     assert len(rows) == 8
-    assert {row["number"] for row in rows} == {1, 2, 3, 4}
-    subtitle = chart["title"]["subtitle"]
+    assert {row["layer"] for row in rows} == {1, 2, 3, 4}
+    # rms of 100 elements: a tenth of the norm
+    assert {row["log10"] for row in rows if row["layer"] == 1} == {-2.0, -4.0}
     # from the last convolution, number 3, to the first: number 4 is the classifier
-    assert "with shortcuts by 2.0 decades" in subtitle
-    assert "without shortcuts by 6.0 decades" in subtitle
+    assert charts.growth_of_gradient(hand_made()) == {
+        charts.WITH_SHORTCUTS: 2.0,
+        charts.WITHOUT_SHORTCUTS: 6.0,
+    }
+    sentence = charts.description(chart)
+    assert "grows about 10² times" in sentence
+    assert sentence.endswith("weights, 10⁶ times.")
+
+
+def test_the_title_says_whether_shortcuts_help():
+    log = hand_made()
+    swapped = log.replace(runs=log.runs.assign(run=[1, 0]))
+
+    titles = [
+        charts.gradient_with_and_without_shortcuts(each).title.text[0]
+        for each in (log, swapped)
+    ]
+
+    assert titles[0].startswith("Shortcuts tame the gradient")
+    assert titles[1].startswith("Shortcuts do not tame the gradient")
+
+
+def test_a_log_of_one_network_is_refused():
+    with pytest.raises(ValueError, match="`log` must hold a run with shortcuts and"):
+        charts.gradient_with_and_without_shortcuts(hand_made().select(run=0))
 
 
 def test_the_command_draws_diagnoses_and_writes_its_numbers(
@@ -85,13 +109,5 @@ def test_the_command_draws_diagnoses_and_writes_its_numbers(
     assert len(pd.read_parquet(path)) == 16
 
 
-def test_without_a_path_the_command_draws_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(resnet152, "record_shortcuts", hand_made)
-
-    main(["resnet152", "--picture", str(tmp_path / "picture.svg")])
-
-    assert [path.name for path in tmp_path.iterdir()] == ["picture.svg"]
-
-
 def test_the_picture_is_there():
-    assert PICTURE.read_bytes().startswith(b"\x89PNG")
+    assert (ASSETS / "resnet152.png").read_bytes().startswith(b"\x89PNG")

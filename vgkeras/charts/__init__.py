@@ -13,6 +13,11 @@ from vgkeras.charts.by_depth import final_loss_by_depth, gradient_by_depth
 from vgkeras.charts.by_layer import gradient_by_layer_and_step, kinds_by_layer
 from vgkeras.charts.by_step import gradient_by_step, loss_by_step
 from vgkeras.charts.cells import SELECTION
+from vgkeras.charts.digits import (
+    digits_panel,
+    digits_panels,
+    digits_remedies,
+)
 from vgkeras.charts.explorer import (
     NETWORK_HEIGHT,
     SMALL_HEIGHT,
@@ -40,4 +45,11 @@ from vgkeras.charts.remedies import (
 )
 from vgkeras.charts.rows import KIND_LABELS, variables
 from vgkeras.charts.sentences import run_sentences
+from vgkeras.charts.shortcuts import (
+    WITH_SHORTCUTS,
+    WITHOUT_SHORTCUTS,
+    gradient_with_and_without_shortcuts,
+    growth_of_gradient,
+    shortcuts_sentence,
+)
 from vgkeras.charts.style import HEIGHT, Chart, description, scale_color

@@ -24,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     words = "Measures anew what assets/ holds. Run it in the folder above."
     parser = argparse.ArgumentParser("python -m vgkeras.record", description=words)
     commands = parser.add_subparsers(required=True, metavar="NAME")
-    for record in (_lesson, _remedies, _published, _resnet152):
+    for record in (_lesson, _digits, _remedies, _published, _resnet152):
         name, words = record.__name__.strip("_"), str(record.__doc__)
         command = commands.add_parser(name, help=words, description=words)
         command.set_defaults(record=record)
@@ -54,6 +54,13 @@ def _lesson(
     print(log)
 
 
+def _digits(path: str = "assets/digits.parquet") -> None:
+    """Digits read by networks of 2 to 50 layers; goes on where it was interrupted."""
+    from vgkeras.record.digits import record_digits
+
+    print(record_digits(path))
+
+
 def _remedies(path: str = "assets/remedies.parquet") -> None:
     """All remedies, compared."""
     from vgkeras.record.remedies import record_remedies
@@ -75,15 +82,18 @@ def _published(path: str = "assets/published.json") -> None:
     published.save(results, path)
 
 
-def _resnet152(path: str | None = None, picture: str = "assets/resnet152.png") -> None:
-    """ResNet-152 with and without its shortcuts; its numbers only if asked for."""
+def _resnet152(
+    path: str = "assets/resnet152.parquet", picture: str = "assets/resnet152.png"
+) -> None:
+    """ResNet-152 with and without its shortcuts."""
+    from vgkeras.charts import gradient_with_and_without_shortcuts
     from vgkeras.diagnosis import diagnose
-    from vgkeras.record.resnet152 import draw_shortcuts, record_shortcuts
+    from vgkeras.record.resnet152 import record_shortcuts
 
     log = record_shortcuts()
-    if path is not None:
-        log.save(path)
-    draw_shortcuts(log).save(picture, scale_factor=_SHARPNESS)
+    log.save(path)
+    drawn = gradient_with_and_without_shortcuts(log)
+    drawn.save(picture, scale_factor=_SHARPNESS)
     print(diagnose(log))
 
 

@@ -5,17 +5,17 @@ shortcuts are cut, from the same weights and on the same data. `GradientLogger` 
 the gradients of both fits.
 """
 
+import time
 from typing import Any
 
-import altair as alt
 import keras
 import numpy as np
-import pandas as pd
 
 from vgkeras.callbacks import GradientLogger
+from vgkeras.charts import WITH_SHORTCUTS, WITHOUT_SHORTCUTS
 from vgkeras.logs import GradientLog, concat
+from vgkeras.record.provenance import provenance
 
-WITH, WITHOUT = "with shortcuts", "without shortcuts"
 _SIZE, _CLASSES, _SAMPLES = 32, 10, 16
 
 
@@ -54,13 +54,15 @@ def record_shortcuts() -> GradientLog:
 
     Returns:
         A `GradientLog` of two runs, whose `initializer` says which is which. Its
-        rows are those of the convolutions and of the last layer.
+        rows are those of the convolutions and of the last layer. Its metadata says
+        when, by which command and in how many `seconds` it was recorded.
     """
+    start = time.perf_counter()
     rng = np.random.default_rng(0)
     x = rng.normal(size=(_SAMPLES, _SIZE, _SIZE, 3)).astype("float32")
     y = rng.integers(_CLASSES, size=_SAMPLES)
     logs = []
-    for shortcuts, name in ((True, WITH), (False, WITHOUT)):
+    for shortcuts, name in ((True, WITH_SHORTCUTS), (False, WITHOUT_SHORTCUTS)):
         model = resnet152(shortcuts=shortcuts)
         logger = GradientLogger(layers=_is_on_the_path, updates=None)
         model.compile(
@@ -70,43 +72,10 @@ def record_shortcuts() -> GradientLog:
         )
         model.fit(x, y, _SAMPLES, epochs=5, verbose=0, callbacks=[logger])
         logs.append(_named(logger.log, name))
-    return concat(logs)
-
-
-def draw_shortcuts(log: GradientLog) -> alt.LayerChart:
-    """Draws the gradient of every convolution at step 0, with and without shortcuts.
-
-    How to read it: both lines fall from the input (left) to the output, so gradients
-    explode on their way back; one of them far more steeply. How to misread it: batch
-    normalization is in both networks. It keeps the activations in bounds, not the
-    gradients.
-
-    Args:
-        log: What `record_shortcuts` returns.
-
-    Returns:
-        A chart of log10 norm by layer.
-    """
-    rows = log.layers[log.layers["step"] == 0].merge(
-        log.runs[["run", "initializer"]], on="run"
-    )
-    rows = rows.assign(name=rows["name"].astype(str))
-    rows["number"] = rows.groupby("run").cumcount() + 1
-    columns = ["number", "log10_norm", "initializer", "name"]
-    base = alt.Chart(rows[columns]).encode(
-        alt.X("number:Q", title="convolution (1 = next to the input)"),
-        alt.Y("log10_norm:Q", title="norm of ∂L/∂W, power of ten"),
-        alt.Color(
-            "initializer:N",
-            title=None,
-            scale=alt.Scale(domain=[WITH, WITHOUT], range=["#0072B2", "#D55E00"]),
-        ),
-        alt.Shape("initializer:N", title=None, scale=alt.Scale(domain=[WITH, WITHOUT])),
-        tooltip=columns,
-    )
-    title = alt.Title("ResNet-152 before its first step", subtitle=_growth(rows))
-    layers = [base.mark_line(opacity=0.4), base.mark_point(filled=True, size=28)]
-    return alt.LayerChart(layer=layers).properties(title=title, width=620, height=360)
+    log = concat(logs)
+    seconds = round(time.perf_counter() - start)
+    origin = {**log.metadata, **provenance("resnet152"), "seconds": seconds}
+    return log.replace(metadata=origin)
 
 
 def _draw_weights(model: keras.Model, seed: int) -> None:
@@ -139,15 +108,5 @@ def _is_on_the_path(layer: keras.layers.Layer) -> bool:
 def _named(log: GradientLog, name: str) -> GradientLog:
     """The log of one network, under its name; biases are not drawn."""
     kernels = log.layers["name"].astype(str).str.endswith("kernel")
-    layers = log.layers[kernels].reset_index(drop=True)
+    layers = log.layers[kernels].reset_index(drop=True).round(4)
     return log.replace(runs=log.runs.assign(initializer=name), layers=layers)
-
-
-def _growth(rows: pd.DataFrame) -> str:
-    """How many decades the gradient grows from the last convolution to the first."""
-    growth = [
-        f"{name} by {norms.iloc[0] - norms.iloc[-2]:.1f} decades"
-        for name, norms in rows.groupby("initializer")["log10_norm"]
-    ]
-    start = "The gradient grows from the last convolution to the first"
-    return f"{start}: {'; '.join(growth)}."
