@@ -409,6 +409,33 @@ def test_the_map_is_worked_by_the_keyboard_alone(page):
     assert page.errors == []
 
 
+NAMES_THAT_MEET = """chart => {
+  const names = [...chart.querySelectorAll(".mark-text text, .role-axis-label text")]
+    .filter(name => /[a-z]/.test(name.textContent))
+    .map(name => [name.textContent, name.getBoundingClientRect()]);
+  const meet = (a, b) =>
+    Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+    Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3;
+  const out = a => a.left < -1 || a.right > innerWidth + 1;
+  return [names.length, names.filter(([name, a], i) => out(a) ||
+    names.slice(i + 1).some(([other, b]) => meet(a, b))).map(([name]) => name)];
+}"""
+
+
+def test_the_names_at_the_marks_of_a_format_do_not_meet(page):
+    chart = "failure_by_depth_and_format"
+    page.goto(f"{page.home}/?section=Number+formats&format_scale=0.5")
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        marks(page, chart).wait_for(timeout=60_000)
+        page.wait_for_timeout(500)  # the chart takes its new width
+
+        names, meeting = marks(page, chart).evaluate(NAMES_THAT_MEET)
+
+        assert names >= 24 + 4  # six quantities and a name in each of four formats
+        assert meeting == []
+
+
 def test_the_section_is_chosen_by_the_keyboard(page):
     open_page(page)
     page.get_by_role("radio", name="Number formats").focus()
