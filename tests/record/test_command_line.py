@@ -11,7 +11,7 @@ from vgkeras.record.__main__ import main
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("lesson", ["--path", "assets/lesson.parquet", "assets/lesson.png"]),
+        ("lesson", ["--path", "assets/lesson.parquet"]),
         ("remedies", ["--path", "assets/remedies.parquet"]),
         ("published", ["--path", "assets/published.json"]),
         ("digits", ["--path", "assets/digits.parquet"]),

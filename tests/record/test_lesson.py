@@ -117,14 +117,11 @@ def test_all_recorded_norms_are_those_of_the_chain_rule(recorded):
         assert (error <= 1e-4 + drift / 2).all()
 
 
-def test_the_command_writes_the_file_and_its_picture(
-    tmp_path, monkeypatch, capsys, recorded
-):
-    path, picture = tmp_path / "lesson.parquet", tmp_path / "lesson.svg"
+def test_the_command_writes_the_file(tmp_path, monkeypatch, capsys, recorded):
+    path = tmp_path / "lesson.parquet"
     monkeypatch.setattr(lesson, "record_lesson", lambda: recorded)
 
-    main(["lesson", "--path", str(path), "--picture", str(picture)])
+    main(["lesson", "--path", str(path)])
 
     assert logs.load(path).losses.equals(recorded.losses)
-    assert "<svg" in picture.read_text()
     assert "28 runs" in capsys.readouterr().out

@@ -46,6 +46,7 @@ export default function ({ data, parentElement, setStateValue }) {
   });
   const follow = () => {
     const values = wanted();
+    if (values.c === null || values.L === null) return;  // not there yet
     const run = values.c + " " + values.L;
     if (state.run && state.run !== run) { pause(); scrub.value = values.step = 0; }
     state.run = run;
@@ -53,7 +54,7 @@ export default function ({ data, parentElement, setStateValue }) {
       for (const chart of data.charts) {
         const inputs = `.st-key-${chart} .vega-bind input[name="${name}"]`;
         for (const input of document.querySelectorAll(inputs)) {
-          if (value === null || Number(input.value) === Number(value)) continue;
+          if (Number(input.value) === Number(value)) continue;
           input.value = value;
           input.dispatchEvent(new Event("input"));
         }

@@ -42,15 +42,12 @@ def _file(path: str) -> str:
     return path
 
 
-def _lesson(
-    path: str = "assets/lesson.parquet", picture: str = "assets/lesson.png"
-) -> None:
+def _lesson(path: str = "assets/lesson.parquet") -> None:
     """The default lesson, on real Keras models."""
-    from vgkeras.record.lesson import draw_lesson, record_lesson
+    from vgkeras.record.lesson import record_lesson
 
     log = record_lesson()
     log.save(path)
-    draw_lesson(log).save(picture, scale_factor=_SHARPNESS)
     print(log)
 
 

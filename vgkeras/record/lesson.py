@@ -7,10 +7,8 @@ sweep.
 from collections.abc import Sequence
 from typing import Any
 
-import altair as alt
 import pandas as pd
 
-from vgkeras import charts
 from vgkeras.logs import GradientLog, concat
 from vgkeras.record.provenance import provenance
 from vgkeras.stacks import build_stack
@@ -50,20 +48,3 @@ def record_lesson(
 def _with_data(log: GradientLog) -> pd.DataFrame:
     """The runs, with the name of the data that `train` does not know."""
     return log.runs.assign(target=TARGET, seed=0)
-
-
-def draw_lesson(log: GradientLog) -> alt.HConcatChart:
-    """Draws the lesson in two charts: the final loss and the gradient, by depth.
-
-    Args:
-        log: A log of several scales and depths.
-
-    Returns:
-        Both charts side by side, each to be read as in `vgkeras.charts`.
-    """
-    pair = [charts.final_loss_by_depth(log), charts.gradient_by_depth(log)]
-    for chart in pair:
-        chart.autosize = alt.Undefined  # the pair as a whole is sized
-        chart.config = alt.Undefined
-    joined = alt.hconcat(*pair, spacing=40, background="white")
-    return joined.resolve_scale(color="independent", shape="independent")
