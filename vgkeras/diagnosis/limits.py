@@ -99,7 +99,18 @@ def _frozen(run: Run) -> list[Finding]:
     rounds = rows.frozen_fraction > rows.zero_fraction + 1e-9
     rule = f"update relative to the weights < {rounding:.2g}"
     findings = _small(run, Limit("frozen", rule, rounding, ""), rows, ratio, rounds)
-    return [replace(finding, remedy=frozen_advice(finding)) for finding in findings]
+    return [
+        replace(finding, remedy=frozen_advice(finding), extent=_share(finding, rows))
+        for finding in findings
+    ]
+
+
+def _share(finding: Finding, rows: Tensors) -> str:
+    """The extent of the finding, and what part of the weights at its place it is."""
+    at = rows.where((rows.layer == finding.layer) & (rows.step == finding.step))
+    share = at.frozen_fraction.max()
+    part = f"{share:.0%}" if share < 0.99 or share == 1 else "more than 99%"
+    return f"{finding.extent}, in this one {part} of the weights stay as they are"
 
 
 def _vanishing(run: Run) -> list[Finding]:
