@@ -10,8 +10,12 @@ from importlib import import_module
 
 import streamlit as st
 
+from vgkeras.page.controls import what_was_dropped
+from vgkeras.page.link import link
 from vgkeras.page.navigation import navigation
+from vgkeras.page.present import present, stage
 from vgkeras.page.show import mark_chart
+from vgkeras.page.style import style
 
 # A section is the function of that name, in the module of that name.
 SECTIONS = {
@@ -26,29 +30,16 @@ MORE = {
     "Published results": "published",
     "Code": "take_away",
 }
-STYLE = """
-.vega-bindings { display: none !important; }  /* the page's own sliders move them */
-.st-key-marks button { min-height: 2rem; padding: 0 0.6rem; }
-/* A chart's toolbar stands above its container, which keeps room for the chart. */
-[data-testid='stVerticalBlock']:has(
-  > [data-testid='stElementContainer'] [data-testid='stVegaLiteChart']
-) { overflow: visible; }
-[data-testid='stElementToolbar']:focus-within { opacity: 1; top: -2.75rem; z-index: 1; }
-@media (hover: none) {
-  [data-testid='stElementToolbar'] { opacity: 1; top: -2.75rem; z-index: 1; }
-}
-/* Where numbers come from is a footer; a run at work is told at the top. */
-.st-key-source:not(:has([role='progressbar'], [role='alert'])) {
-  order: 1; opacity: 0.8; border-top: 1px solid; padding-top: 0.5rem;
-}
-[class*='st-key-hidden_'] { display: none; }
-@media (prefers-reduced-motion: reduce) {
-  *, *::before, *::after { animation: none !important; transition: none !important; }
-}
-"""
 
 st.set_page_config(page_title="Vanishing and exploding gradients", layout="wide")
-st.html(f"<style>{STYLE}</style>")
-name = {**SECTIONS, **MORE}[navigation(SECTIONS, MORE)]
-getattr(import_module(f"vgkeras.page.{name}"), name)()
+style()
+with st.container(horizontal=True, key="top"):
+    section = {**SECTIONS, **MORE}[navigation(SECTIONS, MORE)]
+    link()
+    present()
+dropped = st.empty()
+with stage():
+    getattr(import_module(f"vgkeras.page.{section}"), section)()
+with dropped:
+    what_was_dropped()
 mark_chart()

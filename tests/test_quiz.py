@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 
 import numpy as np
 import pytest
@@ -130,7 +131,23 @@ def test_the_result_is_told_in_words():
     assert "within a factor of ten" in near
     assert "but it diverges" in far
     assert "10 decades off" in far
-    assert "10¹²" in far
+    assert "the gradient is 2.0·10¹²:" in far
+
+
+@pytest.mark.parametrize("measured", [-1.3, -0.2, 0.7, 2.95, 3.4, -2.5, 40.4, -150.45])
+@pytest.mark.parametrize("guessed", [-40, -1, 0, 3, 12])
+def test_the_gradient_in_words_is_as_far_off_as_the_words_say(guessed, measured):
+    said = quiz.result(quiz.Guess("stalls", guessed), quiz.Guess("stalls", measured))
+
+    told = re.search(r"the gradient is ([\d.]+)(?:·10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?:", said)
+    digits = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+    exponent = int((told[2] or "⁰").translate(digits))
+    gradient = math.log10(float(told[1])) + exponent
+    off = re.search(r"you were ([\d.]+) decade", said)
+    if off is None:
+        assert abs(gradient - guessed) < 1.03
+    else:
+        assert abs(gradient - guessed) == pytest.approx(float(off[1]), rel=0.06)
 
 
 @pytest.mark.parametrize(
@@ -151,8 +168,9 @@ def test_slow_is_no_verb(guess, measured, words):
     ("scale", "depth", "begins"),
     [
         (0.5, 1, "There is no other"),
-        (0.5, 2, "The other matrix is 0.5, about 10⁰"),
-        (0.1, 21, "The other 20 matrices multiply to 0.1^20, about 10⁻²⁰"),
+        (0.5, 2, "The other matrix is 0.5·I."),
+        (0.1, 21, "The other 20 matrices multiply to 1.0·10⁻²⁰. The rest, 1, is"),
+        (0.95, 51, "The other 50 matrices multiply to 0.0769. The rest, "),
     ],
 )
 def test_the_reason_multiplies_the_other_matrices(scale, depth, begins):

@@ -138,7 +138,7 @@ def result(guess: Guess, measured: Guess) -> str:
 
     Example:
         >>> print(result(Guess("trains", -6), Guess("stalls", -14.6)))
-        You said that it trains, but it stalls. You said 10⁻⁶; the gradient is about 10⁻¹⁵: you were 8.6 decades off.
+        You said that it trains, but it stalls. You said 10⁻⁶; the gradient is 2.5·10⁻¹⁵: you were 8.6 decades off.
     """  # noqa: E501
     right, off = score(guess, measured)
     guessed, outcome = outcome_verb(guess.outcome), outcome_verb(measured.outcome)
@@ -151,7 +151,7 @@ def result(guess: Guess, measured: Guess) -> str:
         distance = "that is within a factor of ten"
         if off > 1:
             distance = f"you were {decades(off)} off"
-        gradient = f"about {power_of_ten(measured.exponent)}: {distance}"
+        gradient = f"{_typeset(measured.exponent)}: {distance}"
     return (
         f"You said that it {guessed}, {ending}. "
         f"You said {power_of_ten(guess.exponent)}; the gradient is {gradient}."
@@ -166,22 +166,31 @@ def reason(scale: float, depth: int, measured: Guess) -> str:
 
     Example:
         >>> print(reason(0.5, 50, Guess("stalls", -14.6)))
-        The other 49 matrices multiply to 0.5^49, about 10⁻¹⁵. The rest, about 10⁰, is the error at the output times the input.
+        The other 49 matrices multiply to 1.8·10⁻¹⁵. The rest, 1.41, is the error at the output times the input.
     """  # noqa: E501
     scale = _checks.check_positive("scale", scale)
     depth = _checks.check_positive_int("depth", depth)
     product = (depth - 1) * math.log10(scale)
-    others = f"The other {depth - 1} matrices multiply to {scale:g}^{depth - 1}"
-    if depth <= 2:
-        others = f"The other matrix is {scale:g}" if depth == 2 else "There is no other"
-    sentence = f"{others}, about {power_of_ten(product)}."
+    others = f"The other {depth - 1} matrices multiply to {_typeset(product)}."
+    if depth == 2:
+        others = f"The other matrix is {scale:g}·I."
+    if depth == 1:
+        others = "There is no other matrix."
     if math.isinf(measured.exponent):
-        return sentence
-    rest = power_of_ten(measured.exponent - product)
-    return (
-        f"{sentence} The rest, about {rest}, is the error at the output times the "
-        "input."
-    )
+        return others
+    rest = _typeset(measured.exponent - product)
+    return f"{others} The rest, {rest}, is the error at the output times the input."
+
+
+def _typeset(log10: float) -> str:
+    """A positive number from its logarithm, to two digits: `0.25`, `2.5·10⁻¹⁵`.
+
+    A power of ten alone would hide up to half a decade, and no sum would come out.
+    """
+    mantissa, small_or_large, exponent = number_of(log10).partition("e")
+    if not small_or_large:
+        return mantissa
+    return f"{mantissa}·{power_of_ten(int(exponent))}"
 
 
 def summary(scores: Iterable[Score]) -> str:

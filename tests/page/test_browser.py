@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -444,10 +444,14 @@ def test_the_section_is_chosen_by_the_keyboard(page):
     page.get_by_role("heading", name="Predict, then look").wait_for()
 
     assert "section=Predict" in page.url
-    page.get_by_role("button", name="Look").focus()
+    page.get_by_role("radio", name="stalls").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("slider", name="The norm of dL/dW").press("ArrowRight")
+    look = page.get_by_role("button", name="Look", exact=True)
+    look.focus()
     page.keyboard.press("Enter")
     marks(page, "kinds_by_layer").wait_for(timeout=120_000)
-    assert "1 of 1 outcomes right" in page.get_by_test_id("stMain").inner_text()
+    assert "of 1 outcomes right" in page.get_by_test_id("stMain").inner_text()
 
 
 def test_back_and_forward_move_between_sections_and_keep_the_setting(page):
@@ -499,6 +503,107 @@ def test_show_me_brings_the_chart_into_view_and_back_leads_to_the_card(page):
     page.wait_for_function(in_view, timeout=60_000)
     outline = "e => getComputedStyle(e).outlineStyle"
     assert page.locator(".st-key-network").evaluate(outline) == "solid"
+    assert page.errors == []
+
+
+def test_every_view_has_a_link_that_holds_what_a_teacher_ticks(page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_section(page, "Number formats", "failure_by_depth_and_format")
+    page.get_by_role("slider", name="Depth L").press("ArrowRight")
+    page.wait_for_url("**format_depth=21*")
+    page.wait_for_function(SETTLED, timeout=60_000)
+
+    page.get_by_role("button", name="Link").click()
+    page.get_by_role("checkbox", name="lock Learning rate").check()
+    page.get_by_role("checkbox", name="hide Section").check()
+    page.get_by_role("button", name="Copy link").click()
+    page.get_by_text("Copied.").wait_for()
+    link = page.evaluate("navigator.clipboard.readText()")
+
+    assert link == page.get_by_label("Link to this view").input_value()
+    query = parse_qs(link.partition("?")[2])
+    assert query == {
+        "section": ["Number formats"],
+        "format_depth": ["21"],
+        "lock": ["format_learning_rate"],
+        "hide": ["section"],
+    }
+    page.get_by_role("button", name="Copy code to embed").click()
+    page.wait_for_function("navigator.clipboard.readText().then(t => t[0] === '<')")
+    assert "embed=true" in page.evaluate("navigator.clipboard.readText()")
+    page.goto(link)
+    page.wait_for_function(SETTLED, timeout=60_000)
+    assert page.get_by_role("slider", name="Learning rate").is_disabled()
+    assert not page.get_by_role("radio", name="Map").is_visible()
+    assert page.errors == []
+
+
+def test_a_class_poll_is_two_links_and_the_first_one_tells_nothing(page):
+    page.goto(f"{page.home}/?section=Predict&stack=4")
+    page.get_by_role("radio", name="stalls").click()
+    page.wait_for_url("**guess=stalls*")
+    page.get_by_role("button", name="Class poll").click()
+    text = page.get_by_label("Two links").input_value()
+    question, answer = re.findall(r"http\S+", text)
+
+    page.goto(question)
+    page.get_by_text("The answer comes by a second link.").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+    chosen = page.get_by_role("radio", checked=True).filter(visible=True)
+    assert chosen.count() == 0
+    assert page.get_by_role("button", name="Look").count() == 0
+    assert page.locator(".st-key-outcomes").count() == 0
+    page.goto(answer)
+    marks(page, "loss_by_step").wait_for(timeout=120_000)
+    assert "L = " in page.locator(".st-key-outcomes").inner_text()
+    assert page.errors == []
+
+
+def test_present_mode_shows_a_chart_at_a_time_and_obeys_the_arrow_keys(page):
+    page.set_viewport_size({"width": 1280, "height": 720})
+    open_section(page, "Remedies", "outcome_by_remedy_and_depth")
+    size = "e => parseFloat(getComputedStyle(e).fontSize)"
+    label = page.locator(".st-key-remedy_gradient_by_depth .role-axis-label text")
+    before = label.first.evaluate(size)
+    slide = page.locator("[data-slide]")
+
+    page.get_by_role("button", name="Present").click()
+    page.wait_for_url("**present=true*")
+    page.get_by_text(re.compile(r"^1 of \d$")).wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+    assert slide.count() == 1
+    first = slide.get_attribute("class")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url("**slide=*")
+    page.wait_for_function(SETTLED, timeout=60_000)
+    assert slide.get_attribute("class") != first
+    box = slide.bounding_box()
+    assert (box["x"], box["y"], box["width"]) == (0, 0, 1280)
+    assert page.get_by_role("radio", name="Map").is_hidden()
+    link = page.url
+
+    page.get_by_role("button", name="Previous chart").click()
+    page.wait_for_function("() => !location.search.includes('remedy_gradient')")
+    page.goto(link)
+    page.get_by_text(re.compile(r"^2 of \d$")).wait_for()
+    page.locator("[data-slide] .marks").wait_for()
+    assert label.first.evaluate(size) > 1.3 * before
+    page.get_by_role("button", name="Leave").click()
+    page.get_by_role("radio", name="Map").wait_for()
+    assert "present" not in page.url
+    assert page.errors == []
+
+
+@pytest.mark.parametrize(
+    "section", ["Predict", "Published results", "Your log", "Code"]
+)
+def test_a_section_without_charts_is_presented_too(page, section):
+    page.goto(f"{page.home}/?section={section.replace(' ', '+')}&present=true")
+    page.locator("[data-slide]").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+
+    assert len(page.locator("[data-slide]").inner_text()) > 50
+    assert page.get_by_text(re.compile(r"^1 of \d$")).is_visible()
     assert page.errors == []
 
 

@@ -11,7 +11,6 @@ import threading
 import time
 import tomllib
 from pathlib import Path
-from urllib.parse import parse_qs
 
 import keras
 import numpy as np
@@ -847,6 +846,17 @@ def test_nothing_is_shown_before_the_visitor_has_guessed():
     assert not charts_in(page)
 
 
+def test_nothing_is_preselected_and_nobody_looks_before_they_have_chosen():
+    page = open_predictions()
+
+    assert page.segmented_control(key="guess").value is None
+    assert page.select_slider(key="guess_exponent").value == "?"
+    assert page.button(key="look").disabled
+    page.segmented_control(key="guess").set_value("stalls")
+    page.select_slider(key="guess_exponent").set_value(1e-7).run()
+    assert not page.button(key="look").disabled
+
+
 def test_a_guess_is_scored_when_the_visitor_looks():
     question = vg.quiz.question(2)
     theory = vg.predict(**question)
@@ -858,7 +868,7 @@ def test_a_guess_is_scored_when_the_visitor_looks():
     assert not page.exception
     first = theory.layers.query("kind == 'weight_gradient' and step == 0")
     off = abs(first["log10_norm"].iloc[0] + 7)
-    assert f"You said that it {outcome_verb(fate)}, and it " in words(page)
+    assert f"You said that it {outcome_verb(fate)}, and it" in words(page)
     assert f"{decades(off)} off" in words(page)
     assert f"1 of 1 outcomes right; gradients {decades(off)}" in page.caption[0].value
     assert page.select_slider(key="guess_exponent").disabled
@@ -866,18 +876,28 @@ def test_a_guess_is_scored_when_the_visitor_looks():
     assert charts_in(page) == 2
 
 
-def test_the_next_stack_is_a_new_question_and_the_score_goes_on():
-    page = open_predictions()
+def test_the_next_question_is_a_new_one_and_the_score_goes_on():
+    page = open_predictions(guess="stalls", guess_exponent="1e-07")
     button(page, "Look").click().run()
     before = page.caption[0].value
 
-    button(page, "Next stack").click().run()
+    button(page, "Next question").click().run()
 
     assert not page.exception
     assert page.select_slider(key="stack").value == 2
-    assert not page.select_slider(key="guess_exponent").disabled
+    assert page.select_slider(key="guess_exponent").value == "?"
+    assert page.segmented_control(key="guess").value is None
     assert page.caption[-1].value == before
     assert "of 1 outcomes right" in before
+
+
+def test_the_question_of_a_class_poll_keeps_its_answer():
+    page = open_predictions(hide="section,stack,series,look", stack="5")
+
+    assert not page.exception
+    assert {one.label for one in page.button} == {"Present"}
+    assert not outcomes(page)
+    assert page.segmented_control(key="guess").value is None
 
 
 def test_a_link_to_an_answer_is_no_guess():
@@ -894,12 +914,13 @@ def test_rubbish_for_predictions_falls_back(rubbish):
     page = open_predictions(**dict.fromkeys(names, rubbish))
 
     assert not page.exception
-    assert button(page, "Look")
+    assert page.button(key="look").disabled
 
 
 # --- What a teacher may hold ---------------------------------------------------------
 
-SMALL = {"depths": ["3"], "scales": ["0.9"], "steps": "50"}
+SMALL_DEPTH = {"depths": ["3"], "steps": "50"}
+SMALL = {"scales": ["0.9"], **SMALL_DEPTH}
 
 
 def test_locked_controls_keep_the_value_of_the_address():
@@ -931,23 +952,36 @@ def test_rubbish_holds_nothing(rubbish):
     assert not any(slider.disabled for slider in page.select_slider)
 
 
-def test_a_link_is_made_of_the_settings_and_of_what_is_held():
-    page = open_page(section="Code", seed="3", target="teacher", **SMALL)
+@pytest.mark.parametrize(
+    ("spelled", "value"), [("1.0", 1.0), ("1e-2", 0.01), ("3E-1", 0.3), (".03", 0.03)]
+)
+def test_a_number_in_the_address_means_what_it_says(spelled, value):
+    page = open_page(learning_rate=spelled, **{**SMALL, "scales": ["0.50", ".9"]})
 
-    page.multiselect(key="to_lock").set_value(["units", "dtype"])
-    page.multiselect(key="to_hide").set_value(["section"]).run()
+    assert not page.exception
+    assert page.select_slider(key="learning_rate").value == value
+    assert page.multiselect(key="scales").value == [0.5, 0.9]
+    assert not any("left out" in text for text in plain(page))
 
-    link = next(c.value for c in page.code if c.value.startswith("/?"))
-    assert parse_qs(link[2:]) == {
-        "depths": ["3"],
-        "scales": ["0.9"],
-        "steps": ["50"],
-        "seed": ["3"],
-        "target": ["teacher"],
-        "lock": ["units,dtype"],
-        "hide": ["section"],
-    }
-    assert page.code[-1].value.count("embed=true") == 1
+
+def test_what_the_address_asks_for_in_vain_is_said():
+    bad = "![x](http://127.0.0.1:9/x)"
+    page = open_page(learning_rate="0.02", target=bad, depths=["3", "999"], steps="50")
+
+    (line,) = (text for text in plain(page) if "left out" in text)
+    assert "Learning rate = 0.02" in line
+    assert "Depth L: number of layers = 999" in line
+    assert "What to learn = ![x](http://127.0.0" in line
+    assert not any("![x]" in text.value for text in (*page.markdown, *page.caption))
+    go_to(page, YOURS)
+    assert not any("left out" in text for text in plain(page))
+
+
+def test_more_choices_than_there_is_room_for_are_not_dropped_in_silence():
+    page = open_page(scales=[f"{0.3 + k / 20:g}" for k in range(7)], **SMALL_DEPTH)
+
+    assert not page.exception
+    assert any("more than 6 of “Scale c" in text for text in plain(page))
 
 
 # --- Cards that lead to a setting ----------------------------------------------------

@@ -67,5 +67,7 @@ def _row(key: str, names: list[str], chosen: str, first_of_more: str) -> None:
 def _follow(key: str, first_of_more: str) -> None:
     """Another section: the server writes it into the browser's history."""
     chosen = st.session_state[key]
-    st.query_params.pop("show", None)
+    st.session_state.pop("dropped", None)
+    for name in ("show", "slide"):
+        st.query_params.pop(name, None)
     st.query_params["section"] = first_of_more if chosen == MORE else chosen

@@ -1,13 +1,11 @@
-"""The lesson as it is set, to be taken away: code, data, a link."""
-
-from urllib.parse import urlencode, urlsplit
+"""The lesson as it is set, to be taken away: code and data."""
 
 import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.controls import Settings, choice
 from vgkeras.page.downloads import downloads
-from vgkeras.page.networks import DEFAULTS, networks
+from vgkeras.page.networks import networks
 from vgkeras.page.outcomes import outcomes
 from vgkeras.page.recordings import lesson_log
 
@@ -27,8 +25,6 @@ def take_away() -> None:
     _code(log, settings)
     st.header("As data")
     downloads(log)
-    st.header("As a link")
-    _links(settings)
 
 
 def _code(log: vg.GradientLog, settings: Settings) -> None:
@@ -47,33 +43,3 @@ def _code(log: vg.GradientLog, settings: Settings) -> None:
     st.code(vg.exports.test(runs, run), language="python")
     with st.container(key="outcomes"):
         st.markdown(outcomes(log.select(run=run)))
-
-
-def _links(settings: Settings) -> None:
-    """Addresses that open the lesson as it is set, with what a teacher may hold."""
-    st.markdown(
-        "It opens the lesson with these settings. Controls can be **locked**, so that "
-        "everyone looks at the same stacks, or **hidden**, so that a class sees only "
-        "what you talk about. Who edits the address can undo that: it is no exam."
-    )
-    left, right = st.columns(2)
-    names = [*DEFAULTS, "section"]
-    lock = left.multiselect("Lock", names, key="to_lock", select_all=False)
-    hide = right.multiselect("Hide", names, key="to_hide", select_all=False)
-    query = {k: v for k, v in settings.items() if v != DEFAULTS.get(k, v)}
-    query |= {how: ",".join(k) for how, k in (("lock", lock), ("hide", hide)) if k}
-    st.code(_address(query), language=None, wrap_lines=True)
-    st.markdown("To **embed** it in a page of your own:")
-    source = _address({**query, "embed": "true"})
-    st.code(
-        f'<iframe src="{source}" width="100%" height="900"></iframe>',
-        language="html",
-        wrap_lines=True,
-    )
-
-
-def _address(query: Settings) -> str:
-    """This page with other settings."""
-    here = urlsplit(st.context.url or "")
-    text = urlencode(query, doseq=True)
-    return here._replace(path=here.path or "/", query=text, fragment="").geturl()

@@ -1,0 +1,40 @@
+"""How the page looks where Streamlit leaves something to be wished for."""
+
+import streamlit as st
+
+STYLE = """<style>
+.vega-bindings { display: none !important; }  /* the page's own sliders move them */
+.st-key-marks button { min-height: 2rem; padding: 0 0.6rem; }
+/* A chart's toolbar stands above its container, which keeps room for the chart. */
+[data-testid='stVerticalBlock']:has(
+  > [data-testid='stElementContainer'] [data-testid='stVegaLiteChart']
+) { overflow: visible; }
+[data-testid='stElementToolbar']:focus-within { opacity: 1; top: -2.75rem; z-index: 1; }
+@media (hover: none) {
+  [data-testid='stElementToolbar'] { opacity: 1; top: -2.75rem; z-index: 1; }
+}
+/* Where numbers come from is a footer; a run at work is told at the top. */
+.st-key-source:not(:has([role='progressbar'], [role='alert'])) {
+  order: 1; border-top: 1px solid; padding-top: 0.5rem;
+}
+/* The sections stand in one row, which a phone scrolls. */
+.st-key-top { flex-wrap: nowrap; }
+.st-key-top > :first-child { flex: 0 1 auto; min-width: 0; }
+.st-key-top [role='radiogroup'] { flex-wrap: nowrap; overflow-x: auto; }
+.st-key-top [role='radio'] { flex-shrink: 0; }
+.st-key-top > :nth-child(2) { margin-left: auto; }
+@media (max-width: 640px) {
+  .st-key-top { gap: 0.5rem; }
+  .st-key-link p { font-size: 0; }
+  .st-key-present_button { display: none; }
+}
+[class*='st-key-hidden_'] { display: none; }
+@media (prefers-reduced-motion: reduce) {
+  *, *::before, *::after { animation: none !important; transition: none !important; }
+}
+</style>"""
+
+
+def style() -> None:
+    """Writes it into the page."""
+    st.html(STYLE)
