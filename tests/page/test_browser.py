@@ -212,10 +212,10 @@ def test_every_chart_has_its_numbers_as_text_alternative(page):
 
 def test_a_charts_toolbar_is_reached_by_mouse_and_by_keyboard(page):
     open_page(page)
-    chart = page.locator(".st-key-loss_by_step")
+    chart = page.locator(".st-key-gradient_by_depth")
     full = chart.get_by_role("button", name="Fullscreen")
-    marks(page, "loss_by_step").scroll_into_view_if_needed()
-    place = marks(page, "loss_by_step").bounding_box()
+    marks(page, "gradient_by_depth").scroll_into_view_if_needed()
+    place = marks(page, "gradient_by_depth").bounding_box()
 
     chart.evaluate("e => { e.tabIndex = -1; e.focus(); }")
     for name in ("Show data", "Download as PNG"):
@@ -223,21 +223,24 @@ def test_a_charts_toolbar_is_reached_by_mouse_and_by_keyboard(page):
         button = chart.get_by_role("button", name=name)
         assert button.evaluate("e => e === document.activeElement")
         page.wait_for_function(SEEN, arg=button.element_handle())
-    marks(page, "loss_by_step").hover()
-    assert marks(page, "loss_by_step").bounding_box() == place
+    marks(page, "gradient_by_depth").hover()
+    assert marks(page, "gradient_by_depth").bounding_box() == place
     page.wait_for_function(SEEN, arg=full.element_handle())
     full.click()
     page.wait_for_function(
-        "() => document.querySelector('.st-key-loss_by_step .marks')"
+        "() => document.querySelector('.st-key-gradient_by_depth .marks')"
         ".getBoundingClientRect().height > 0.8 * innerHeight"
     )
     assert page.errors == []
 
 
-@pytest.mark.parametrize("query", ["?section=Map&map_steps=50"])
-def test_no_chart_of_a_section_cuts_its_toolbar_off(page, query):
-    page.goto(f"{page.home}/{query}")
-    marks(page, "kinds_by_layer").wait_for(timeout=120_000)
+@pytest.mark.parametrize(
+    ("section", "last"),
+    [("Map", "kinds_by_layer"), ("Lesson", "gradient_by_layer_and_step")],
+)
+def test_no_chart_of_a_section_cuts_its_toolbar_off(page, section, last):
+    page.goto(f"{page.home}/?section={section}&map_steps=50")
+    marks(page, last).wait_for(timeout=120_000)
     page.wait_for_function(SETTLED, timeout=120_000)
 
     cut = page.get_by_test_id("stElementToolbar").evaluate_all(
@@ -403,7 +406,7 @@ def test_the_map_is_worked_by_the_keyboard_alone(page):
     page.locator(".st-key-outcomes").get_by_text("L = 152").wait_for()
     page.get_by_role("slider", name="Its scale c").focus()
     page.keyboard.press("End")
-    page.locator(".st-key-outcomes").get_by_text("c = 1.475, L = 152").wait_for()
+    page.locator(".st-key-outcomes").get_by_text("c = 1.6, L = 152").wait_for()
 
     assert "diverges" in page.locator(".st-key-outcomes").inner_text()
     assert page.errors == []
@@ -479,7 +482,8 @@ def test_back_and_forward_move_between_sections_and_keep_the_setting(page):
 def test_show_me_brings_the_chart_into_view_and_back_leads_to_the_card(page):
     open_page(page, "?scales=0.9&depths=3&steps=50&learning_rate=0.03")
     before = page.url
-    page.get_by_text("“The gradients of early layers are smaller.”").click()
+    card = page.locator("[class*='st-key-show_0'] button")
+    page.get_by_test_id("stExpander").filter(has=card).locator("summary").click()
 
     page.get_by_role("button", name="Show me: c = 0.5, L = 20").click()
     page.wait_for_url("**show=network*")
