@@ -570,15 +570,15 @@ def test_depth_freezes_a_stack_before_its_gradient_is_called_vanishing():
 
 
 def test_a_frozen_layer_tells_which_part_of_its_weights_stays():
-    model = vg.build_stack(20, scale=0.5)
-    x, y = vg.make_data()
+    model = vg.build_stack(24, 4, scale=0.5)
+    x, y = vg.make_data(units=4)
     before = model.layers[0].kernel.numpy()
 
     frozen = diagnose(vg.train(model, x, y, steps=1, learning_rate=0.01))[0]
 
     share = np.mean(model.layers[0].kernel.numpy() == before)
     assert (frozen.regime, frozen.layer) == ("frozen", 1)
-    assert 0.5 <= share < 1  # beside the diagonal rounding noise moves zeros
+    assert 0 < share < 1  # beside the diagonal rounding noise moves zeros
     assert f"in this one {share:.0%} of the weights stay" in str(frozen)
 
 
