@@ -2,8 +2,10 @@
 
 import math
 import numbers
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
+
+import numpy as np
 
 _Checked = TypeVar("_Checked")
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -72,6 +74,17 @@ def check_seeds(name: str, value: Any) -> list[int]:
     """Returns one seed, or a list of seeds, as a list of non-negative integers."""
     several = isinstance(value, list | tuple | range)
     return check_each(name, value if several else [value], check_non_negative_int)
+
+
+def check_rates(learning_rate: Any, depths: list[int]) -> list[list[float]]:
+    """Lists of learning rates by depth: of a function one, else one for each rate."""
+    if callable(learning_rate):
+        rates = [learning_rate(depth) for depth in depths]
+        return [[check_positive("learning_rate(depth)", rate) for rate in rates]]
+    several = isinstance(learning_rate, Sequence | np.ndarray)
+    listed = learning_rate if several else [learning_rate]
+    checked = check_each("learning_rate", listed, check_positive)
+    return [[rate] * len(depths) for rate in checked]
 
 
 def check_every(value: Any) -> int | None:

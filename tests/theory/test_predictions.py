@@ -133,6 +133,28 @@ def test_tables_have_the_layout_of_a_measurement():
     assert log.metadata["arguments"]["depths"] == [2, 3]
 
 
+def test_several_learning_rates_are_predicted_one_after_the_other():
+    rates, options = [0.1, 0.01], {"steps": 4, "seed": [0, 1]}
+
+    both = predict([0.5, 0.9], [2, 5], learning_rate=rates, **options)
+
+    alone = [predict([0.5, 0.9], [2, 5], learning_rate=r, **options) for r in rates]
+    assert both.runs["run"].tolist() == list(range(16))
+    for table in ("runs", "losses", "layers"):
+        parts = pd.concat([getattr(log, table) for log in alone], ignore_index=True)
+        whole = getattr(both, table).drop(columns="run")
+        pd.testing.assert_frame_equal(whole, parts.drop(columns="run"))
+
+
+def test_a_learning_rate_may_follow_the_depth():
+    log = predict([0.9], [2, 5], learning_rate=lambda depth: 0.1 / depth, steps=4)
+
+    for depth in (2, 5):
+        alone = predict([0.9], [depth], learning_rate=0.1 / depth, steps=4)
+        assert_array_equal(log.select(depth=depth).losses["loss"], alone.losses["loss"])
+    assert log.runs["learning_rate"].tolist() == [0.05, 0.02]
+
+
 def test_no_rows_of_layers_where_none_are_asked_for():
     x, y = make_data()
 

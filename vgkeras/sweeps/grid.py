@@ -1,13 +1,12 @@
 """What is swept: starts, learning rates, seeds, and the stack of each run."""
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vgkeras._checks import check_each, check_finite, check_positive
+from vgkeras._checks import check_each, check_finite
 from vgkeras.stacks import initial_kernels
 from vgkeras.sweeps.lanes import Stack
 from vgkeras.sweeps.layers import Recipe
@@ -52,17 +51,6 @@ def check_scales(scales: Any, initializers: Any) -> list[float]:
     if initializers is not None and not isinstance(scales, str) and not list(scales):
         return []
     return check_each("scales", scales, check_finite)
-
-
-def check_rates(learning_rate: Any, depths: list[int]) -> list[list[float]]:
-    """Lists of learning rates by depth: of a function one, else one for each rate."""
-    if callable(learning_rate):
-        rates = [learning_rate(depth) for depth in depths]
-        return [[check_positive("learning_rate(depth)", rate) for rate in rates]]
-    several = isinstance(learning_rate, Sequence | np.ndarray)
-    listed = learning_rate if several else [learning_rate]
-    checked = check_each("learning_rate", listed, check_positive)
-    return [[rate] * len(depths) for rate in checked]
 
 
 def initial_stacks(

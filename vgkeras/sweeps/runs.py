@@ -1,7 +1,6 @@
 """sweep(): a grid of runs, trained side by side, as one log."""
 
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
@@ -14,15 +13,15 @@ from vgkeras._checks import (
     check_every,
     check_option,
     check_positive_int,
+    check_rates,
     check_seeds,
 )
-from vgkeras.logs import GradientLog, concat, logged_steps, versions
+from vgkeras.logs import GradientLog, logged_steps, versions
 from vgkeras.stacks import ACTIVATIONS, check_output_units, check_remedies
 from vgkeras.sweeps.blocks import LINEAR, run_stacks
 from vgkeras.sweeps.executors import check_executor, run_on
 from vgkeras.sweeps.grid import (
     Grid,
-    check_rates,
     check_scales,
     initial_stacks,
 )
@@ -145,7 +144,7 @@ def sweep(
         losses=loss_table([trace.losses for trace in traces]),
         layers=layer_table(statistics, runs["depth"].tolist(), logged, grid.common),
         metadata={"origin": "measured by vgkeras.sweep", "versions": versions()},
-        theory=_theory(grid, every=every, noise=noise),
+        theory=_theory(grid, learning_rate, every=every, noise=noise),
     )
 
 
@@ -180,32 +179,15 @@ def _trained(
 
 
 def _theory(
-    grid: Grid, *, every: int | None, noise: float
+    grid: Grid, learning_rate: Any, *, every: int | None, noise: float
 ) -> Callable[[], GradientLog] | None:
     """What predicts the runs that start at a scaled identity, once it is asked for."""
     if not grid.scales or grid.recipe != LINEAR:
         return None
-    arguments = {**grid.common, "every": every, "noise": noise}
+    options = {**grid.common, "every": every, "noise": noise}
+    options |= {"learning_rate": learning_rate, "seed": grid.seeds}
 
     def predicted() -> GradientLog:
-        parts = [
-            log for rates in grid.rates for log in _predicted(grid, rates, arguments)
-        ]
-        return parts[0] if len(parts) == 1 else concat(parts)
+        return predict(grid.scales, grid.depths, **options)
 
     return predicted
-
-
-def _predicted(
-    grid: Grid, rates: list[float], arguments: dict[str, Any]
-) -> list[GradientLog]:
-    """The predictions in the order of the runs, each of one learning rate."""
-    if len(set(rates)) == 1:
-        options = {**arguments, "learning_rate": rates[0], "seed": grid.seeds}
-        return [predict(grid.scales, grid.depths, **options)]
-    by_depth = list(zip(grid.depths, rates, strict=True))
-    runs = itertools.product(grid.seeds, grid.scales, by_depth)
-    return [
-        predict([scale], [depth], learning_rate=rate, seed=seed, **arguments)
-        for seed, scale, (depth, rate) in runs
-    ]

@@ -132,11 +132,11 @@ def run_modes(
     depth: int,
     steps: int,
     every: int | None,
-    learning_rate: float,
+    learning_rates: Sequence[float],
 ) -> Iterator[Run]:
-    """The runs of one depth, a run per scale."""
-    start = np.asarray(scales, dtype=float)[:, None]
-    rates = learning_rate * 2 / modes.outputs * modes.eigenvalues
+    """The runs of one depth, each of a scale and a learning rate."""
+    start, rates = (np.array(v, float)[:, None] for v in (scales, learning_rates))
+    rates = rates * 2 / modes.outputs * modes.eigenvalues
     path = trajectory(start, depth, rate=rates, steps=steps, target=modes.targets)
     path = np.moveaxis(path, -1, 1)  # (scales, steps + 1, modes)
     gaps = log_gap(path, depth, modes.targets)

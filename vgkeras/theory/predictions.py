@@ -3,8 +3,8 @@
 import functools
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,13 +24,22 @@ from vgkeras.theory.mode_paths import (
 from vgkeras.theory.outcomes import outcomes_by_loss
 
 
+class _Start(NamedTuple):
+    """What tells the runs of a prediction apart."""
+
+    learning_rate: float
+    seed: int
+    scale: float
+    depth: int
+
+
 def predict(
     scales: Sequence[float] = (0.5, 0.9, 1.5),
     depths: Sequence[int] = (2, 5, 10, 20, 50, 100, 152),
     *,
     units: int = 2,
     steps: int = 200,
-    learning_rate: float = 0.01,
+    learning_rate: float | Sequence[float] | Callable[[int], float] = 0.01,
     every: int | None = 1,
     target: str = "identity",
     samples: int = 64,
@@ -52,7 +61,8 @@ def predict(
         depths: Numbers of layers.
         units: Width of every layer and of the inputs.
         steps: Number of updates of each run.
-        learning_rate: Step size of plain gradient descent.
+        learning_rate: Step size of plain gradient descent; a list of them; or a
+            function of the depth, such as `lambda depth: 0.1 / depth`.
         every: Steps between the rows of the table `layers`; `None` for no rows.
         target: A target of `vgkeras.make_data`.
         samples: Number of rows of the data.
@@ -62,7 +72,8 @@ def predict(
         noise: Standard deviation of the noise of the targets.
 
     Returns:
-        A `GradientLog` with a run per seed, scale and depth, depth counting fastest.
+        A `GradientLog` with a run per learning rate, seed, scale and depth, depth
+        counting fastest, as in `sweep`.
         Of the statistics only `log10_norm` is filled; a value beyond float64 is
         `inf`. The column `outcome` is that of the predicted losses.
 
@@ -79,7 +90,6 @@ def predict(
         "depths": _checks.check_each("depths", depths, _checks.check_positive_int),
         "units": _checks.check_positive_int("units", units),
         "steps": _checks.check_non_negative_int("steps", steps),
-        "learning_rate": _checks.check_positive("learning_rate", learning_rate),
         "every": _checks.check_every(every),
         "target": _checks.check_option("target", target, TARGETS),
         "samples": _checks.check_positive_int("samples", samples),
@@ -90,8 +100,8 @@ def predict(
     }
     make_data(target, units, samples, output_units=output_units)  # checks them
     targets = None if noise else target_modes(target, units, output_units)
-    axes = ("seed", "scales", "depths")
-    grid = list(itertools.product(*(arguments[name] for name in axes)))
+    arguments["learning_rate"] = _checks.check_rates(learning_rate, arguments["depths"])
+    grid = _grid(arguments)
     if targets is None:
         runs, zeros = _first_steps(grid, arguments)
         outcomes = [""] * len(runs)  # none follows from a state before training
@@ -105,6 +115,16 @@ def predict(
         layers=_layer_table(runs),
         metadata={"origin": "theory", "arguments": arguments},
     )
+
+
+def _grid(arguments: dict[str, Any]) -> list[_Start]:
+    """All runs in their order, depths counting fastest."""
+    axes = ("learning_rate", "seed", "scales")
+    return [
+        _Start(rate, seed, scale, depth)
+        for rates, seed, scale in itertools.product(*(arguments[n] for n in axes))
+        for rate, depth in zip(rates, arguments["depths"], strict=True)
+    ]
 
 
 def predict_run(
@@ -160,44 +180,48 @@ def predict_run(
     if modes is None:
         run = first_step(form, every)
     else:
-        (run,) = run_modes(modes, [scale], depth, steps, every, rate)
+        (run,) = run_modes(modes, [scale], depth, steps, every, [rate])
     return loss_table([run.losses]), _layer_table([run])
 
 
 def _whole_runs(
-    grid: list[tuple[int, float, int]], targets: np.ndarray, arguments: dict[str, Any]
+    grid: list[_Start], targets: np.ndarray, arguments: dict[str, Any]
 ) -> tuple[list[Run], list[float]]:
     """All steps of all runs; the data's seed plays no part in them."""
     names = ("units", "output_units", "samples")
     modes = modes_of_targets(targets, *(arguments[name] for name in names))
-    scales, options = arguments["scales"], ("steps", "every", "learning_rate")
-    by_start: dict[tuple[float, int], Run] = {}
+    steps, every = arguments["steps"], arguments["every"]
+    by_start: dict[_Start, Run] = {}
     for depth in arguments["depths"]:
-        paths = run_modes(modes, scales, depth, *(arguments[name] for name in options))
-        by_start |= {(c, depth): run for c, run in zip(scales, paths, strict=True)}
-    runs = [by_start[scale, depth] for _, scale, depth in grid]
+        own = [start._replace(seed=0) for start in grid if start.depth == depth]
+        starts = list(dict.fromkeys(own))
+        scales = [start.scale for start in starts]
+        rates = [start.learning_rate for start in starts]
+        paths = run_modes(modes, scales, depth, steps, every, rates)
+        by_start |= dict(zip(starts, paths, strict=True))
+    runs = [by_start[start._replace(seed=0)] for start in grid]
     return runs, [modes.loss_zero()] * len(runs)
 
 
 def _first_steps(
-    grid: list[tuple[int, float, int]], arguments: dict[str, Any]
+    grid: list[_Start], arguments: dict[str, Any]
 ) -> tuple[list[Run], list[float]]:
     """The state of all runs before the first update."""
     names = ("target", "units", "samples", "output_units", "noise")
     make = functools.partial(make_data, **{name: arguments[name] for name in names})
     data = {seed: make(seed=seed) for seed in arguments["seed"]}
-    forms = (closed_form(scale, depth, *data[seed]) for seed, scale, depth in grid)
+    forms = (closed_form(own.scale, own.depth, *data[own.seed]) for own in grid)
     runs = [first_step(form, arguments["every"]) for form in forms]
-    return runs, [float(np.mean(data[seed][1] ** 2)) for seed, _, _ in grid]
+    return runs, [float(np.mean(data[own.seed][1] ** 2)) for own in grid]
 
 
 def _run_table(
-    grid: list[tuple[int, float, int]], arguments: dict[str, Any], **columns: Any
+    grid: list[_Start], arguments: dict[str, Any], **columns: Any
 ) -> pd.DataFrame:
-    seeds, scales, depths = zip(*grid, strict=True)
-    shared = ("samples", "units", "output_units", "learning_rate", "steps", "dtype")
-    columns |= {name: arguments[name] for name in (*shared, "target")}
-    return run_table(depth=depths, scale=scales, seed=seeds, optimizer="sgd", **columns)
+    columns |= dict(zip(_Start._fields, zip(*grid, strict=True), strict=True))
+    shared = ("samples", "units", "output_units", "steps", "dtype", "target")
+    columns |= {name: arguments[name] for name in shared}
+    return run_table(optimizer="sgd", **columns)
 
 
 def loss_table(losses: Sequence[np.ndarray]) -> pd.DataFrame:
