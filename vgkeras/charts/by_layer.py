@@ -126,12 +126,14 @@ def _kinds_panel(run: dict[str, Any], rows: pd.DataFrame, step: int) -> alt.Laye
         few = pd.concat([few, line])  # theory is drawn at every layer
     x = count_axis("layer:Q", _LAYER)
     chart = points_over_lines(few, x, y="norm", view=NORM_VIEW, key="kind")
-    label = run_label(run)
+    label, when = run_label(run), f"step {step}"
+    if run["samples"]:  # a norm of a batch grows with it
+        when += f", norms over {run['samples']} samples"
     return titled(
         chart,
         f"{label}: {_kinds_title(rows)}",
-        legend_line(rows, f"Step {step}.", bin_words(width, "layers")),
-        f"{label}, step {step}, from layer {first} to layer {last}: "
+        legend_line(rows, f"{when.capitalize()}.", bin_words(width, "layers")),
+        f"{label}, {when}, from layer {first} to layer {last}: "
         f"{from_to(rows, 'layer')}.",
     )
 
