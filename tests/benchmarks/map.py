@@ -1,8 +1,8 @@
-"""Times the default map, 40 scales x 40 depths x 100 steps: vgkeras against JAX.
+"""Times the default map, 45 scales x 34 depths x 100 steps: vgkeras against JAX.
 
     python tests/benchmarks/map.py
 
-Both train the same 1,600 stacks and end in the same `GradientLog` of losses; the logs
+Both train the same 1,530 stacks and end in the same `GradientLog` of losses; the logs
 are compared first. Each lives in a process of its own and they take turns. `first` is
 the first call, compilation included; `repeat` a later one. Medians.
 """

@@ -27,7 +27,7 @@ from vgkeras.charts.explorer import (
     network,
 )
 from vgkeras.charts.formats import failure_by_depth_and_format
-from vgkeras.charts.grid import outcome_grid
+from vgkeras.charts.grid import grid_height, outcome_grid
 from vgkeras.charts.maps import (
     MAP_DEPTHS,
     MAP_HEIGHT,

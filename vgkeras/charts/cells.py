@@ -73,5 +73,5 @@ def _looks(crossed: bool, named: bool) -> tuple[alt.Color, alt.Shape]:
         colors[OTHERWISE], shapes[OTHERWISE] = _MARK, _CROSS
     legend = None
     if crossed or not named:
-        legend = alt.Legend(orient="bottom", columns=2, title=None, symbolOpacity=1)
+        legend = alt.Legend(orient="bottom", columns=4, title=None, symbolOpacity=1)
     return paired("outcome:N", colors, shapes, legend)

@@ -14,7 +14,12 @@ from vgkeras.logs import GradientLog
 from vgkeras.theory.what_trains import map_cells
 
 _MOST_WORDS = 4  # columns in which a word has room beside its shape, on a phone too
-_ROW = 30  # pixels
+_ROW, _REST = 30, 150  # pixels of a row, and of title, axis and legend
+
+
+def grid_height(depths: int) -> int:
+    """Pixels of a grid of so many depths, so that a page can keep the room for it."""
+    return _ROW * depths + _REST
 
 
 def outcome_grid(log: GradientLog, selected: int | None = None) -> alt.LayerChart:
@@ -52,7 +57,7 @@ def outcome_grid(log: GradientLog, selected: int | None = None) -> alt.LayerChar
         layers += _words(cells, place)
     frame = alt.Chart(cells[cells["run"] == selected]).encode(**place)
     layers.append(frame.mark_rect(filled=False, stroke=INK, strokeWidth=3))
-    chart = sized(alt.LayerChart(layer=layers), alt.Step(_ROW))
+    chart = sized(alt.LayerChart(layer=layers), grid_height(cells["depth"].nunique()))
     counts = outcome_counts(cells["outcome"])
     return titled(chart, f"Of {len(cells):,} runs {counts}", "", _sentence(cells))
 

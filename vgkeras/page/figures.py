@@ -44,10 +44,10 @@ def figure(
             f"Received: make={make!r}. Hand over what it knows as arguments."
         )
     name = name or make.__name__
-    picture, below = _room(name, height)
+    picture, below = room(name, height)
     with picture:
         words = _draw_once(make, *arguments)
-    _explain(below, name, read, misread, st.markdown, words)
+    explain(below, name, read, misread, st.markdown, words)
 
 
 def own_figure(
@@ -57,10 +57,10 @@ def own_figure(
     name = make.__name__
     with attempt():
         chart = make(*arguments)
-        picture, below = _room(name, vg.charts.HEIGHT)
+        picture, below = room(name, vg.charts.HEIGHT)
         with picture:
             words = _draw(chart)
-        _explain(below, name, read, misread, st.text, words)
+        explain(below, name, read, misread, st.text, words)
 
 
 @contextmanager
@@ -93,14 +93,14 @@ def _draw(chart: Any) -> str:
     return vg.charts.description(chart)
 
 
-def _room(name: str, height: int) -> tuple[DeltaGenerator, DeltaGenerator]:
+def room(name: str, height: int) -> tuple[DeltaGenerator, DeltaGenerator]:
     """Room for a chart and for words, kept before they are there: nothing jumps."""
     with st.container(key=name):
-        room = st.container(height=height + 10, border=False)
-        return room, st.container(gap="xxsmall")
+        picture = st.container(height=height + 10, border=False)
+        return picture, st.container(gap="xxsmall")
 
 
-def _explain(
+def explain(
     below: DeltaGenerator,
     name: str,
     read: str,
@@ -108,6 +108,7 @@ def _explain(
     write: Callable[[str], Any],
     words: str,
 ) -> None:
+    """Says how to read a chart, how people misread it, and its numbers in words."""
     below.caption(f"**How to read it.** {read}")
     let_the_browser_draw()
     with below.container(horizontal=True, vertical_alignment="center"):

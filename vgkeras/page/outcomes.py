@@ -1,10 +1,18 @@
-"""The outcome of runs, with a sign and the numbers."""
+"""The outcome of runs: with a sign and the numbers, or as cells that answer clicks."""
 
+from functools import partial
+from typing import Any
+
+import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 import vgkeras as vg
-from vgkeras.page.figures import KEYS, MOST_CHARTS, drawing_room
+from vgkeras.page.controls import choice, control, move
+from vgkeras.page.curves import curves
+from vgkeras.page.figures import KEYS, MOST_CHARTS, drawing_room, explain, room
 from vgkeras.page.named_log import NamedLog
+from vgkeras.theory import EXPLODED, FLAT, LEARNED
 
 SIGNS = {
     "trains": ":green[:material/check_circle:]",
@@ -13,6 +21,12 @@ SIGNS = {
     "diverges": ":red[:material/error:]",
 }
 UNKNOWN = ":gray[:material/help:]"
+DEFINITION = (
+    f"It **trains** if at most {LEARNED:.0%} of its first loss is left, and of that of "
+    f"answering 0; it **stalls** if at least {FLAT:.0%} of the first is left, "
+    f"**diverges** beyond {EXPLODED:,.0f} times the larger of both, and is **slow** "
+    "in between."
+)
 
 
 def outcomes(log: vg.GradientLog, label: str = "") -> str:
@@ -26,3 +40,55 @@ def outcomes_once(run: NamedLog) -> str:
     """The same, worked out once for all visitors."""
     with drawing_room():
         return outcomes(run.log)
+
+
+def outcome_grid(log: NamedLog) -> None:
+    """Draws a cell for every run of a sweep; of the chosen one what became of it."""
+    runs = log.log.runs
+    place, below = room("outcome_grid", vg.charts.grid_height(runs["depth"].nunique()))
+    left, right = st.columns(2)
+    scale = _choice("Scale c", runs["scale"], "grid_scale", left)
+    depth = _choice("Depth L", runs["depth"], "grid_depth", right)
+    one = log.select(scale=scale, depth=depth)
+    chart = vg.charts.outcome_grid(log.log, selected=one.log.runs["run"].iloc[0])
+    draw_cells(place, chart, runs, {"scale": "grid_scale", "depth": "grid_depth"})
+    explain(
+        below,
+        "outcome_grid",
+        DEFINITION,
+        "A run that stalls would move in the end: with more steps, often far more than "
+        "anybody can wait for.",
+        st.markdown,
+        vg.charts.description(chart),
+    )
+    with st.container(key="outcomes"):
+        st.markdown(outcomes_once(one))
+    if control(st.toggle, "Its curves", False, key="grid_curves"):
+        curves(one)
+
+
+def draw_cells(
+    place: DeltaGenerator, chart: Any, runs: pd.DataFrame, keys: dict[str, str]
+) -> None:
+    """Draws cells; a click on one moves the controls `keys` to its run.
+
+    Not by the cache of figures: what it draws answers no clicks.
+    """
+    key = f"{'_'.join(keys.values())}_cell"
+    place.altair_chart(
+        chart,
+        key=key,
+        on_select=partial(_move_to_cell, key, runs, keys),
+        selection_mode=vg.charts.SELECTION,
+    )
+
+
+def _choice(label: str, values: pd.Series, key: str, at: Any) -> Any:
+    return choice(label, sorted(values.unique().tolist()), key, at)
+
+
+def _move_to_cell(key: str, runs: pd.DataFrame, keys: dict[str, str]) -> None:
+    cells = st.session_state[key]["selection"].get(vg.charts.SELECTION)
+    rows = runs[runs["run"] == cells[0].get("run")] if cells else runs.iloc[:0]
+    for run in rows.to_dict("records"):
+        move({control: run[column] for column, control in keys.items()})
