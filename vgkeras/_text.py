@@ -5,6 +5,7 @@ none is ever printed as 0.0000.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -71,6 +72,21 @@ def power_of_ten(exponent: float) -> str:
 def counted(count: int, what: str) -> str:
     """`1 step`, `10,000 steps`."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def typeset(text: str) -> str:
+    """A text whose numbers are written as powers of ten, not in the words of code.
+
+    Example:
+        >>> typeset("from 1.0e-46 to 5.0e-03"), typeset("3.2e+20"), typeset("0.25")
+        ('from 10⁻⁴⁶ to 5·10⁻³', '3.2·10²⁰', '0.25')
+    """
+    return re.sub(r"(?<![\w.])(\d\.\d)e([+-]\d{2,})(?!\w)", _typeset_number, text)
+
+
+def _typeset_number(number: re.Match[str]) -> str:
+    mantissa, exponent = number[1].removesuffix(".0"), power_of_ten(int(number[2]))
+    return exponent if mantissa == "1" else f"{mantissa}·{exponent}"
 
 
 def ordinal(count: int) -> str:

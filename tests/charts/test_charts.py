@@ -12,6 +12,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 
 from vgkeras import charts, floats, predict
 from vgkeras.logs import KINDS, GradientLog
@@ -154,6 +155,24 @@ def test_a_log_of_theory_alone_is_drawn_dashed():
     assert points(chart).empty
     assert lines(chart)["y"].tolist() == pytest.approx([0, -1])
     assert chart.title.subtitle == ["Dashed lines: theory."]
+
+
+@pytest.mark.parametrize(
+    "draw", [charts.final_loss_by_depth, charts.gradient_by_depth, charts.loss_by_step]
+)
+def test_a_chart_with_nothing_on_its_axis_says_what_all_is(draw):
+    log = predict([1.0], [20], steps=5)
+
+    texts = [rows for mark, rows in marks(draw(log)) if mark == "text"]
+
+    words = [rows["words"].iloc[0] for rows in texts if "words" in rows]
+    assert words == ["Every value: exactly 0."]
+
+
+def test_a_chart_with_something_on_its_axis_says_nothing_in_its_middle():
+    chart = charts.loss_by_step(predict([0.9, 1.0], [20], steps=5))
+
+    assert not [rows for mark, rows in marks(chart) if mark == "text"]
 
 
 def test_measurement_alone_is_drawn_without_a_line():
@@ -472,7 +491,37 @@ def test_the_title_of_final_losses_names_the_deepest_stack_that_trains():
 
     words = title(charts.final_loss_by_depth(log))
 
-    assert words == "Deepest stack that trains: L = 3 at c = 0.5, none at c = 0.9"
+    assert words == "Deepest that trains: 3 layers at c = 0.5, none at c = 0.9"
+
+
+def subtitle(chart):
+    return " ".join(chart.title.subtitle).replace("\u00a0", " ")
+
+
+def test_a_gradient_is_said_to_follow_the_power_that_its_norms_follow():
+    scales = [0.5, 0.5, 1.5, 1.5, 2.0, 2.0]
+    logs = [math.log10(scale) for scale in scales]
+    powers = [1, 1, 2, 2, 1.4, 1.4]
+    norms = [d * p * c for d, p, c in zip([10, 50] * 3, powers, logs, strict=True)]
+    log = make_log([[1.0]] * 6, norms, scales=scales, depths=[10, 50] * 3)
+
+    words = subtitle(charts.gradient_by_depth(log))
+
+    assert words.endswith("It goes like cᴸ⁻¹ at c = 0.5, like c²ᴸ⁻¹ at c = 1.5.")
+
+
+def test_theory_has_the_powers_of_the_lecture():
+    chart = charts.gradient_by_depth(predict([0.5, 0.9, 0.99, 1.5], [2, 100, 152]))
+
+    expected = "It goes like cᴸ⁻¹ at c = 0.5 and 0.9, like c²ᴸ⁻¹ at c = 1.5."
+    assert subtitle(chart).endswith(expected)  # at 0.99, 152 layers are too few
+    assert charts.description(chart).endswith(expected)
+
+
+def test_after_training_no_power_is_named():
+    chart = charts.gradient_by_depth(predict([0.5], [2, 50], steps=3), step=3)
+
+    assert "It goes" not in subtitle(chart)
 
 
 def test_gradient_by_depth_draws_layer_1_of_each_run():
@@ -502,7 +551,7 @@ def test_the_title_of_gradients_says_what_depth_does_to_them():
     words = title(charts.gradient_by_depth(log))
 
     assert words == (
-        "With depth the weight gradient vanishes at c = 0.5; "
+        "Weight gradient: vanishes at c = 0.5; "
         "is exactly 0 at c = 1; keeps its norm at c = 1.1; explodes at c = 1.5"
     )
 
@@ -584,7 +633,7 @@ def test_heat_map_flags_what_is_not_on_its_scale():
     assert heat_rows(chart)["flag"].tolist() == ["exactly 0", "Inf or NaN", ""]
     apart = chart.to_dict()["layer"][1]
     assert apart["encoding"]["color"]["scale"]["domain"] == ["Inf or NaN", "exactly 0"]
-    assert apart["encoding"]["color"]["legend"]["title"] == "not on the scale"
+    assert apart["encoding"]["color"]["legend"]["columns"] == 1
 
 
 def test_heat_map_stays_under_4000_cells_and_says_what_it_left_out():
@@ -598,6 +647,36 @@ def test_heat_map_stays_under_4000_cells_and_says_what_it_left_out():
     assert 2000 < len(heat_rows(chart)) <= 4000
     words = "A cell: the middle norm of 5 logged steps and 2 layers."
     assert words in " ".join(chart.title.subtitle)
+
+
+def test_cells_leave_no_seams():
+    chart = charts.gradient_by_layer_and_step(predict([1.5], [40], every=50))
+
+    for layer in chart.to_dict()["layer"]:
+        assert layer["mark"]["x2Offset"] >= 1  # pixels, over the next cell
+        assert layer["mark"]["y2Offset"] <= -1
+        assert layer["mark"]["clip"]
+        assert not layer["encoding"]["x"]["axis"]["grid"]
+        assert not layer["encoding"]["y"]["axis"]["grid"]
+
+
+def orange_cells(chart):
+    """Top and height of the cells of a heat map that are Inf."""
+    svg = vl_convert.vegalite_to_svg(chart.to_dict())
+    # Three digits wide: no symbol of the legend.
+    cell = r'd="M[-\d.]+,([-\d.]+)h\d{3}[\d.]*v([\d.]+)h[^"]*" fill="#D55E00"'
+    return [tuple(map(float, edges)) for edges in re.findall(cell, svg)]
+
+
+def test_a_heat_map_of_inf_has_no_stripes():
+    chart = charts.gradient_by_layer_and_step(predict([1.5], [40], every=50))
+
+    cells = orange_cells(chart)
+
+    tops = np.array(sorted({top for top, _ in cells}))
+    bottoms = np.array(sorted({top + height for top, height in cells}))
+    assert len(tops) == 40
+    assert (bottoms[:-1] > tops[1:]).all()
 
 
 def test_rounding_noise_does_not_look_like_change():
@@ -624,17 +703,17 @@ def test_every_chart_tells_its_numbers_in_a_sentence(draw):
     chart = draw(make_log([[1.0, 3e-20]], [math.log10(3e-20)]))
 
     words = charts.description(chart)
-    assert "3.0e-20" in words
+    assert "3·10⁻²⁰" in words
     assert words.endswith(".")
     assert chart.to_dict()["description"] == words
 
 
-def test_a_vanished_loss_is_told_in_scientific_notation():
+def test_a_vanished_loss_is_told_as_a_power_of_ten():
     words = charts.description(
         charts.loss_by_step(make_log([[9.99e-8, 0.0, math.nan]]))
     )
 
-    assert "from 1.0e-07 to Inf or NaN" in words
+    assert "from 10⁻⁷ to Inf or NaN" in words
     assert re.search(r"0\.00", words) is None
 
 
@@ -1244,6 +1323,56 @@ def kinds_of_charts():
         "steps": lambda: charts.gradient_by_step(one),
         "heat": lambda: charts.gradient_by_layer_and_step(one),
     }
+
+
+STREAMLIT = {"mark": {"tooltip": {"content": "encoding"}}}  # what its theme asks for
+
+
+def tooltips(chart):
+    """The words before the values in the tooltips of all marks, as drawn."""
+    spec = chart.to_dict()
+    vega = vl_convert.vegalite_to_vega({**spec, "config": STREAMLIT})
+    signals = re.findall(
+        r'"tooltip": \{"signal": "((?:[^"\\]|\\.)*)"', json.dumps(vega)
+    )
+    names = [re.findall(r'\\"([^"\\]+)\\": ', signal) for signal in signals]
+    return [name for some in names for name in some]
+
+
+@pytest.mark.parametrize(
+    "name", ["loss", "final loss", "gradient", "kinds", "steps", "heat"]
+)
+def test_tooltips_speak_in_words(name):
+    words = {
+        *("scale c", "kind", "layer", "depth", "step", "by"),
+        *("loss", "loss after the last step", "norm of ∂L/∂W", "norm"),
+    }
+
+    found = tooltips(kinds_of_charts()[name]())
+
+    assert len(found) >= 3
+    assert set(found) <= words
+
+
+def test_values_in_tooltips_are_powers_of_ten():
+    chart = charts.loss_by_step(make_log([[1.0, 5e-3, 1e-46]]))
+
+    assert points(chart)["value"].tolist() == ["1", "5·10⁻³", "10⁻⁴⁶"]
+
+
+@pytest.mark.parametrize("scales", [[0.9], [0.5, 0.7, 0.9, 1.0, 1.1, 1.5]])
+def test_titles_find_room_in_340_pixels(scales):
+    log = predict(scales, [2, 50], steps=2)
+    one = log.select(scale=scales[0], depth=50)
+    drawn = [
+        *(charts.final_loss_by_depth(log), charts.gradient_by_depth(log)),
+        *(charts.loss_by_step(log.select(depth=2)), charts.kinds_by_layer(one)),
+        *(charts.gradient_by_layer_and_step(one), charts.gradient_by_step(one)),
+    ]
+
+    for chart in drawn:  # 16 and 12 pixels: half of that wide are letters on average
+        assert max(map(len, chart.title.text)) * 16 * 0.55 <= 340
+        assert max(map(len, chart.title.subtitle), default=0) * 12 * 0.52 <= 340
 
 
 def test_charts_made_at_once_in_threads_equal_those_made_alone():

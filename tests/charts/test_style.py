@@ -10,7 +10,7 @@ import pytest
 import vl_convert
 
 from vgkeras.charts import scale_color
-from vgkeras.charts.style import SCALE_STOPS, scale_colors, scale_shape
+from vgkeras.charts.style import GREY, SCALE_STOPS, scale_colors, scale_shape
 
 WHITE, DARK, OUR_DARK = "#FFFFFF", "#0e1117", "#10161C"
 SCALES = np.geomspace(0.3, 3, 201)
@@ -38,6 +38,11 @@ def test_the_formula_of_contrast_knows_the_extremes():
 @pytest.mark.parametrize("page", [WHITE, DARK, OUR_DARK])
 def test_a_mark_of_every_scale_stands_out_3_to_1_from_light_and_dark_pages(page):
     assert min(contrast(scale_color(scale), page) for scale in SCALES) >= 3
+
+
+def test_the_grey_of_text_is_legible_on_white_and_its_marks_on_dark_pages():
+    assert contrast(GREY, WHITE) >= 4.5
+    assert contrast(GREY, DARK) >= 3
 
 
 def test_below_1_is_blue_above_1_is_orange_and_1_is_grey():

@@ -27,8 +27,18 @@ from vgkeras.charts.style import (
     sized,
     titled,
 )
-from vgkeras.charts.words import at_ends, in_order, legend_line, series_rows, spoken
+from vgkeras.charts.words import (
+    at_ends,
+    in_order,
+    is_number,
+    legend_line,
+    series_rows,
+    spoken,
+)
 from vgkeras.theory import curves_by_depth
+
+# A gradient is c^(L-1) times the error, and that holds c^L where c is above 1.
+_LAWS = {1: "cᴸ⁻¹", 2: "c²ᴸ⁻¹"}
 
 
 def final_loss_by_depth(log: logs.GradientLog, *, height: int = HEIGHT) -> Chart:
@@ -58,7 +68,7 @@ def final_loss_by_depth(log: logs.GradientLog, *, height: int = HEIGHT) -> Chart
         points_over_lines(
             drawn, x, y=y, view=LOSS_VIEW, level=level, height=axes_height(height)
         ),
-        f"Deepest stack that trains: {_deepest_words(log.runs)}",
+        f"Deepest that trains: {_deepest_words(log.runs)}",
         legend_line(rows, f"After {_steps_words(log.runs)}."),
         f"Loss after the last step. {at_ends(series_rows(rows), 'depth')}.",
     )
@@ -102,12 +112,14 @@ def gradient_by_depth(log: logs.GradientLog, step: int | None = None) -> Chart:
     where = "layer 1" if (first["layer"] == 1).all() else "the lowest logged layer"
     spread = _layer_spread(rows)
     subtitle = f"{where.capitalize()}, step {step}; {spread}."
+    law = _law_words(first) if step == 0 else ""
     chart = titled(
         points_over_lines(drawn, x, y="norm of ∂L/∂W", view=NORM_VIEW),
         _gradient_title(first, step, where),
-        legend_line(first, subtitle, largest_words),
+        legend_line(first, subtitle, law, largest_words),
         f"Norm of the weight gradient of {where} at step {step}. "
-        f"{at_ends(series_rows(first), 'depth')}. In each stack {spread}.",
+        f"{at_ends(series_rows(first), 'depth')}. In each stack {spread}. "
+        f"{law}".rstrip(),
     )
     return sized(chart, HEIGHT)
 
@@ -152,10 +164,10 @@ def _level_of_zero(losses: pd.Series) -> tuple[float, str] | None:
 def _deepest_words(runs: pd.DataFrame) -> str:
     training = runs[runs["outcome"] == "trains"]
     deepest = dict(training.groupby(series_names(training))["depth"].max())
-    return ", ".join(
-        f"{f'L = {deepest[name]}' if name in deepest else 'none'} at {spoken([name])}"
-        for name in in_order(series_names(runs))
-    )
+    names = in_order(series_names(runs))
+    words = [f"{deepest[c]} layers at {spoken([c])}" for c in names if c in deepest]
+    others = [name for name in names if name not in deepest]
+    return ", ".join([*words, *([f"none at {spoken(others)}"] if others else [])])
 
 
 def _gradient_title(first: pd.DataFrame, step: int, where: str) -> str:
@@ -166,7 +178,24 @@ def _gradient_title(first: pd.DataFrame, step: int, where: str) -> str:
         part = part.sort_values("depth")["log10"].fillna(np.inf)
         changes.setdefault(_change(part.iloc[0], part.iloc[-1]), []).append(name)
     words = [f"{change} at {spoken(names)}" for change, names in changes.items()]
-    return f"With depth the weight gradient {'; '.join(words)}"
+    return f"Weight gradient: {'; '.join(words)}"
+
+
+def _law_words(first: pd.DataFrame) -> str:
+    """The power of c that the two deepest gradients of each scale differ by."""
+    laws: dict[str, list[str]] = {}
+    for name, part in series_rows(first):
+        ends = part.drop_duplicates("depth").sort_values("depth").iloc[-2:]
+        depths, norms = ends["depth"].to_numpy(), ends["log10"].to_numpy()
+        factor = abs(float(name)) if is_number(name) else 1.0
+        if len(ends) < 2 or not np.isfinite(norms).all() or factor in (0, 1):
+            continue
+        share = np.diff(norms)[0] / np.diff(depths)[0] / math.log10(factor)
+        law = next((law for p, law in _LAWS.items() if abs(share - p) < 0.02), "")
+        laws.setdefault(law, []).append(name)
+    laws.pop("", None)
+    words = [f"like {law} at {spoken(names)}" for law, names in laws.items()]
+    return f"It goes {', '.join(words)}." if words else ""
 
 
 def _change(first: float, last: float) -> str:

@@ -8,7 +8,15 @@ import numpy as np
 import pandas as pd
 
 from vgkeras import _checks, logs
-from vgkeras._text import NONFINITE, ZERO, counted, number_of, run_label, shortened
+from vgkeras._text import (
+    NONFINITE,
+    ZERO,
+    counted,
+    number_of,
+    run_label,
+    shortened,
+    typeset,
+)
 from vgkeras.charts.bins import bin_words, binned, middle_rows
 from vgkeras.charts.edge_bands import NO_GRADIENT, NORM_VIEW, value_texts, with_flags
 from vgkeras.charts.points import points_over_lines, with_names
@@ -27,7 +35,6 @@ from vgkeras.charts.rows import (
     variable_roles,
 )
 from vgkeras.charts.style import (
-    COUNTS,
     HEIGHT,
     Chart,
     count_axis,
@@ -40,6 +47,9 @@ from vgkeras.charts.style import (
 from vgkeras.charts.words import from_to, in_order, legend_line
 
 _MOST_CELLS, _MOST_ROLES, _MOST_NAMES = 4000, 5, 20
+# Seams between cells, and a grid that shows in them, would look like data.
+_SEAMLESS: dict[str, Any] = {"x2Offset": 1, "y2Offset": -1, "clip": True}
+_NO_GRID = alt.Axis(format="d", tickMinStep=1, grid=False)
 _LAYER = "layer (1 = next to the input)"
 
 
@@ -178,8 +188,6 @@ def _cells(rows: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     layers = math.ceil(counts[1] / (_MOST_CELLS // math.ceil(counts[0] / steps)))
     step, left, right = _spans(rows["step"], steps)
     layer, bottom, top = _spans(rows["layer"], layers)
-    # A little overlap: seams between cells would look like data.
-    top = bottom + 1.05 * (top - bottom)
     rows = rows.assign(left=left, step_end=right, bottom=bottom - 0.5, top=top - 0.5)
     lost = rows["log10"] == np.inf
     seen = lost | ~lost.groupby([step, layer]).transform("any")
@@ -212,7 +220,8 @@ def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
     on, off = cells["flag"] == "", cells["flag"] != ""
     bottom, top = cells["bottom"].min(), cells["top"].max()
     steps = sorted(cells["left"].unique().tolist())
-    axis = alt.Axis(values=steps, labelOverlap=True) if len(steps) <= 50 else COUNTS
+    ticks = alt.Axis(values=steps, labelOverlap=True, grid=False)
+    axis = ticks if len(steps) <= 50 else _NO_GRID
     numbers = cells[[*fields, *names]].assign(log10=cells["log10"].where(on))
     base = alt.Chart(numbers).encode(
         alt.X("left:Q", title="training step", scale=alt.Scale(nice=False), axis=axis),
@@ -224,7 +233,10 @@ def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
         ),
         x2=alt.X2("step_end:Q"),
         y2=alt.Y2("top:Q"),
-        tooltip=[alt.Tooltip(f) for f in ("step:Q", "layer:Q", *names, "value:N")],
+        tooltip=[
+            *(alt.Tooltip(field) for field in ("step:Q", "layer:Q", *names)),
+            alt.Tooltip("value:N", title="norm"),
+        ],
     )
     layers = [_cells_on_scale(base, cells[on])] if on.any() else []
     layers += [_cells_off_scale(base, cells[off])] if off.any() else []
@@ -236,9 +248,10 @@ def _layer_axis(cells: pd.DataFrame) -> alt.Axis:
     """Numbers; with names, where there are few layers of a model of one's own."""
     rows = cells.drop_duplicates("layer")
     if len(rows) > _MOST_NAMES or not rows["own"].all():
-        return COUNTS
+        return _NO_GRID
     names = layer_labels(rows, most=14)
-    return alt.Axis(values=sorted(names), labelExpr=tick_labels(names), labelLimit=120)
+    show = tick_labels(names)
+    return alt.Axis(values=sorted(names), labelExpr=show, labelLimit=120, grid=False)
 
 
 def _cells_on_scale(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
@@ -248,17 +261,18 @@ def _cells_on_scale(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
     low, high = math.floor(10 * (low - slack)) / 10, math.ceil(10 * (high + slack)) / 10
     names = decade_ticks(low, high, 5)
     if len(names) < 2:
-        names = {low: number_of(low), high: number_of(high)}
+        names = {at: typeset(number_of(at)) for at in (low, high)}
     legend = alt.Legend(
         orient="bottom",
         title="norm (log scale)",
-        gradientLength=220,
+        gradientLength=180,
         values=list(names),
         labelExpr=tick_labels(names),
     )
     scale = alt.Scale(scheme="viridis", domain=[low, high])
     color = alt.Color("log10:Q", scale=scale, legend=legend)
-    return base.mark_rect().encode(color=color).transform_filter("datum.flag == ''")
+    marks = base.mark_rect(**_SEAMLESS).encode(color=color)
+    return marks.transform_filter("datum.flag == ''")
 
 
 def _cells_off_scale(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
@@ -266,9 +280,10 @@ def _cells_off_scale(base: alt.Chart, cells: pd.DataFrame) -> alt.Chart:
     colors = {ZERO: "#9E9E9E", NONFINITE: "#D55E00", NO_GRADIENT: "#56B4E9"}
     flags = in_order(cells["flag"])
     scale = alt.Scale(domain=flags, range=[colors.get(f, "#CC79A7") for f in flags])
-    legend = alt.Legend(orient="bottom", title="not on the scale")
+    legend = alt.Legend(orient="bottom", columns=1, title=None)
     color = alt.Color("flag:N", scale=scale, legend=legend)
-    return base.mark_rect().encode(color=color).transform_filter("datum.flag != ''")
+    marks = base.mark_rect(**_SEAMLESS).encode(color=color)
+    return marks.transform_filter("datum.flag != ''")
 
 
 def _ends_words(rows: pd.DataFrame) -> str:

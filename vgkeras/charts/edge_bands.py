@@ -6,7 +6,7 @@ from itertools import chain
 import altair as alt
 import pandas as pd
 
-from vgkeras._text import NONFINITE, ZERO, number, number_of, power_of_ten
+from vgkeras._text import NONFINITE, ZERO, number, number_of, power_of_ten, typeset
 from vgkeras.charts.style import decade_ticks, tick_labels
 
 NO_GRADIENT, NEGATIVE = "no gradient", "negative"
@@ -59,11 +59,11 @@ def _flag_and_value(
     the loss does not depend on that variable.
     """
     if loss is not None and loss < 0:
-        return NEGATIVE, number(loss)
+        return NEGATIVE, typeset(number(loss))
     if math.isnan(log10):
         word = NO_GRADIENT if loss is None else NONFINITE
         return word, word
-    (low, high), value = view, number_of(log10)
+    (low, high), value = view, typeset(number_of(log10))
     if math.isinf(log10):
         return value, value
     if log10 < low:
@@ -84,10 +84,13 @@ class DecadeAxis:
             rows[name].tolist() for name in ("log10", "low", "high") if name in rows
         ]
         inside = [log10 for log10 in chain(*ends) if view[0] <= log10 <= view[1]]
+        self.is_empty = not inside
         inside += [level] if level is not None else []
         low = math.floor(min(inside, default=-1.0) + 1e-9)
         high = max(math.ceil(max(inside, default=0.0) - 1e-9), low + 1)
         self.ticks, lane = decade_ticks(low, high, 7), (high - low) / 14
+        if not inside:  # all there is stands in the bands
+            self.ticks = {}
         self.domain = [low - lane / 3, high + lane / 3]
         self.edges: list[int] = []
         self._lanes: dict[tuple[bool, str], float] = {}

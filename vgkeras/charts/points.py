@@ -77,6 +77,8 @@ def points_over_lines(
     # As an attribute: the constructor would copy each layer twice, in search of data
     # and parameters that all layers share.
     chart.layer = [*_rules(decades, level), *_spans(rows, encoding)]
+    if decades.is_empty:
+        chart.layer.append(_nothing_on_axis(rows))
     chart.layer += _marks(rows, encoding, *heights[1:])
     chart.resolve = alt.Resolve(axis=alt.AxisResolveMap(y="independent"))
     return chart
@@ -103,6 +105,15 @@ def _rules(decades: DecadeAxis, level: tuple[float, str] | None) -> Iterable[alt
         yield base.mark_rule(color=GREY, strokeWidth=1.5, tooltip=None).encode(y=y)
         name = base.mark_text(color=GREY, align="left", dx=4, dy=-6, tooltip=None)
         yield name.encode(x=alt.XValue(0), y=y, text=alt.Text("label:N"))
+
+
+def _nothing_on_axis(rows: pd.DataFrame) -> alt.Chart:
+    """What all values are, in the middle of what would be an empty chart."""
+    flags = in_order(rows.loc[rows["flag"] != "", "flag"])
+    words = f"Every value: {', '.join(flags)}."
+    base = alt.Chart(pd.DataFrame({"words": [words]}))
+    text = base.mark_text(color=GREY, fontSize=14, tooltip=None)
+    return text.encode(text=alt.Text("words:N"))
 
 
 def _spans(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:

@@ -14,13 +14,16 @@ import altair as alt
 import numpy as np
 
 from vgkeras import _checks
-from vgkeras._text import power_of_ten
+from vgkeras._text import power_of_ten, typeset
 
 # Okabe & Ito's colour-blind-safe colours that show on white and on black; a shape for
 # each, not colour alone.
 COLORS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right")
-GREY = "#7A8088"
+# 4.5:1 on white; the page gives text of this colour its own, on dark and on white.
+GREY = "#70767E"
+# What a chart 340 pixels wide has room for, in the letters of the page.
+_TITLE_LETTERS, _SUBTITLE_LETTERS = 38, 54
 
 # Colour belongs to c: blue below 1, grey at 1, orange above, and in between in equal
 # steps of log c. A chart does not know the theme of its page, so each tone holds 3:1
@@ -180,14 +183,14 @@ def titled(
 ) -> alt.LayerChart:
     """Adds the title, wrapped for a phone, and the sentence that says what is seen."""
     # Attributes, not `properties()`: that would copy the whole chart each time.
-    unbroken = title.replace(" = ", "\u00a0=\u00a0")
+    unbroken = typeset(title).replace(" = ", "\u00a0=\u00a0")
     chart.title = alt.TitleParams(
-        textwrap.wrap(unbroken, 44),
-        subtitle=textwrap.wrap(subtitle, 62),
+        textwrap.wrap(unbroken, _TITLE_LETTERS),
+        subtitle=textwrap.wrap(typeset(subtitle), _SUBTITLE_LETTERS),
         subtitleColor=GREY,
         anchor="start",
     )
-    chart.description = sentence
+    chart.description = typeset(sentence)
     return chart
 
 

@@ -28,6 +28,11 @@ STYLE = """<style>
   .st-key-link p { font-size: 0; }
   .st-key-present_button { display: none; }
 }
+/* The words of charts are as dark on white, and as light on dark, as those around. */
+svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label,
+  .role-legend-title, .role-title-subtitle) text, svg.marks text[fill='#70767E' i] {
+  fill: currentColor; fill-opacity: 0.85;
+}
 [class*='st-key-hidden_'] { display: none; }
 @media (prefers-reduced-motion: reduce) {
   *, *::before, *::after { animation: none !important; transition: none !important; }
