@@ -304,6 +304,17 @@ def test_lines_of_gradients_follow_their_law_at_every_depth():
         np.testing.assert_allclose(rows["y"], expected + math.log10(2) / 2)
 
 
+def test_points_of_a_log_stand_on_the_line_of_its_theory():
+    theory = predict([0.9], [2, 50], target="scaled")
+    bare = theory.replace(runs=theory.runs.assign(target="", seed=-1), metadata={})
+    log = theory.replace(metadata={"origin": "measured"}, theory=bare)
+
+    for draw in (charts.final_loss_by_depth, charts.gradient_by_depth):
+        drawn = lines(draw(log))
+        assert drawn["line"].nunique() == 1
+        assert drawn["depth"].tolist() == list(range(2, 51))
+
+
 def test_a_single_depth_has_theory_around_it():
     log = predict([0.5], [20])
 

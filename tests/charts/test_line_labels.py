@@ -35,7 +35,7 @@ def legends(chart):
 
 
 def names_in(axis):
-    return dict(re.findall(r'"([-\d.]+)": "(c = [\d.]+)"', axis["labelExpr"]))
+    return dict(re.findall(r'"([-\d.]+)": "(c = [\d.]+).?"', axis["labelExpr"]))
 
 
 def test_lines_of_scales_are_named_where_they_end():

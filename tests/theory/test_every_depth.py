@@ -59,6 +59,17 @@ def test_noisy_targets_are_known_before_the_first_step_alone():
     assert last.empty
 
 
+def test_a_log_says_the_settings_that_its_theory_does_not_hold():
+    theory = predict([0.9], [2, 50], target="scaled")
+    bare = theory.replace(runs=theory.runs.assign(target="", seed=-1), metadata={})
+    log = theory.replace(metadata={"origin": "measured"}, theory=bare)
+
+    found = curves_by_depth(log, DEPTHS, step=0)["loss"]
+
+    assert_allclose(found, [(0.9**depth - 0.5) ** 2 for depth in DEPTHS])
+    assert curves_by_depth(bare, DEPTHS).empty
+
+
 def test_nothing_is_said_of_data_that_is_not_the_targets():
     log = predict([0.9], [2, 50])
     log.losses["loss"] *= 1.001

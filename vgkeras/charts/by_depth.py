@@ -129,10 +129,9 @@ def _with_curves(
 ) -> pd.DataFrame:
     """Adds theory between the depths of a log; where none is, nothing is joined."""
     rows = rows.assign(line=rows["run"].astype(str), between=False)
-    theory = log if origin_of(log) == "theory" else log.theory
-    if theory is None:
+    if origin_of(log) != "theory" and log.theory is None:
         return rows
-    curves = curves_by_depth(theory, every_depth(rows["depth"].tolist()), step)
+    curves = curves_by_depth(log, every_depth(rows["depth"].tolist()), step)
     if curves.empty:
         return rows
     curves["log10"] = curves["log10_gradient"]
@@ -140,8 +139,10 @@ def _with_curves(
         curves["log10"] = log10_of(curves["loss"])
     curves["series"] = [f"{scale:g}" for scale in curves["scale"]]
     curves = curves.assign(line=_starts(curves), own=False, origin="theory")
-    known = (rows["origin"] == "theory") & _starts(rows).isin(curves["line"])
-    rows["line"] = rows["line"].mask(known, _starts(rows))
+    runs = log.runs.assign(series=series_names(log.runs)).set_index("run")
+    starts = rows["run"].map(_starts(runs))
+    known = (rows["origin"] == "theory") & starts.isin(curves["line"])
+    rows["line"] = rows["line"].mask(known, starts)
     at = pd.MultiIndex.from_frame(rows.loc[known, ["line", "depth"]])
     between = ~pd.MultiIndex.from_frame(curves[["line", "depth"]]).isin(at)
     columns = [name for name in curves if name in rows]

@@ -8,6 +8,7 @@ from vgkeras.charts.style import scale_color, tick_labels
 from vgkeras.charts.words import in_order, is_number
 
 _LABEL_HEIGHT = 15  # pixels
+_ROOM = "\u2002"  # for letters wider than those of the font that is measured
 
 
 def axis_of_names(
@@ -35,7 +36,7 @@ def axis_of_names(
     return alt.Axis(
         orient="right",
         values=places,
-        labelExpr=tick_labels({place: f"c = {name}" for place, name in at.items()}),
+        labelExpr=tick_labels({p: f"c = {name}{_ROOM}" for p, name in at.items()}),
         labelOverlap=False,
         labelFlush=False,
         labelPadding=4,

@@ -46,7 +46,7 @@ def _gradient_by_depth(log: NamedLog) -> None:
     figure(
         vg.charts.gradient_by_depth,
         log,
-        read="A straight line is a constant factor for each layer: exponential. Below "
+        read="Twice the depth is the square of the factor: exponential. Below "
         "$c = 1$ the gradient falls like $c^{L-1}$. Above, the error explodes too, and "
         "the gradient grows like $c^{2L-1}$.",
         misread="The axis is the depth of the whole network, not a layer in it.",

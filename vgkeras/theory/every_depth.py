@@ -30,7 +30,7 @@ def curves_by_depth(
     not so: at c = 0.9 and the lecture's settings, 20 layers train, 50 do not.
 
     Args:
-        log: A log of theory: what `predict` returns, or the `theory` of a sweep.
+        log: What `predict` returns, or a log with `theory`.
         depths: Numbers of layers.
         step: Number of updates before. `None` for the last step of each run.
 
@@ -45,8 +45,10 @@ def curves_by_depth(
         >>> curves["loss"].round(3).tolist()
         [0.562, 0.766, 0.879]
     """
-    noise = log.metadata.get("arguments", {}).get("noise", 0.0)
-    first = log.losses[log.losses["step"] == 0].set_index("run")["loss"]
+    told = log if log.theory is None else log.theory
+    noise = told.metadata.get("arguments", {}).get("noise", 0.0)
+    first = told.losses[told.losses["step"] == 0].set_index("run")["loss"]
+    # What was measured knows its settings, where a theory of its data does not.
     starts = log.runs.drop_duplicates([*_START, *_SETTINGS])
     starts = starts[~starts.duplicated(_START, keep=False)]
     parts = [pd.DataFrame(columns=[*_START, "depth", "loss", "log10_gradient"])]
