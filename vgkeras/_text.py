@@ -78,10 +78,10 @@ def typeset(text: str) -> str:
     """A text whose numbers are written as powers of ten, not in the words of code.
 
     Example:
-        >>> typeset("from 1.0e-46 to 5.0e-03"), typeset("3.2e+20"), typeset("0.25")
-        ('from 10⁻⁴⁶ to 5·10⁻³', '3.2·10²⁰', '0.25')
+        >>> typeset("from 1.0e-46 to 5.0e-03"), typeset("below 1e-07"), typeset("0.25")
+        ('from 10⁻⁴⁶ to 5·10⁻³', 'below 10⁻⁷', '0.25')
     """
-    return re.sub(r"(?<![\w.])(\d\.\d)e([+-]\d{2,})(?!\w)", _typeset_number, text)
+    return re.sub(r"(?<![\w.])(\d(?:\.\d+)?)e([+-]\d{2,})(?!\w)", _typeset_number, text)
 
 
 def _typeset_number(number: re.Match[str]) -> str:

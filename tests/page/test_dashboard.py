@@ -418,6 +418,7 @@ def test_the_forecast_is_that_of_the_package_and_the_runs_bear_it_out():
     runs = re.findall(r"c = 1.5, L = 30: \w+\. [^\n]+", text)
     assert len(runs) == len(FORMATS)
     assert "The loss overflows." in text
+    assert not re.search(r"\de[+-]\d", text)
     assert "The loss overflowed before the first step" in runs[0]
 
 
@@ -594,6 +595,8 @@ def test_the_gravest_finding_comes_first_then_what_to_do_and_the_rest_is_folded(
     assert shown[0].startswith("Non-finite at step 15: the loss is NaN")
     assert shown[1] == f"What to do: {gravest.remedy}."
     assert "The loss" in shown[2]
+    assert "10⁻" in "".join(shown[:3])
+    assert not re.search(r"\de[+-]\d", "".join(shown[:3]))
     folded = next(e for e in page.expander if e.label.startswith("Also found"))
     assert folded.label == f"Also found: {len(more)}"
     assert len([text for text in folded.text if "What to do" in text.value]) == len(

@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 import vgkeras as vg
+from vgkeras._text import typeset
 from vgkeras.page.controls import choice, control, move
 from vgkeras.page.curves import curves
 from vgkeras.page.figures import KEYS, MOST_CHARTS, drawing_room, explain, room
@@ -32,7 +33,8 @@ DEFINITION = (
 def outcomes(log: vg.GradientLog, label: str = "") -> str:
     """A paragraph a run."""
     pairs = zip(log.runs["outcome"], vg.charts.run_sentences(log), strict=True)
-    return "\n\n".join(f"{SIGNS[word]} {label}{sentence}" for word, sentence in pairs)
+    words = (f"{SIGNS[word]} {label}{typeset(sentence)}" for word, sentence in pairs)
+    return "\n\n".join(words)
 
 
 @st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)

@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 import vgkeras as vg
-from vgkeras._text import outcome_verb, run_label
+from vgkeras._text import outcome_verb, run_label, typeset
 from vgkeras.page.controls import choice
 from vgkeras.page.figures import KEYS, attempt, own_figure
 from vgkeras.page.named_log import NamedLog
@@ -164,7 +164,7 @@ def _outcome(log: vg.GradientLog) -> None:
         if log.losses.empty:
             st.text("No loss was logged.")
         else:
-            st.text(vg.charts.run_sentences(log)[0])
+            st.text(typeset(vg.charts.run_sentences(log)[0]))
 
 
 def _finding(regime: str, sentence: str, remedy: str) -> None:
@@ -172,9 +172,9 @@ def _finding(regime: str, sentence: str, remedy: str) -> None:
     with st.container(border=True):
         sign = REGIMES.get(regime, SIGNS["diverges"])
         st.markdown(f"{sign} **{regime.capitalize()}**")
-        st.text(sentence)
+        st.text(typeset(sentence))
         if remedy:
-            st.text(f"What to do: {remedy}.")
+            st.text(f"What to do: {typeset(remedy)}.")
 
 
 def _others(answers: Any) -> None:
