@@ -335,6 +335,46 @@ def test_the_page_can_be_embedded(page):
     assert "embed=true" in page.url
 
 
+SECTIONS = (
+    "Lesson",
+    "Map&map_steps=50",
+    "Remedies",
+    "Number formats",
+    "Predict&stack=2",
+    "Predict&looked=0.1",
+    "Your log",
+    "Your log&example=true",
+    "Published results",
+    "Code",
+)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_axe_finds_nothing_serious_in_any_section_theme_and_size(page, section):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page.goto(f"{page.home}/?section={section.replace(' ', '+')}")
+    page.wait_for_function(SETTLED, timeout=120_000)
+
+    found = []
+    # A theme changes colours alone.
+    for theme, rules in (("light", {}), ("dark", {"runOnly": ["color-contrast"]})):
+        page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_timeout(300)  # until charts have their new width
+            options = {"resultTypes": ["violations"], **rules}
+            answer = axe.run(page, options=options).response
+            found += [
+                (theme, width, rule["id"], node["html"][:200])
+                for rule in answer["violations"]
+                if rule["impact"] in ("serious", "critical")
+                for node in rule["nodes"]
+            ]
+
+    assert page.get_by_test_id("stException").count() == 0
+    assert found == []
+
+
 def test_every_control_has_a_name_for_a_screen_reader(page):
     open_page(page)
 

@@ -293,6 +293,7 @@ def _text(y: float, words: str, *, right: bool = False, size: int = 13) -> alt.C
     return (
         alt.Chart(alt.sequence(1, 2))
         .transform_calculate(words=words, y=str(y + 0.03))
+        .transform_calculate(said="datum.words || 'nothing'")
         .mark_text(
             align="right" if right else "left",
             baseline="bottom",
@@ -304,7 +305,7 @@ def _text(y: float, words: str, *, right: bool = False, size: int = 13) -> alt.C
             x=alt.XValue("width" if right else 0),
             y=_y("y"),
             text="words:N",
-            description="words:N",
+            description="said:N",
         )
     )
 

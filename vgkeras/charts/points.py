@@ -23,6 +23,10 @@ from vgkeras.charts.words import in_order, is_number
 
 _KEY_TITLES = {"scale": "scale c"}
 
+# Lines that say nothing to a screen reader: the marks have the numbers.
+_LINE: dict[str, Any] = {"color": GREY, "tooltip": None, "aria": False}
+_BAR: dict[str, Any] = {"opacity": 0.5, "tooltip": None, "aria": False}
+
 
 def points_over_lines(
     rows: pd.DataFrame,
@@ -98,11 +102,11 @@ def _rules(decades: DecadeAxis, level: tuple[float, str] | None) -> Iterable[alt
     edges = pd.DataFrame({"y": decades.edges}, dtype="float64")
     y = alt.Y("y:Q", axis=None)
     if len(edges):
-        rule = alt.Chart(edges).mark_rule(color=GREY, opacity=0.6, tooltip=None)
+        rule = alt.Chart(edges).mark_rule(**_LINE, opacity=0.6)
         yield rule.encode(y=y)
     if level is not None:
         base = alt.Chart(pd.DataFrame({"y": [level[0]], "label": [level[1]]}))
-        yield base.mark_rule(color=GREY, strokeWidth=1.5, tooltip=None).encode(y=y)
+        yield base.mark_rule(**_LINE, strokeWidth=1.5).encode(y=y)
         name = base.mark_text(color=GREY, align="left", dx=4, dy=-6, tooltip=None)
         yield name.encode(x=alt.XValue(0), y=y, text=alt.Text("label:N"))
 
@@ -125,7 +129,7 @@ def _spans(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
     ends = {"y": alt.Y("low:Q", axis=None), "y2": alt.Y2("high:Q")}
     ends |= {name: encoding[name] for name in ("x", "color")}
     yield alt.Chart(wide[theory]).mark_area(opacity=0.13, tooltip=None).encode(**ends)
-    yield alt.Chart(wide[~theory]).mark_rule(opacity=0.5, tooltip=None).encode(**ends)
+    yield alt.Chart(wide[~theory]).mark_rule(**_BAR).encode(**ends)
 
 
 def _marks(

@@ -33,6 +33,15 @@ svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label,
   .role-legend-title, .role-title-subtitle) text, svg.marks text[fill='#70767E' i] {
   fill: currentColor; fill-opacity: 0.85;
 }
+/* Contrast: Streamlit's captions, buttons, labels and code have too little. */
+[data-testid='stCaptionContainer'] { color: inherit; opacity: 0.8; }
+[data-testid='stWidgetLabel'] { color: inherit !important; }
+[data-testid='stBaseButton-primary'], [data-tag] {
+  background: #0072B2 !important; border-color: #0072B2;
+}
+[data-testid='stCode'] .token { color: inherit !important; }
+[data-testid='stCode'] .token.keyword { font-weight: bold; }
+[data-testid='stCode'] .token.comment { font-style: italic; }
 [class*='st-key-hidden_'] { display: none; }
 @media (prefers-reduced-motion: reduce) {
   *, *::before, *::after { animation: none !important; transition: none !important; }

@@ -15,9 +15,8 @@ def take_away() -> None:
     st.title("Take it away")
     st.markdown(
         "The networks that are set here, as **code** that makes the same runs "
-        "with the same numbers, as **data**, and as a **link**. Pictures are made "
-        "where the charts are: *Save as SVG* beside a chart, or point at it and choose "
-        "*Download as PNG*."
+        "with the same numbers, and as **data**. *Link* copies the view, and each "
+        "chart saves itself as a picture."
     )
     settings = networks()
     log = lesson_log(settings).log
@@ -29,7 +28,7 @@ def take_away() -> None:
 
 def _code(log: vg.GradientLog, settings: Settings) -> None:
     st.subheader("A notebook cell: all stacks")
-    st.code(vg.exports.notebook(settings), language="python")
+    st.code(vg.exports.notebook(settings), language="python", wrap_lines=True)
     left, right = st.columns(2)
     depth = choice("Depth of one stack", settings["depths"], "stack_depth", left)
     scale = choice("Its scale", settings["scales"], "stack_scale", right)
@@ -38,8 +37,8 @@ def _code(log: vg.GradientLog, settings: Settings) -> None:
     facts = {name: settings[name] for name in ("target", "seed", "learning_rate")}
     runs = log.replace(runs=log.runs.assign(**facts))
     st.subheader("A script in plain Keras: one stack")
-    st.code(vg.exports.keras_script(runs, run), language="python")
+    st.code(vg.exports.keras_script(runs, run), language="python", wrap_lines=True)
     st.subheader("A test for pytest: what became of it")
-    st.code(vg.exports.test(runs, run), language="python")
+    st.code(vg.exports.test(runs, run), language="python", wrap_lines=True)
     with st.container(key="outcomes"):
         st.markdown(outcomes(log.select(run=run)))
