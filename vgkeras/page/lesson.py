@@ -8,7 +8,7 @@ from vgkeras.page.explorer import Explorer
 from vgkeras.page.figures import figure
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import networks
-from vgkeras.page.outcomes import outcomes_once
+from vgkeras.page.outcomes import outcome_grid
 from vgkeras.page.recordings import lesson_log
 from vgkeras.page.show import show_button
 from vgkeras.page.texts import FORMULAS, KINDS, MISCONCEPTIONS, SOURCES
@@ -24,8 +24,7 @@ def lesson() -> None:
     log = lesson_log(settings)
     explorer.draw_depths(log)
     st.header("What became of each network")
-    with st.container(key="outcomes"):
-        st.markdown(outcomes_once(log))
+    outcome_grid(log)
     st.header("The gradient falls or grows with depth")
     _gradient_by_depth(log)
     st.header("All layers agree, at every step")

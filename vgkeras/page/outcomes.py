@@ -9,10 +9,10 @@ from streamlit.delta_generator import DeltaGenerator
 
 import vgkeras as vg
 from vgkeras._text import typeset
-from vgkeras.page.controls import choice, control, move
-from vgkeras.page.curves import curves
+from vgkeras.page.controls import choice, move
 from vgkeras.page.figures import KEYS, MOST_CHARTS, drawing_room, explain, room
 from vgkeras.page.named_log import NamedLog
+from vgkeras.page.show import show_button
 from vgkeras.theory import EXPLODED, FLAT, LEARNED
 
 SIGNS = {
@@ -65,8 +65,7 @@ def outcome_grid(log: NamedLog) -> None:
     )
     with st.container(key="outcomes"):
         st.markdown(outcomes_once(one))
-    if control(st.toggle, "Its curves", False, key="grid_curves"):
-        curves(one)
+    show_button("Its curves", "network", key="grid_curves", scale=scale, depth=depth)
 
 
 def draw_cells(
