@@ -81,12 +81,13 @@ def test_page_names_its_first_numbers_as_recorded(lesson):
 def test_every_network_has_an_outcome_and_the_chosen_one_a_sentence(lesson):
     (sentence,) = outcomes(lesson)
 
-    assert re.search(r"from [\d.]+ to [\d.e-]+ in 200 steps", sentence)
+    assert re.search(r"from [\d.]+ to \S+ in 200 steps", sentence)
     losses = vg.load(PAGE.parent / "assets" / "lesson.parquet").losses
     last = losses[losses["step"] == 200].set_index("run")["loss"]
     first = losses[losses["step"] == 0].set_index("run")["loss"]
     trained = (last <= 0.01 * first.clip(upper=0.25)).sum()  # 0.25: of answering 0
-    assert f"Of 28 runs {trained} train" in str(lesson.main)
+    grid = next(c for c in lesson.get("vega_lite_chart") if "Of 28 runs" in str(c))
+    assert f"Of 28 runs {trained} train" in str(grid)
 
 
 def test_no_number_is_told_as_0_0000(lesson):

@@ -18,6 +18,8 @@ from vgkeras.page.trainer import warm_up
 def lesson() -> None:
     """Draws the section."""
     first_screen = st.container(key="first_screen", gap="xsmall")
+    with st.container(key="spoken"):  # to see, the figure says it
+        st.title("Vanishing and exploding gradients")
     settings = networks()
     with first_screen:
         explorer = Explorer(settings)
