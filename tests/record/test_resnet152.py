@@ -96,6 +96,18 @@ def test_a_log_of_one_network_is_refused():
         charts.gradient_with_and_without_shortcuts(hand_made().select(run=0))
 
 
+def test_the_recording_is_of_both_networks_and_all_their_layers():
+    log = logs.load(ASSETS / "resnet152.parquet")
+
+    first = log.layers[log.layers["step"] == 0]
+    assert first.groupby("run").size().tolist() == [152, 152]
+    growth = charts.growth_of_gradient(log)
+    assert growth[charts.WITH_SHORTCUTS] < growth[charts.WITHOUT_SHORTCUTS]
+    assert log.metadata["command"] == "python -m vgkeras.record resnet152"
+    assert log.metadata["seconds"] > 1
+    assert (ASSETS / "resnet152.parquet").stat().st_size < 300_000
+
+
 def test_the_command_draws_diagnoses_and_writes_its_numbers(
     tmp_path, monkeypatch, capsys
 ):

@@ -46,7 +46,10 @@ def gradient_with_and_without_shortcuts(log: GradientLog) -> alt.LayerChart:
     ticks = decade_ticks(low - 1, high + 1, 8)
     axis = alt.Axis(values=list(ticks), labelExpr=tick_labels(ticks))
     color, shape = paired(
-        "network:N", _COLORS, _SHAPES, alt.Legend(orient="bottom", title=None)
+        "network:N",
+        _COLORS,
+        _SHAPES,
+        alt.Legend(orient="bottom", title=None, symbolOpacity=1),
     )
     base = alt.Chart(rows).encode(
         x=count_axis("layer:Q", "layer (1 = next to the input)"),

@@ -3,23 +3,53 @@
 import streamlit as st
 
 import vgkeras as vg
+from vgkeras.page.figures import figure
+from vgkeras.page.named_log import NamedLog
 from vgkeras.page.outcomes import SIGNS, UNKNOWN
-from vgkeras.page.recordings import PUBLISHED
+from vgkeras.page.recordings import PUBLISHED, RESNET, recording
 
 
 def published() -> None:
     """Draws the section."""
     st.title("What was published, and what we measured")
-    st.markdown(
-        "Six results on deep networks, each repeated by a function of "
-        "`vgkeras.published`. What was measured is **recorded**, by "
-        "`python -m vgkeras.record published`; tests run it again."
-    )
+    _resnet152()
+    st.header("Six results, measured again")
     with st.container(key="outcomes"):
         for result in vg.published.load(PUBLISHED):
-            with st.container(border=True, key=f"card_{result.name}"):
-                sign = SIGNS["trains"] if result.holds else UNKNOWN
-                st.markdown(f"{sign} **[{result.source}]({result.url})**")
-                st.markdown(f"*The claim.* {result.claim}")
-                st.markdown(f"*What we measured.* {result.measured}")
-                st.caption(f"It took {result.seconds:.3g} s on two cores.")
+            _card(result)
+    st.caption(
+        ":material/history: **Recorded** by `python -m vgkeras.record published`; "
+        "tests run it again."
+    )
+
+
+def _resnet152() -> None:
+    """The depth that the lecture names, for real."""
+    log = recording(RESNET)
+    st.header("The lecture's 152 layers")
+    st.markdown(vg.charts.shortcuts_sentence(log))
+    figure(
+        vg.charts.gradient_with_and_without_shortcuts,
+        NamedLog(RESNET.name, lambda: log),
+        read="A line that falls to the right is a gradient that grows on its way back "
+        "from the output.",
+        misread="Batch normalization is in both networks. It keeps the activations in "
+        "bounds, not the gradients.",
+    )
+    facts = log.metadata
+    st.caption(
+        f":material/history: **Recorded** on {facts['recorded']} from Keras' "
+        f"`ResNet152` by `{facts['command']}`."
+    )
+
+
+def _card(result: vg.published.Result) -> None:
+    """Closed, it says who found what, and whether we did, too."""
+    sign = SIGNS["trains"] if result.holds else UNKNOWN
+    with (
+        st.container(key=f"card_{result.name}"),
+        st.expander(f"{sign} **{result.source}**: {result.claim}"),
+    ):
+        st.markdown(f"*What we measured.* {result.measured}")
+        st.markdown(f"[Read it]({result.url})")
+        st.caption(f"It took {result.seconds:.3g} s on two cores.")
