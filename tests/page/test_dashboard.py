@@ -4,6 +4,7 @@ import ast
 import collections
 import graphlib
 import io
+import json
 import re
 import subprocess
 import sys
@@ -430,11 +431,47 @@ def test_published_results_are_told_with_their_sources():
     page = open_page(section="Published results")
 
     assert not page.exception
-    text = words(page)
+    text, labels = words(page), [card.label for card in page.expander]
     for result in vg.published.load(PAGE.parent / "assets" / "published.json"):
         assert result.url in text
-        assert result.claim in text
+        assert any(result.source in k and result.claim in k for k in labels)
         assert result.measured in text
+
+
+def test_the_lectures_152_layers_are_drawn_and_told():
+    page = open_page(section="Published results")
+
+    log = vg.load(PAGE.parent / "assets" / "resnet152.parquet")
+    assert vg.charts.shortcuts_sentence(log) in words(page)
+    assert len(page.get("vega_lite_chart")) == 1
+
+
+@pytest.fixture(scope="module")
+def recorded_digits():
+    return vg.load(PAGE.parent / "assets" / "digits.parquet")
+
+
+@pytest.mark.parametrize("units", ["relu", "tanh"])
+def test_remedies_open_with_what_the_recorded_digits_say(recorded_digits, units):
+    page = open_page(section="Remedies", digits_units=units)
+
+    assert not page.exception
+    sentence = vg.remedies.digits_sentence(recorded_digits, units)
+    assert page.markdown[0].value == sentence
+    panels = page.get("vega_lite_chart")[:9]
+    drawn = [json.loads(panel.proto.spec) for panel in panels]
+    names = vg.charts.digits_remedies(recorded_digits, units)
+    assert [spec["title"]["text"] for spec in drawn] == names
+    assert len(names) == 9  # all but what they start from
+
+
+def test_a_click_takes_the_remedies_away(recorded_digits):
+    page = open_page(section="Remedies", digits_show="before")
+
+    for panel in page.get("vega_lite_chart")[:9]:
+        assert "Small random weights" in panel.proto.spec
+        description = json.loads(panel.proto.spec)["description"]
+        assert description.startswith("Small random weights, relu")
 
 
 def test_remedies_are_told_by_the_runs_that_are_shown():
@@ -459,7 +496,7 @@ def test_remedies_are_compared_and_told():
     assert not page.exception
     text = words(page)
     assert "40 runs of 50 steps" in text  # 2 remedies, 4 depths, 5 seeds
-    assert len(page.get("vega_lite_chart")) == 3
+    assert len(page.get("vega_lite_chart")) == 9 + 3
     names = ["Scaled identity", "Orthogonal"]
     settings = {"scale": 2.0, "units": 4, "learning_rate": 0.1, "steps": 50}
     log = vg.remedies.compare(names, **settings)
@@ -1114,6 +1151,23 @@ def visit(trainer, runs, name, **more):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return thread, slot, logs
+
+
+def test_a_visitor_is_shown_what_is_done_and_the_next_one_gets_it_at_once():
+    one, shown = Trainer(), []
+
+    def make(names, progress, after_each):
+        for name in names:
+            after_each(name)
+        return "log"
+
+    for _ in range(2):  # another visitor, another callback
+        run = one.log(
+            {"names": "ab"}, Slot(), make, after_each=lambda x: shown.append(x)
+        )
+        assert run.log == "log"
+
+    assert shown == ["a", "b"]
 
 
 def test_visitors_are_served_in_turn_and_see_their_place(runs):

@@ -7,7 +7,7 @@ import altair as alt
 import pandas as pd
 
 from vgkeras import _checks
-from vgkeras._text import number_of
+from vgkeras._text import number_of, typeset
 from vgkeras.charts.edge_bands import NORM_VIEW, DecadeAxis, flag_shape, with_flags
 from vgkeras.charts.style import GREY, depth_axis
 from vgkeras.logs import GradientLog
@@ -190,7 +190,7 @@ def _sentence(own: pd.DataFrame, remedy: str, activation: str) -> str:
         f"{accuracy:.0%} at depth {depth}"
         for depth, accuracy in zip(rows["depth"], rows["accuracy_median"], strict=True)
     ]
-    ends = [number_of(rows["gradient_median"].iloc[at]) for at in (0, -1)]
+    ends = [typeset(number_of(rows["gradient_median"].iloc[at])) for at in (0, -1)]
     return (
         f"{remedy}, {activation}, medians over seeds: reads {', '.join(reads)}; the "
         f"first gradient's rms goes from {ends[0]} to {ends[1]}."

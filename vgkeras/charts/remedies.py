@@ -4,7 +4,7 @@ import altair as alt
 import pandas as pd
 
 from vgkeras import theory
-from vgkeras._text import listed, number_of
+from vgkeras._text import listed, number_of, typeset
 from vgkeras.charts.edge_bands import NORM_VIEW
 from vgkeras.charts.points import points_over_lines
 from vgkeras.charts.remedy_theory import (
@@ -25,7 +25,7 @@ from vgkeras.charts.words import at_ends
 from vgkeras.logs import GradientLog
 from vgkeras.remedies import baseline_of, compared_runs, quartiles, table
 
-REMEDY_HEIGHT = 640  # pixels of a chart with title, axes and legend of many remedies
+REMEDY_HEIGHT = 700  # pixels of a chart with title, axes and legend of many remedies
 
 _ROW = 22  # pixels of a remedy in the chart of outcomes
 
@@ -273,7 +273,7 @@ def _last_activations(rows: pd.DataFrame) -> str:
     last = rows[rows["layer"] == rows["layer"].max()].sort_values("log10")
     ends = last.iloc[:: len(last) - 1 or 1]
     pairs = zip(ends["log10"], ends["series"], strict=True)
-    words = [f"{number_of(log10)} with {remedy}" for log10, remedy in pairs]
+    words = [f"{typeset(number_of(log10))} with {remedy}" for log10, remedy in pairs]
     return f"the last activation is {' and '.join(words)}"
 
 

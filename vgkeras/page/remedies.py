@@ -1,4 +1,4 @@
-"""What helps, and against what: one change at a time."""
+"""What helps, and against what: with a task, and in the lesson's networks."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.controls import Settings, choice, several, slider
+from vgkeras.page.digits import digits, digits_source
 from vgkeras.page.downloads import downloads_below
 from vgkeras.page.figures import KEYS, MOST_CHARTS, figure
 from vgkeras.page.named_log import NamedLog
@@ -30,6 +31,8 @@ SLOW = ("Layer normalization", "Batch normalization")  # live, they come last
 def remedies() -> None:
     """Draws the section."""
     st.title("What helps, and against what")
+    digits()
+    st.header("In the lesson's networks")
     settings = _settings()
     if not settings["names"]:
         st.info("Choose at least one remedy.")
@@ -42,6 +45,7 @@ def remedies() -> None:
     told.markdown(_told_once(run))
     _figures(run, len(settings["names"]))
     downloads_below(run.log)
+    digits_source()
 
 
 def _preview(slot: st.delta_generator.DeltaGenerator) -> Callable:

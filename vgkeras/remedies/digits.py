@@ -13,7 +13,8 @@ from vgkeras.logs import GradientLog
 DIGITS_BASELINE = "Small random weights"
 DIGITS_RECIPE = "Recipe of today"
 DIGITS_ACTIVATIONS = {"relu": "ReLU", "tanh": "tanh"}  # and what they are called
-DIGITS_INITIAL = ("Glorot", "He", "Orthogonal")  # careful initial weights
+# Careful initial weights, and what they are called in a sentence.
+DIGITS_INITIAL = {"Glorot": "Glorot's", "He": "He's", "Orthogonal": "orthogonal"}
 DIGITS_CHANCE = 0.1  # of ten digits that are equally frequent
 DIGITS_GOOD = 0.9
 _ENDS = {"low": "min", "median": "median", "high": "max"}
@@ -82,7 +83,7 @@ def digits_sentence(log: GradientLog, activation: str = "relu") -> str:
     )
     names = {
         DIGITS_BASELINE: "from small random weights",
-        careful: f"from {careful} weights",
+        careful: f"from {DIGITS_INITIAL[careful]} weights",
         DIGITS_RECIPE: "with the recipe of today",
     }
     reaches = [_reach(accuracy[name]) for name in names]

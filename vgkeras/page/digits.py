@@ -1,0 +1,67 @@
+"""The digits: what carries a network that has a task, and how deep."""
+
+import streamlit as st
+
+import vgkeras as vg
+from vgkeras.page.controls import choice
+from vgkeras.page.figures import KEYS, MISREAD, MOST_CHARTS, drawing_room
+from vgkeras.page.named_log import NamedLog
+from vgkeras.page.recordings import DIGITS, recording
+
+NAMES = vg.remedies.DIGITS_ACTIVATIONS
+AFTER, BEFORE = "after", "before"
+READ = (
+    "**How to read it.** Grey, in every panel: small random weights (deviation 0.05) "
+    "and plain gradient descent. Above, the share of unseen digits that is read; "
+    "dotted: by guessing. Below, the first layer's gradient before training. Points: "
+    "median of {seeds} seeds, bars: all of them."
+)
+MISREAD_WORDS = (
+    "A good gradient at the start is needed, and not enough. And clipping is a remedy "
+    "against the opposite: gradients that explode."
+)
+
+
+def digits() -> None:
+    """Draws the recorded comparison and says in a sentence what it shows."""
+    log = recording(DIGITS)
+    run = NamedLog(DIGITS.name, lambda: log)
+    sentence = st.empty()
+    with st.container(horizontal=True):
+        activation = choice(
+            "Hidden units", tuple(NAMES), "digits_units", format_func=NAMES.get
+        )
+        show = choice("Show", (AFTER, BEFORE), "digits_show")
+    sentence.markdown(_sentence_once(run, activation))
+    with st.container(key="digits_panels"):
+        words = _panels_once(run, activation, show == BEFORE)
+        st.caption(READ.format(seeds=log.runs["seed"].nunique()))
+        with st.popover("How people misread it", icon=MISREAD, type="tertiary"):
+            st.markdown(MISREAD_WORDS)
+            st.markdown(f"**In numbers**\n\n{words}")
+
+
+def digits_source() -> None:
+    """Says where the recording comes from."""
+    facts = recording(DIGITS).metadata
+    st.caption(
+        f":material/history: The digits: **recorded** on {facts['recorded']} by "
+        f"`{facts['command']}`, real fits of {facts['seconds']:,} s in all."
+    )
+
+
+@st.cache_data(max_entries=8, show_spinner=False, hash_funcs=KEYS)
+def _sentence_once(run: NamedLog, activation: str) -> str:
+    return vg.remedies.digits_sentence(run.log, activation)
+
+
+@st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
+def _panels_once(run: NamedLog, activation: str, before: bool) -> str:
+    """As many panels in a row as there is room for; returns them in words."""
+    log, sentences = run.log, []
+    with drawing_room(), st.container(horizontal=True, gap="small"):
+        for name in vg.charts.digits_remedies(log, activation):
+            chart = vg.charts.digits_panel(log, name, activation, before=before)
+            sentences.append(vg.charts.description(chart))
+            st.altair_chart(chart, width="content")
+    return "\n".join(f"- {sentence}" for sentence in sentences)
