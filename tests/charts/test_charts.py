@@ -350,7 +350,19 @@ def test_depth_has_one_axis(draw):
     axis = encoding(chart, "point")["x"]
     assert axis["scale"]["type"] == "log"
     assert axis["scale"]["domain"] == [1, 152]
-    assert axis["axis"]["values"] == [152, 100, 50, 20, 10, 5, 2, 1]
+    assert axis["axis"]["values"] == [1, 2, 5, 10, 20, 50, 100, 152]
+
+
+@pytest.mark.parametrize(("width", "shown"), [(340, False), (600, True)])
+def test_the_ends_of_the_axis_of_depth_keep_their_labels_in_a_narrow_chart(
+    width, shown
+):
+    spec = charts.gradient_by_depth(make_log([[1.0]] * 2, depths=[1, 152])).to_dict()
+
+    drawn = vl_convert.vegalite_to_svg({**spec, "width": width})
+
+    labels = re.findall(r"<text(?![^>]*opacity=.0.)[^>]*>(\d+)</text>", drawn)
+    assert labels == ["1", "2", "5", "10", "20", "50", *(["100"] * shown), "152"]
 
 
 def test_no_value_that_is_not_finite_reaches_the_drawing():
@@ -483,7 +495,7 @@ def test_final_loss_is_the_last_of_each_run():
     drawn = points(chart)
     assert drawn["depth"].tolist() == [2, 10]
     assert drawn["y"].tolist() == pytest.approx([-1, -2])
-    assert encoding(chart, "point")["x"]["axis"]["values"] == [10, 5, 2]
+    assert encoding(chart, "point")["x"]["axis"]["values"] == [2, 5, 10]
 
 
 def test_final_loss_is_compared_with_the_loss_of_answering_zero():
@@ -527,6 +539,15 @@ def test_theory_has_the_powers_of_the_lecture():
     expected = "It goes like cᴸ⁻¹ at c = 0.5 and 0.9, like c²ᴸ⁻¹ at c = 1.5."
     assert subtitle(chart).endswith(expected)  # at 0.99, 152 layers are too few
     assert charts.description(chart).endswith(expected)
+
+
+def test_a_power_is_read_off_the_deepest_gradients_that_are_numbers():
+    log10 = [-3.0, -5 * math.log10(2) - 3, -math.inf]
+    log = make_log([[1.0]] * 3, log10, depths=[5, 10, 152])
+
+    words = subtitle(charts.gradient_by_depth(log))
+
+    assert words.endswith("It goes like cᴸ⁻¹ at c = 0.5.")
 
 
 def test_after_training_no_power_is_named():
@@ -1381,9 +1402,9 @@ def test_titles_find_room_in_340_pixels(scales):
         *(charts.gradient_by_layer_and_step(one), charts.gradient_by_step(one)),
     ]
 
-    for chart in drawn:  # 16 and 12 pixels: half of that wide are letters on average
-        assert max(map(len, chart.title.text)) * 16 * 0.55 <= 340
-        assert max(map(len, chart.title.subtitle), default=0) * 12 * 0.52 <= 340
+    for chart in drawn:  # 16 and 12 pixels; so wide are letters of the page's font
+        assert max(map(len, chart.title.text)) * 16 * 0.44 <= 340
+        assert max(map(len, chart.title.subtitle), default=0) * 12 * 0.44 <= 340
 
 
 def test_charts_made_at_once_in_threads_equal_those_made_alone():

@@ -186,10 +186,11 @@ def _law_words(first: pd.DataFrame) -> str:
     """The power of c that the two deepest gradients of each scale differ by."""
     laws: dict[str, list[str]] = {}
     for name, part in series_rows(first):
+        part = part[np.isfinite(part["log10"])]
         ends = part.drop_duplicates("depth").sort_values("depth").iloc[-2:]
         depths, norms = ends["depth"].to_numpy(), ends["log10"].to_numpy()
         factor = abs(float(name)) if is_number(name) else 1.0
-        if len(ends) < 2 or not np.isfinite(norms).all() or factor in (0, 1):
+        if len(ends) < 2 or factor in (0, 1):
             continue
         share = np.diff(norms)[0] / np.diff(depths)[0] / math.log10(factor)
         law = next((law for p, law in _LAWS.items() if abs(share - p) < 0.02), "")

@@ -23,7 +23,7 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right
 # 4.5:1 on white; the page gives text of this colour its own, on dark and on white.
 GREY = "#70767E"
 # What a chart 340 pixels wide has room for, in the letters of the page.
-_TITLE_LETTERS, _SUBTITLE_LETTERS = 38, 54
+_TITLE_LETTERS, _SUBTITLE_LETTERS = 46, 64
 
 # Colour belongs to c: blue below 1, grey at 1, orange above, and in between in equal
 # steps of log c. A chart does not know the theme of its page, so each tone holds 3:1
@@ -49,6 +49,7 @@ _SCALE_SHAPES = {
 }
 _BY_SIZE = list(_SCALE_SHAPES.items())[::-1]
 _MOST_DEPTHS = 400
+_LABEL_WIDTH = 28  # pixels of a depth of three digits, and the space beside it
 COUNTS = alt.Axis(format="d", tickMinStep=1)
 OUTCOME_COLORS = {
     "trains": "#009E73",
@@ -147,13 +148,20 @@ def depth_axis(depths: Sequence[int], channel: Any = alt.X) -> Any:
         nice=False,
         padding=14,
     )
+    title = "depth L (number of layers)"
+    return channel("depth:Q", title=title, scale=scale, axis=_depth_ticks(low, high))
+
+
+def _depth_ticks(low: int, high: int) -> alt.Axis:
+    """1, 2, 5, 10, ... and both ends, which keep their labels in a narrow chart."""
     round_ones = (k * 10**n for n in range(6) for k in (1, 2, 5))
     inside = [depth for depth in round_ones if low < depth < high]
-    # From the right: of two labels without room, the deeper one stays.
-    axis = alt.Axis(values=[high, *inside[::-1], low], format="d")
-    axis.labelOverlap = "greedy"
-    title = "depth L (number of layers)"
-    return channel("depth:Q", title=title, scale=scale, axis=axis)
+    room = {}  # the least width of axes in which a label is clear of those of the ends
+    for tick in inside if low else []:
+        apart = min(tick / low, high / tick)
+        room[tick] = round(_LABEL_WIDTH * math.log(high / low) / math.log(apart))
+    show = f"width < {json.dumps(room)}[datum.value] ? '' : datum.label"
+    return alt.Axis(values=[low, *inside, high], format="d", labelExpr=show)
 
 
 def depth_range(depths: Sequence[int]) -> tuple[int, int]:
