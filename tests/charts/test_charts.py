@@ -498,14 +498,53 @@ def test_final_loss_is_the_last_of_each_run():
     assert encoding(chart, "point")["x"]["axis"]["values"] == [2, 5, 10]
 
 
+def levels(chart):
+    """Names and heights of the lines to compare with."""
+    texts = [rows for mark, rows in marks(chart) if mark == "text" and "label" in rows]
+    return {row.label: row.y for rows in texts for row in rows.itertuples()}
+
+
 def test_final_loss_is_compared_with_the_loss_of_answering_zero():
     log = make_log([[1.0, 0.1]])
     log.runs["loss_zero"] = 100.0
 
-    drawn = dict(marks(charts.final_loss_by_depth(log)))
+    drawn = levels(charts.final_loss_by_depth(log))
 
-    assert drawn["rule"]["y"].tolist() == [2.0]
-    assert drawn["text"]["label"].tolist() == ["loss of answering 0"]
+    assert drawn == {"loss of answering 0": 2.0, "1% of it": 0.0}
+
+
+def test_runs_of_different_targets_have_no_loss_in_common_to_compare_with():
+    log = make_log([[1.0], [1.0]], depths=[2, 3])
+    log.runs["loss_zero"] = [1.0, 2.0]
+
+    assert levels(charts.final_loss_by_depth(log)) == {}
+
+
+@pytest.mark.parametrize(("zero", "trains"), [(0.5, 0.005), (8.0, 0.02)])
+def test_the_losses_that_decide_about_a_run_are_drawn(zero, trains):
+    log = make_log([[2.0, 0.1]])
+    log.runs["loss_zero"] = zero
+
+    drawn = levels(charts.loss_by_step(log))
+
+    assert drawn == {
+        "trains below": pytest.approx(math.log10(trains)),
+        "stalls above": pytest.approx(math.log10(1.8)),
+    }
+
+
+def test_several_runs_have_no_losses_that_decide_in_common():
+    assert (
+        levels(charts.loss_by_step(make_log([[2.0], [1.0]], scales=[0.5, 0.9]))) == {}
+    )
+
+
+@pytest.mark.parametrize("first", [0.0, 1e30, math.nan])
+def test_a_loss_that_decides_and_is_not_on_the_axis_is_not_drawn(first):
+    drawn = levels(charts.loss_by_step(make_log([[first, 1.0]])))
+
+    assert "stalls above" not in drawn
+    assert all(map(math.isfinite, drawn.values()))
 
 
 def test_the_title_of_final_losses_names_the_deepest_stack_that_trains():

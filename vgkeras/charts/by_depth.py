@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 
-from vgkeras import logs
+from vgkeras import logs, theory
 from vgkeras._text import counted, decades, listed
 from vgkeras.charts.edge_bands import LOSS_VIEW, NORM_VIEW
-from vgkeras.charts.points import points_over_lines
+from vgkeras.charts.points import Level, points_over_lines
 from vgkeras.charts.rows import (
     largest_variable,
     log10_of,
@@ -35,7 +35,6 @@ from vgkeras.charts.words import (
     series_rows,
     spoken,
 )
-from vgkeras.theory import curves_by_depth
 
 # A gradient is c^(L-1) times the error, and that holds c^L where c is above 1.
 _LAWS = {1: "cᴸ⁻¹", 2: "c²ᴸ⁻¹"}
@@ -44,8 +43,9 @@ _LAWS = {1: "cᴸ⁻¹", 2: "c²ᴸ⁻¹"}
 def final_loss_by_depth(log: logs.GradientLog, *, height: int = HEIGHT) -> Chart:
     """Draws the loss after the last step against the depth of the stack.
 
-    How to read it: low points trained; points near the grey line answer no better than
-    a network that always says 0; marks in the band above the axis diverged. How to
+    How to read it: points below the lower grey line trained, unless they began there;
+    points near the upper one answer no better than a network that always says 0; marks
+    in the band above the axis diverged. How to
     misread it: it shows one number of steps. A stalled stack may train later, often
     very much later. Theory is drawn at every depth, measured or not.
 
@@ -63,10 +63,10 @@ def final_loss_by_depth(log: logs.GradientLog, *, height: int = HEIGHT) -> Chart
     rows = rows[rows["step"] == rows.groupby("run")["step"].transform("max")]
     drawn = _with_curves(rows, log)
     x = depth_axis(rows["depth"].tolist())
-    y, level = "loss after the last step", _level_of_zero(log.runs["loss_zero"])
+    y, levels = "loss after the last step", _levels(log.runs["loss_zero"])
     chart = titled(
         points_over_lines(
-            drawn, x, y=y, view=LOSS_VIEW, level=level, height=axes_height(height)
+            drawn, x, y=y, view=LOSS_VIEW, levels=levels, height=axes_height(height)
         ),
         f"Deepest that trains: {_deepest_words(log.runs)}",
         legend_line(rows, f"After {_steps_words(log.runs)}."),
@@ -131,7 +131,7 @@ def _with_curves(
     rows = rows.assign(line=rows["run"].astype(str), between=False)
     if origin_of(log) != "theory" and log.theory is None:
         return rows
-    curves = curves_by_depth(log, every_depth(rows["depth"].tolist()), step)
+    curves = theory.curves_by_depth(log, every_depth(rows["depth"].tolist()), step)
     if curves.empty:
         return rows
     curves["log10"] = curves["log10_gradient"]
@@ -154,12 +154,19 @@ def _starts(rows: pd.DataFrame) -> pd.Series:
     return rows["series"] + " " + rows["seed"].astype(str)
 
 
-def _level_of_zero(losses: pd.Series) -> tuple[float, str] | None:
-    """The loss of answering 0, if it is a number and the same for all runs."""
+def _levels(losses: pd.Series) -> list[Level]:
+    """The loss of answering 0, and what of it a run that trains may have left.
+
+    None, if it is not a number and the same for all runs.
+    """
     zero = np.log10(losses[(losses > 0) & (losses < np.inf)].astype("float64"))
-    if len(zero) and zero.max() - zero.min() < 1e-3:
-        return float(zero.iloc[0]), "loss of answering 0"
-    return None
+    if not len(zero) or zero.max() - zero.min() > 1e-3:
+        return []
+    of_it = float(zero.iloc[0]) + math.log10(theory.LEARNED)
+    return [
+        Level(float(zero.iloc[0]), "loss of answering 0"),
+        Level(of_it, f"{theory.LEARNED:.0%} of it", at_end=True, below=True),
+    ]
 
 
 def _deepest_words(runs: pd.DataFrame) -> str:

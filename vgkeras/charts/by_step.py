@@ -1,5 +1,7 @@
 """Charts by training step."""
 
+import math
+
 import altair as alt
 import pandas as pd
 
@@ -7,7 +9,7 @@ from vgkeras import logs, theory
 from vgkeras._text import counted, outcome_verb, run_label
 from vgkeras.charts.bins import bin_words, binned
 from vgkeras.charts.edge_bands import LOSS_VIEW, NORM_VIEW
-from vgkeras.charts.points import points_over_lines
+from vgkeras.charts.points import Level, points_over_lines
 from vgkeras.charts.rows import (
     MOST_POINTS,
     largest_variable,
@@ -28,10 +30,11 @@ def loss_by_step(log: logs.GradientLog) -> Chart:
     """Draws the loss of every run against the training step, a panel per depth.
 
     How to read it: a curve that falls trains, a flat one stalls, one that jumps to the
-    band above the axis diverges. How to misread it: a flat curve is not "converged";
-    compare its height with the loss it should reach. More than 100 steps are drawn
-    in 50 bins: of each the middle loss, with a bar from the smallest to the largest,
-    and what is off the axis. A loss below 0 has no logarithm and is flagged.
+    band above the axis diverges; of a single run, the losses that decide are drawn. How
+    to misread it: a flat curve is not "converged"; compare its height with the loss it
+    should reach. More than 100 steps are drawn in 50 bins: of each the middle loss,
+    with a bar from the smallest to the largest, and what is off the axis. A loss below
+    0 has no logarithm and is flagged.
 
     Args:
         log: Measured, predicted or both. At most 12 depths.
@@ -89,7 +92,8 @@ def _loss_panel(runs: pd.DataFrame, rows: pd.DataFrame) -> alt.LayerChart:
     rows = rows[rows["run"].isin(runs["run"])]
     few, width = binned(rows, "step", ["origin", "run"], MOST_POINTS, LOSS_VIEW)
     x = count_axis("step:Q", "training step")
-    chart = points_over_lines(few, x, y="loss", view=LOSS_VIEW)
+    levels = _levels(runs, rows)
+    chart = points_over_lines(few, x, y="loss", view=LOSS_VIEW, levels=levels)
     depth, steps = int(runs["depth"].iloc[0]), int(runs["steps"].max())
     what = "networks" if rows["own"].any() else "stacks"
     return titled(
@@ -99,6 +103,20 @@ def _loss_panel(runs: pd.DataFrame, rows: pd.DataFrame) -> alt.LayerChart:
         f"Loss of {what} of depth {depth} over {counted(steps, 'step')}: "
         f"{from_to(rows, 'step')}.",
     )
+
+
+def _levels(runs: pd.DataFrame, rows: pd.DataFrame) -> list[Level]:
+    """The losses that decide about the outcome of a single run."""
+    zero, first = runs["loss_zero"].iloc[0], rows.loc[rows["step"] == 0, "loss"]
+    if len(runs) > 1 or math.isnan(zero) or first.empty:
+        return []
+    trains = theory.LEARNED * min(first.iloc[0], zero)
+    stalls = theory.FLAT * first.iloc[0]
+    levels = [
+        Level(math.log10(trains or math.inf), "trains below", at_end=True),
+        Level(math.log10(stalls or math.inf), "stalls above", at_end=True, below=True),
+    ]
+    return [level for level in levels if LOSS_VIEW[0] < level.log10 < LOSS_VIEW[1]]
 
 
 def _lines_of_layers(rows: pd.DataFrame) -> pd.DataFrame:

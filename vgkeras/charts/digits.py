@@ -116,7 +116,7 @@ def _accuracy(own: pd.DataFrame, x: alt.X) -> alt.LayerChart:
 def _gradient(own: pd.DataFrame, rows: pd.DataFrame, x: alt.X) -> alt.LayerChart:
     """The axis has room for all panels, and a band for what is not on it."""
     own, rows = (_flagged(_measure(part, "gradient")) for part in (own, rows))
-    decades = DecadeAxis(rows, NORM_VIEW, None)
+    decades = DecadeAxis(rows, NORM_VIEW, [])
     places = zip(own["log10"], own["flag"], own["series"], strict=True)
     own = own.assign(median=[decades.place(*place) for place in places])
     own[["low", "high"]] = own[["low", "high"]].clip(*decades.domain)

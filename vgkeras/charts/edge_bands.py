@@ -1,6 +1,7 @@
 """Values that have no place on a log axis: flagged marks in a band at its edge."""
 
 import math
+from collections.abc import Sequence
 from itertools import chain
 
 import altair as alt
@@ -78,14 +79,14 @@ class DecadeAxis:
     """
 
     def __init__(
-        self, rows: pd.DataFrame, view: tuple[float, float], level: float | None
+        self, rows: pd.DataFrame, view: tuple[float, float], levels: Sequence[float]
     ) -> None:
         ends = [
             rows[name].tolist() for name in ("log10", "low", "high") if name in rows
         ]
         inside = [log10 for log10 in chain(*ends) if view[0] <= log10 <= view[1]]
         self.is_empty = not inside
-        inside += [level] if level is not None else []
+        inside += levels
         low = math.floor(min(inside, default=-1.0) + 1e-9)
         high = max(math.ceil(max(inside, default=0.0) - 1e-9), low + 1)
         self.ticks, lane = decade_ticks(low, high, 7), (high - low) / 14

@@ -1,7 +1,7 @@
 """Measured points over dashed theory."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
@@ -28,6 +28,15 @@ _LINE: dict[str, Any] = {"color": GREY, "tooltip": None, "aria": False}
 _BAR: dict[str, Any] = {"opacity": 0.5, "tooltip": None, "aria": False}
 
 
+class Level(NamedTuple):
+    """A height to compare with; where and on which side of its line its name stands."""
+
+    log10: float
+    name: str
+    at_end: bool = False
+    below: bool = False
+
+
 def points_over_lines(
     rows: pd.DataFrame,
     x: alt.X,
@@ -35,13 +44,13 @@ def points_over_lines(
     y: str,
     view: tuple[float, float],
     key: str = "",
-    level: tuple[float, str] | None = None,
+    levels: Sequence[Level] = (),
     height: int = 300,
 ) -> alt.LayerChart:
     """Measured points over dashed theory, flagged marks in bands at the edges.
 
     Where rows have `low` and `high`, a bar through the point or a band around the line
-    spans them. `level` is a height to compare with, and its name. Rows that stand
+    spans them. `levels` are heights to compare with. Rows that stand
     `between` those of the log are part of their line, and have no flags. `height` is
     about that of the axes, in pixels: so many labels find room beside them.
     """
@@ -49,7 +58,7 @@ def points_over_lines(
     if "between" in rows:  # a line breaks there, and has no flag
         off = rows["between"] & (rows["flag"] != "")
         rows.loc[off, ["log10", "flag"]] = [np.nan, ""]
-    decades = DecadeAxis(rows, view, level[0] if level else None)
+    decades = DecadeAxis(rows, view, [level.log10 for level in levels])
     places = (rows[name].tolist() for name in ("log10", "flag", "series"))
     rows = rows.assign(y=[decades.place(*row) for row in zip(*places, strict=True)])
     across = x.shorthand.split(":")[0]
@@ -80,7 +89,7 @@ def points_over_lines(
     chart = alt.LayerChart()
     # As an attribute: the constructor would copy each layer twice, in search of data
     # and parameters that all layers share.
-    chart.layer = [*_rules(decades, level), *_spans(rows, encoding)]
+    chart.layer = [*_rules(decades, levels), *_spans(rows, encoding)]
     if decades.is_empty:
         chart.layer.append(_nothing_on_axis(rows))
     chart.layer += _marks(rows, encoding, *heights[1:])
@@ -97,18 +106,23 @@ def with_names(rows: pd.DataFrame, across: str) -> tuple[pd.DataFrame, list[str]
     return rows.assign(name=names), fields
 
 
-def _rules(decades: DecadeAxis, level: tuple[float, str] | None) -> Iterable[alt.Chart]:
-    """Thin lines: where a band begins, and a level to compare with."""
+def _rules(decades: DecadeAxis, levels: Sequence[Level]) -> Iterable[alt.Chart]:
+    """Thin lines: where a band begins, and levels to compare with."""
     edges = pd.DataFrame({"y": decades.edges}, dtype="float64")
     y = alt.Y("y:Q", axis=None)
     if len(edges):
         rule = alt.Chart(edges).mark_rule(**_LINE, opacity=0.6)
         yield rule.encode(y=y)
-    if level is not None:
-        base = alt.Chart(pd.DataFrame({"y": [level[0]], "label": [level[1]]}))
+    for level in levels:
+        base = alt.Chart(pd.DataFrame({"y": [level.log10], "label": [level.name]}))
         yield base.mark_rule(**_LINE, strokeWidth=1.5).encode(y=y)
-        name = base.mark_text(color=GREY, align="left", dx=4, dy=-6, tooltip=None)
-        yield name.encode(x=alt.XValue(0), y=y, text=alt.Text("label:N"))
+        side: dict[str, Any] = {"align": "left", "dx": 4}
+        if level.at_end:
+            side = {"align": "right", "dx": -4}
+        side["dy"] = 8 if level.below else -6
+        name = base.mark_text(color=GREY, tooltip=None, **side)
+        at = alt.XValue("width" if level.at_end else 0)
+        yield name.encode(x=at, y=y, text=alt.Text("label:N"))
 
 
 def _nothing_on_axis(rows: pd.DataFrame) -> alt.Chart:
