@@ -11,16 +11,13 @@ LOG = story((0.95, 0.93, 0.2))
 
 
 def drawn(chart):
-    """The marks of a chart as (kind, rows), flags filtered as Vega-Lite would."""
+    """The marks of a chart as (kind, rows)."""
     spec = chart.to_dict()
     marks = []
     for part in spec["vconcat"]:
         for layer in part["layer"]:
             data = layer.get("data") or part.get("data") or spec["data"]
             rows = spec["datasets"][data["name"]]
-            for step in layer.get("transform", []):
-                wanted = step["filter"].split("'")[1] if "'" in step["filter"] else ""
-                rows = [row for row in rows if row["flag"] == wanted]
             marks.append((layer["mark"]["type"], rows))
     return marks
 
@@ -34,27 +31,32 @@ def test_there_is_a_panel_a_remedy_and_none_for_what_is_none():
     assert titles == ["Glorot", "He", "Recipe of today"]
 
 
-def test_every_panel_holds_the_remedy_and_what_it_starts_from():
-    lines = [rows for kind, rows in drawn(charts.digits_panel(LOG, "He"))]
-    names = [{row["remedy"] for row in rows} for rows in lines if "remedy" in rows[0]]
+def test_every_panel_holds_the_remedy_in_colour_and_what_it_starts_from_in_grey():
+    marks = drawn(charts.digits_panel(LOG, "He"))
+    line = next(rows for kind, rows in marks if kind == "line")
 
-    assert {BASELINE} in names
-    assert {"He"} in names
-    before = charts.digits_panel(LOG, "He", before=True)
-    rows = [row for _, rows in drawn(before) for row in rows if "remedy" in row]
+    whens = {(row["remedy"], row["when"]) for row in line}
+    assert whens == {(BASELINE, "before"), ("He", "after")}
+    spec = charts.digits_panel(LOG, "He").to_dict()
+    scale = spec["vconcat"][0]["layer"][1]["encoding"]["color"]["scale"]
+    colors = dict(zip(scale["domain"], scale["range"], strict=True))
+    assert colors["before"] == charts.style.GREY != colors["after"]
+
+
+def test_before_the_remedies_only_what_they_start_from_is_drawn():
+    marks = drawn(charts.digits_panel(LOG, "He", before=True))
+
+    rows = [row for _, rows in marks for row in rows if "remedy" in row]
     assert {row["remedy"] for row in rows} == {BASELINE}
 
 
 def test_accuracy_is_drawn_over_depth_with_guessing_beside_it():
-    rule, *marks = drawn(charts.digits_panel(LOG, "He"))
+    rule, (kind, rows), *_ = drawn(charts.digits_panel(LOG, "He"))
 
     assert rule == ("rule", [{"y": 0.1}])
-    he = next(rows for _, rows in marks if rows[0].get("remedy") == "He")
-    assert [(row["depth"], row["median"]) for row in he] == [
-        (2, 0.95),
-        (10, 0.93),
-        (50, 0.2),
-    ]
+    assert kind == "line"
+    he = [(row["depth"], row["median"]) for row in rows if row["remedy"] == "He"]
+    assert he == [(2, 0.95), (10, 0.93), (50, 0.2)]
 
 
 def test_all_panels_share_the_axes():

@@ -478,7 +478,7 @@ def test_remedies_are_told_by_the_runs_that_are_shown():
     page = open_page(section="Remedies", remedies=["Scaled identity", "Orthogonal"])
 
     text = words(page)
-    assert "**Scaled identity**, without a remedy" in text
+    assert "**Scaled identity**, no remedy" in text
     assert "**Orthogonal** keeps the gradient" in text
     assert "lengthen" not in text  # of clipping, which is not shown
 

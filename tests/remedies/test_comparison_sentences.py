@@ -45,7 +45,7 @@ def said(**by_name):
 def test_the_baseline_is_told_with_its_own_numbers():
     text = said(Scaled_identity=IDENTITY)
 
-    assert "**Scaled identity**, without a remedy" in text
+    assert "**Scaled identity**, no remedy" in text
     assert "is 0.316 at depth 2 and about 10⁻¹⁵ at depth 10; it trains at depth 2" in (
         text
     )
@@ -70,8 +70,8 @@ def test_a_mirror_is_named_only_where_the_loss_rests_at_one_of_all_directions():
     mirrored = said(Orthogonal=(kept, kept))
     learned = said(Orthogonal=(("trains", 1e-4, -0.15),) * 2)
 
-    assert "may still rest at a loss of 1/16" in mirrored
-    assert "mirrors one of 16 directions" in mirrored
+    assert "rests at a loss of 1/16" in mirrored
+    assert "one of 16 directions is never learned" in mirrored
     assert learned == ""
 
 
@@ -80,9 +80,8 @@ def test_a_zero_that_trains_and_an_explosion_are_named_where_they_are():
     zero = said(**{name: (("trains", 1e-9, -math.inf),) * 2})
     burst = said(**{name: (("trains", 0.1, 0.0), ("diverges", math.inf, 9.0))})
 
-    assert (
-        "**Residual** begins with a gradient of exactly 0 and trains at every" in zero
-    )
+    assert "**Residual** begins with a gradient of exactly 0" in zero
+    assert "trains at every depth" in zero
     assert "diverging: **Residual** from depth 10 on." in burst
     assert "exactly 0" not in burst
 

@@ -34,10 +34,10 @@ def test_the_table_takes_medians_and_ends_over_seeds():
         (
             (0.95, 0.93, 0.2),
             "help a lot, not completely",
-            "to depth 10 from He's weights",
+            "to depth 10 from He's",
         ),
-        ((0.95, 0.93, 0.91), "are enough", "to depth 50 from He's weights"),
-        ((0.95, 0.5, 0.99), "do not help here", "to depth 2 from He's weights"),
+        ((0.95, 0.93, 0.91), "are enough", "to depth 50 from He's"),
+        ((0.95, 0.5, 0.99), "do not help here", "to depth 2 from He's"),
     ],
 )
 def test_the_conclusion_follows_how_deep_careful_weights_carry(he, conclusion, reach):
@@ -53,8 +53,7 @@ def test_the_sentence_ends_with_what_is_read_at_the_deepest():
     sentence = remedies.digits_sentence(story((0.95, 0.93, 0.2)))
 
     assert sentence.endswith(
-        "At depth 50 they read 10% from small random weights, 20% from He's weights "
-        "and 96% with the recipe of today; guessing reads 10%."
+        "At depth 50 that is 10%, 20% and 96%; guessing reads 10%."
     )
 
 

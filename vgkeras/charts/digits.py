@@ -14,7 +14,11 @@ from vgkeras.logs import GradientLog
 from vgkeras.remedies import DIGITS_BASELINE, DIGITS_CHANCE, digits_table
 
 _WIDTH, _AXIS = 124, 36  # pixels: two panels side by side on a phone
-_COLORS = {True: GREY, False: "#8E63CE"}  # before, after: of no scale, no outcome
+_COLOR = alt.Color(  # of no scale and of no outcome
+    "when:N",
+    scale=alt.Scale(domain=["before", "after"], range=[GREY, "#8E63CE"]),
+    legend=None,
+)
 _ENDS = ("low", "median", "high")
 
 
@@ -84,11 +88,14 @@ def digits_panel(
         ValueError: See `digits_panels`; or if there is no such remedy.
     """
     rows = _rows(log, activation)
-    _checks.check_option("remedy", remedy, tuple(digits_remedies(log, activation)))
+    names = rows.loc[rows["when"] == "after", "remedy"]
+    _checks.check_option("remedy", remedy, tuple(names.unique()))
     shown = [DIGITS_BASELINE, *([] if before else [remedy])]
     own = rows[rows["remedy"].isin(shown)]
     x = depth_axis(rows["depth"].unique().tolist())
-    chart = alt.vconcat(_accuracy(own, x), _gradient(own, rows, x), spacing=8)
+    chart = alt.VConcatChart()
+    # As an attribute: the constructor would copy what is in it.
+    chart.vconcat, chart.spacing = [_accuracy(own, x), _gradient(own, rows, x)], 8
     chart.title = alt.TitleParams(remedy, anchor="start", fontSize=14, offset=6)
     chart.description = _sentence(own, shown[-1], activation)
     return chart
@@ -98,7 +105,8 @@ def _rows(log: GradientLog, activation: str) -> pd.DataFrame:
     rows = digits_table(log)
     _checks.check_option("activation", activation, tuple(rows["activation"].unique()))
     rows = rows[rows["activation"] == activation]
-    return rows.assign(before=rows["remedy"] == DIGITS_BASELINE)
+    before = rows["remedy"] == DIGITS_BASELINE
+    return rows.assign(when=before.map({True: "before", False: "after"}))
 
 
 def _accuracy(own: pd.DataFrame, x: alt.X) -> alt.LayerChart:
@@ -149,34 +157,31 @@ def _narrow(axis: alt.Axis, labels: bool = True) -> alt.Axis:
     )
 
 
-def _part(name: str, layers: list[alt.Chart]) -> alt.LayerChart:
+def _part(name: str, layers: list[Any]) -> alt.LayerChart:
     """Its name stands above it: beside it there is no room on a phone."""
     title = alt.TitleParams(
         name, anchor="start", fontSize=12, fontWeight="normal", offset=4
     )
-    chart = alt.LayerChart(layer=layers, title=title)
+    chart = alt.LayerChart()
+    chart.layer, chart.title = layers, title
     chart.width, chart.height = _WIDTH, 90
     return chart
 
 
 def _marks(own: pd.DataFrame, x: alt.X, y: alt.Y) -> Iterator[alt.Chart]:
     """The grey line before, the coloured one over it; what is flagged is in no line."""
-    fields = ["remedy", "depth", *_ENDS, "before", "flag", "value"]
-    for before in sorted(own["before"].unique().tolist(), reverse=True):
-        part = own.loc[own["before"] == before, fields]
-        look: dict[str, Any] = {
-            "color": _COLORS[before],
-            "opacity": 0.75 if before else 1.0,
-        }
-        base = alt.Chart(part).encode(x=x, y=y, tooltip=_tooltip())
-        on = base.transform_filter("datum.flag == ''")
-        yield on.mark_line(strokeWidth=1.5, **look)
-        ends = {"y": alt.Y("low:Q"), "y2": alt.Y2("high:Q")}
-        yield base.mark_rule(tooltip=None, **look).encode(**ends)
-        yield on.mark_point(filled=True, size=30, **look)
-        for flag in sorted(set(part["flag"]) - {""}):
-            off = base.transform_filter(alt.datum.flag == flag)
-            yield off.mark_point(shape=flag_shape(flag), size=60, **look)
+    fields = ["remedy", "depth", *_ENDS, "when", "flag", "value"]
+    own = own.sort_values("when", ascending=False, kind="stable")[fields]
+    on = own["flag"] == ""
+    encoding = {"x": x, "y": y, "color": _COLOR, "tooltip": _tooltip()}
+    ends = {"y": alt.Y("low:Q"), "y2": alt.Y2("high:Q")}
+    yield alt.Chart(own[on]).mark_line(strokeWidth=1.5).encode(**encoding)
+    bars = alt.Chart(own[on]).mark_rule(tooltip=None)
+    yield bars.encode(**{**encoding, **ends, "tooltip": alt.Undefined})
+    yield alt.Chart(own[on]).mark_point(filled=True, size=30).encode(**encoding)
+    for flag, part in own[~on].groupby("flag"):
+        off = alt.Chart(part).mark_point(shape=flag_shape(str(flag)), size=60)
+        yield off.encode(**encoding)
 
 
 def _tooltip() -> list[alt.Tooltip]:

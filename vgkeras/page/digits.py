@@ -11,10 +11,8 @@ from vgkeras.page.recordings import DIGITS, recording
 NAMES = vg.remedies.DIGITS_ACTIVATIONS
 AFTER, BEFORE = "after", "before"
 READ = (
-    "**How to read it.** Grey, in every panel: small random weights (deviation 0.05) "
-    "and plain gradient descent. Above, the share of unseen digits that is read; "
-    "dotted: by guessing. Below, the first layer's gradient before training. Points: "
-    "median of {seeds} seeds, bars: all of them."
+    "**How to read it.** Grey: small random weights (deviation 0.05), plain gradient "
+    "descent. Dotted: guessing. Points: median of {seeds} seeds, bars: all."
 )
 MISREAD_WORDS = (
     "A good gradient at the start is needed, and not enough. And clipping is a remedy "
@@ -45,8 +43,8 @@ def digits_source() -> None:
     """Says where the recording comes from."""
     facts = recording(DIGITS).metadata
     st.caption(
-        f":material/history: The digits: **recorded** on {facts['recorded']} by "
-        f"`{facts['command']}`, real fits of {facts['seconds']:,} s in all."
+        f":material/history: Digits: **recorded** on {facts['recorded']} by "
+        f"`{facts['command']}` in {facts['seconds']:,} s."
     )
 
 

@@ -76,8 +76,7 @@ def _figures(run: NamedLog, count: int) -> None:
         vg.charts.outcome_by_remedy_and_depth,
         run,
         height=vg.charts.outcome_height(count),
-        read="A row is a remedy, the first one none. Marks say what most of five seeds "
-        "did, numbers how many.",
+        read="The first row is no remedy. Marks: what most of five seeds did.",
         misread="A stack that stalls need not have vanished: one of ReLU units cannot "
         "give the negative numbers that this target asks for.",
     )

@@ -14,7 +14,11 @@ DIGITS_BASELINE = "Small random weights"
 DIGITS_RECIPE = "Recipe of today"
 DIGITS_ACTIVATIONS = {"relu": "ReLU", "tanh": "tanh"}  # and what they are called
 # Careful initial weights, and what they are called in a sentence.
-DIGITS_INITIAL = {"Glorot": "Glorot's", "He": "He's", "Orthogonal": "orthogonal"}
+DIGITS_INITIAL = {
+    "Glorot": "Glorot's",
+    "He": "He's",
+    "Orthogonal": "orthogonal ones",
+}
 DIGITS_CHANCE = 0.1  # of ten digits that are equally frequent
 DIGITS_GOOD = 0.9
 _ENDS = {"low": "min", "median": "median", "high": "max"}
@@ -83,22 +87,21 @@ def digits_sentence(log: GradientLog, activation: str = "relu") -> str:
     )
     names = {
         DIGITS_BASELINE: "from small random weights",
-        careful: f"from {DIGITS_INITIAL[careful]} weights",
+        careful: f"from {DIGITS_INITIAL[careful]}",
         DIGITS_RECIPE: "with the recipe of today",
     }
     reaches = [_reach(accuracy[name]) for name in names]
-    deepest = max(of_depth.index)
-    carry = listed(
+    carry = [
         f"to depth {reach} {words}" if reach else f"at no depth {words}"
         for reach, words in zip(reaches, names.values(), strict=True)
-    )
-    ends = listed(f"{accuracy[name][deepest]:.0%} {names[name]}" for name in names)
-    units = DIGITS_ACTIVATIONS.get(activation, activation)
+    ]
+    deepest = max(of_depth.index)
+    ends = listed(f"{accuracy[name][deepest]:.0%}" for name in names)
     conclusion = _conclusion(reaches[0], reaches[1], deepest)
+    units = DIGITS_ACTIVATIONS.get(activation, activation)
     return (
-        f"{conclusion}: {units} networks read 9 of 10 unseen digits "
-        f"{carry}. At depth {deepest} they read {ends}; guessing reads "
-        f"{DIGITS_CHANCE:.0%}."
+        f"{conclusion}: {units} networks read 9 of 10 unseen digits {listed(carry)}. "
+        f"At depth {deepest} that is {ends}; guessing reads {DIGITS_CHANCE:.0%}."
     )
 
 

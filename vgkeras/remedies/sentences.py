@@ -50,8 +50,8 @@ def _of_baseline(name: str, rows: pd.DataFrame) -> str:
     first, last = rows.index[[0, -1]]
     ends = [_about(rows["gradient_median"][depth]) for depth in (first, last)]
     return (
-        f"**{name}**, without a remedy: the gradient of layer 1 is {ends[0]} at depth "
-        f"{first} and {ends[1]} at depth {last}; it trains {_where(rows)}."
+        f"**{name}**, no remedy: the gradient is {ends[0]} at depth {first} and "
+        f"{ends[1]} at depth {last}; it trains {_where(rows)}."
     )
 
 
@@ -62,18 +62,15 @@ def _of_equal_starts(tables: Tables, baseline: pd.DataFrame) -> Iterator[str]:
     equal = {k: v for k, v in tables.items() if v[start].equals(baseline[start])}
     if not equal:
         return
-    without = "begins" if len(equal) == 1 else "begin"
-    yield (
-        f"**{listed(equal)}** {without} with the same gradient: what changes is the "
-        "step that is made of it."
-    )
+    verb = "begins" if len(equal) == 1 else "begin"
+    yield f"**{listed(equal)}** {verb} with the same gradient."
     idle = [name for name, own in equal.items() if _same(own[end], baseline[end])]
     idle = [name for name in idle if _GROUPS.get(name) == "clipping"]
     if idle:
         verb = "ends" if len(idle) == 1 else "end"
         yield (
-            f"**{listed(idle)}** {verb} at the same loss, too: clipping shortens a "
-            "long gradient and cannot lengthen a short one."
+            f"**{listed(idle)}** {verb} at the same loss: clipping cannot lengthen a "
+            "gradient."
         )
 
 
@@ -86,9 +83,8 @@ def _of_mirrors(tables: Tables, log: GradientLog) -> Iterator[str]:
         stuck = (tables[name]["loss_high"] + math.log10(units)).abs() < _NEAR
         if stuck.any():
             yield (
-                f"**{name}** keeps the gradient and may still rest at a loss of "
-                f"1/{units}: a stack that mirrors one of {units} directions cannot "
-                "become the identity."
+                f"**{name}** keeps the gradient, and rests at a loss of 1/{units} "
+                f"where it mirrors: one of {units} directions is never learned."
             )
 
 
@@ -97,8 +93,8 @@ def _of_zero_starts(tables: Tables) -> Iterator[str]:
         zero = (rows["gradient_high"] == -math.inf) & (rows.index > 1)
         if (zero & (rows["trains"] > 0.5)).any():
             yield (
-                f"**{name}** begins with a gradient of exactly 0 and trains "
-                f"{_where(rows)}: the factors of the new parts learn first."
+                f"**{name}** begins with a gradient of exactly 0, since its factors "
+                f"learn first, and trains {_where(rows)}."
             )
 
 
