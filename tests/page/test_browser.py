@@ -254,6 +254,48 @@ def test_no_chart_of_a_section_cuts_its_toolbar_off(page, section, last):
     assert cut == 0
 
 
+WORDS = """all => all.map(text => {
+  const look = getComputedStyle(text), hidden = look.opacity === '0';
+  const box = text.getBoundingClientRect(), room = text.ownerSVGElement;
+  const wide = room.getBoundingClientRect();
+  return {
+    words: hidden ? '' : text.textContent,
+    cut: box.left < wide.left - 8 || box.right > wide.right + 2,
+    fill: look.fill.match(/\\d+/g).map(Number), alpha: Number(look.fillOpacity),
+    page: getComputedStyle(text.closest('.stApp')).backgroundColor
+      .match(/\\d+/g).map(Number),
+  }
+}).filter(text => text.words.trim())"""  # a box of letters is larger than they are
+
+
+def luminance(color):
+    """Relative luminance of an sRGB colour: WCAG 2.2."""
+    shares = np.array(color[:3]) / 255
+    linear = np.where(
+        shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4
+    )
+    return linear @ (0.2126, 0.7152, 0.0722)
+
+
+@pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1024, "light")])
+def test_the_words_of_charts_are_whole_and_legible(page, width, theme):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=theme)
+    open_page(page, "?scales=0.5&scales=0.9&scales=1&scales=1.5")
+
+    for chart in ("final_loss_by_depth", "loss_by_step", "gradient_by_depth"):
+        marks(page, chart).scroll_into_view_if_needed()
+        texts = page.locator(f".st-key-{chart} svg.marks text").evaluate_all(WORDS)
+        assert len(texts) > 10
+        for text in texts:
+            assert not text["cut"], text
+            assert not text["words"].endswith("…"), text
+            mixed = text["alpha"] * np.array(text["fill"][:3])
+            mixed += (1 - text["alpha"]) * np.array(text["page"][:3])
+            dark, light = sorted(map(luminance, (mixed, text["page"])))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, text
+
+
 def test_diverged_stacks_are_drawn_as_flagged_marks(page):
     open_page(page)
 
