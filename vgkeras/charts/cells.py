@@ -39,9 +39,12 @@ def outcome_cells(
     crossed = cells[_differs(cells)].assign(outcome=OTHERWISE)
     look, symbol = _looks(len(crossed) > 0, named)
     base = alt.Chart(cells).encode(color=look, tooltip=tooltip)
-    rects = base.mark_rect(opacity=0.5, strokeWidth=2).encode(**area, stroke=frame)
+    # A screen reader hears the chart's description, not a thousand cells.
+    rects = base.mark_rect(opacity=0.5, strokeWidth=2, aria=False)
+    rects = rects.encode(**area, stroke=frame)
     middle = {**middle, "shape": symbol}
-    shapes = base.mark_point(filled=True, opacity=1, **shape).encode(**middle)
+    shapes = base.mark_point(filled=True, opacity=1, aria=False, **shape)
+    shapes = shapes.encode(**middle)
     aside = -shape.get("xOffset", 0)
     crosses = base.mark_point(
         filled=True, opacity=1, size=130, stroke=PALE, strokeWidth=1, xOffset=aside

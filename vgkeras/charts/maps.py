@@ -75,6 +75,8 @@ def _map(log: GradientLog, by: str) -> alt.LayerChart:
     layers = [*_cells(cells, across, up), *_lines(boundaries(log, by), across, up)]
     title, counts, why = _words(log, cells)
     chart = sized(alt.LayerChart(layer=layers), MAP_HEIGHT)
+    # Streamlit would draw so many marks as pixels, which nobody can save as SVG.
+    chart.usermeta = {"embedOptions": {"renderer": "svg"}}
     sentence = " ".join(filter(None, [counts, title, why]))
     return titled(chart, title, counts, sentence)
 

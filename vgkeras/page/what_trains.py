@@ -1,5 +1,6 @@
 """The map: what trains, and what does not, by depth and scale or learning rate."""
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -9,10 +10,11 @@ from vgkeras._text import outcome_verb
 from vgkeras.page.controls import Settings, choice, slider
 from vgkeras.page.curves import curves
 from vgkeras.page.downloads import downloads_below
-from vgkeras.page.figures import explain, room
+from vgkeras.page.figures import KEYS, drawing_room, explain, room
+from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import DEFAULTS, log_interval
 from vgkeras.page.outcomes import DEFINITION, draw_cells, outcomes
-from vgkeras.page.trainer import LIVE, trainer
+from vgkeras.page.trainer import LIVE, MOST_LOGS, trainer
 
 AXES = {"scale": "scale", "learning rate": "learning_rate"}
 OPTIONS: Settings = {
@@ -49,18 +51,25 @@ def what_trains() -> None:
     if not trainer().holds(settings):
         # There at once, and the same but for a few cells.
         place.altair_chart(draw(vg.predict(**settings)))
-    log = trainer().log(settings, slot).log
+    run = trainer().log(settings, slot)
+    log, chart = run.log, _chart_once(draw, run)
     slot.markdown(
         f"{LIVE}: {len(log.runs):,} runs of {settings['steps']} steps, by one call of "
         f"`vgkeras.sweep`. {vg.theory.agreement(log).why()}"
     )
-    chart = draw(log)
     draw_cells(place, chart, log.runs, {by: f"cell_{by}", "depth": "cell_depth"})
     words = vg.charts.description(chart)
     explain(below, name, READ[by], MISREAD[by], st.markdown, words)
     st.header("One run of the map")
     _one_run(log, by, settings)
     downloads_below(log)
+
+
+@st.cache_resource(max_entries=MOST_LOGS, show_spinner=False, hash_funcs=KEYS)
+def _chart_once(draw: Callable, run: NamedLog) -> Any:
+    """A chart, made once for all visitors; it is sent anew, as it answers clicks."""
+    with drawing_room():
+        return draw(run.log)
 
 
 def _settings() -> tuple[str, Settings]:
