@@ -941,6 +941,7 @@ def test_the_network_follows_a_dragged_slider_without_the_server(page):
     page.mouse.up()
     page.wait_for_url("**scale=1.2*")
     page.locator(".st-key-loss_by_step text", has_text="c = 1.2, L = 50").wait_for()
+    page.get_by_text("Points: run live.").wait_for()
     assert page.errors == []
 
 

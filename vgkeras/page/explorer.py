@@ -14,6 +14,8 @@ from vgkeras.page.trainer import trainer
 SCALES = [round(0.5 + 0.01 * k, 2) for k in range(101)]
 MARKS = (0.5, 0.9, 1.0, 1.5)  # those of the lecture, and the one between
 TARGETS = ("identity", "scaled")  # what `vgkeras.charts.network` can draw
+RECORDED = ":material/history: Points: recorded from Keras. Bars and dashes: theory."
+RUN_LIVE = ":material/bolt: Points: run live. Bars and dashes: theory."
 CHARTS = ["network", "final_loss_by_depth", "loss_by_step"]
 
 
@@ -44,9 +46,10 @@ class Explorer:
     def run(self) -> NamedLog:
         """The run at which the sliders stand; it is made if it is not there."""
         if self._recorded is not None:
+            self._slot.caption(RECORDED)
             return self._recorded
         run = trainer().log(self._one, self._slot)
-        self._slot.empty()
+        self._slot.caption(RUN_LIVE)
         self._draw_run(run.log)
         return run
 
