@@ -99,6 +99,17 @@ def test_names_with_room_stay_where_their_lines_end():
     assert apart([0.0, 0.0], 1.0, -5, 5) == [-0.5, 0.5]
 
 
+def test_names_do_not_touch_each_other_in_panels():
+    log = predict([0.5, 0.52, 0.54, 0.56, 0.58], [50, 60], steps=3)
+
+    panel = charts.loss_by_step(log).concat[0]
+
+    axis, scale = name_axis(panel), panel.to_dict()["layer"][-1]["encoding"]["y"]
+    low, high = scale["scale"]["domain"]
+    pixels = np.diff(sorted(axis["values"])) * panel.height / (high - low)
+    assert pixels.min() > 14
+
+
 @pytest.mark.parametrize("width", [340, 600])
 def test_names_do_not_touch_each_other_on_screen(width):
     spec = charts.final_loss_by_depth(predict([0.5, 0.6, 0.7, 1.0], [2, 152])).to_dict()

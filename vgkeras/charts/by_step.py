@@ -20,7 +20,16 @@ from vgkeras.charts.rows import (
     rows_with_runs,
     series_names,
 )
-from vgkeras.charts.style import HEIGHT, Chart, count_axis, panels, sized, titled
+from vgkeras.charts.style import (
+    HEIGHT,
+    PANEL_HEIGHT,
+    Chart,
+    axes_height,
+    count_axis,
+    panels,
+    sized,
+    titled,
+)
 from vgkeras.charts.words import from_to, in_order, legend_line, spoken
 
 _MOST_LINES = 6
@@ -49,7 +58,9 @@ def loss_by_step(log: logs.GradientLog) -> Chart:
     rows = rows.assign(line=rows["run"].astype(str))
     depths = panel_values("depths", rows["depth"])
     runs = log.runs
-    return panels([_loss_panel(runs[runs["depth"] == d], rows) for d in depths])
+    height = PANEL_HEIGHT if len(depths) > 1 else axes_height(HEIGHT)
+    parts = [_loss_panel(runs[runs["depth"] == d], rows, height) for d in depths]
+    return panels(parts)
 
 
 def gradient_by_step(log: logs.GradientLog) -> Chart:
@@ -88,12 +99,13 @@ def gradient_by_step(log: logs.GradientLog) -> Chart:
     return sized(chart, HEIGHT)
 
 
-def _loss_panel(runs: pd.DataFrame, rows: pd.DataFrame) -> alt.LayerChart:
+def _loss_panel(runs: pd.DataFrame, rows: pd.DataFrame, height: int) -> alt.LayerChart:
     rows = rows[rows["run"].isin(runs["run"])]
     few, width = binned(rows, "step", ["origin", "run"], MOST_POINTS, LOSS_VIEW)
     x = count_axis("step:Q", "training step")
-    levels = _levels(runs, rows)
-    chart = points_over_lines(few, x, y="loss", view=LOSS_VIEW, levels=levels)
+    chart = points_over_lines(
+        few, x, y="loss", view=LOSS_VIEW, levels=_levels(runs, rows), height=height
+    )
     depth, steps = int(runs["depth"].iloc[0]), int(runs["steps"].max())
     what = "networks" if rows["own"].any() else "stacks"
     return titled(

@@ -49,6 +49,7 @@ _SCALE_SHAPES = {
 }
 _BY_SIZE = list(_SCALE_SHAPES.items())[::-1]
 _MOST_DEPTHS = 400
+PANEL_HEIGHT = 180  # pixels of the axes of one of several charts side by side
 _LABEL_WIDTH = 28  # pixels of a depth of three digits, and the space beside it
 COUNTS = alt.Axis(format="d", tickMinStep=1)
 OUTCOME_COLORS = {
@@ -247,7 +248,7 @@ def panels(charts: list[alt.LayerChart]) -> Chart:
     if len(charts) == 1:
         return sized(charts[0], HEIGHT)
     sentences = " ".join(description(chart) for chart in charts)
-    small = [chart.properties(width=260, height=180) for chart in charts]
+    small = [chart.properties(width=260, height=PANEL_HEIGHT) for chart in charts]
     chart = alt.concat(*small, columns=3).properties(description=sentences)
     return chart.resolve_scale(color="independent", shape="independent")
 
