@@ -157,6 +157,7 @@ def changed_control(
         page = open_page(browser, address)
         page.wait_for_function(CHANGED, arg=[selector, ""])
         page.wait_for_function(SETTLED)
+        page.get_by_text("Change the networks").click()
         for _ in range(turns + 1):
             before = page.locator(selector).first.evaluate(DRAWN)
             start = time.perf_counter()
