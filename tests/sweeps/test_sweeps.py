@@ -6,6 +6,7 @@ from pandas.testing import assert_frame_equal
 
 from vgkeras import stacks, sweeps, theory, training
 from vgkeras.logs import LAYER_COLUMNS, concat
+from vgkeras.sweeps import grid, sweep
 
 SCALES, DEPTHS, STEPS = (0.5, 0.9, 1.5), (2, 15), 60
 EPSILON = np.finfo(np.float32).eps
@@ -132,6 +133,25 @@ def test_losses_alone_can_be_logged():
 
     assert len(log.layers) == 0
     assert len(log.losses) == 6
+
+
+def test_random_kernels_are_drawn_once_for_sweeps_that_follow(monkeypatch):
+    drawn, draw = [], grid.initial_kernels
+    monkeypatch.setattr(
+        grid, "initial_kernels", lambda *a, **k: drawn.append(k) or draw(*a, **k)
+    )
+    options = {"scales": (), "units": 2, "seed": 987, "steps": 2}
+
+    logs = [
+        sweep(depths=[3], initializers=[name], learning_rate=rate, **options)
+        for rate in (0.1, 0.2)
+        for name in ("glorot_normal", "he_normal")
+    ]
+
+    assert [k["kernel_initializer"] for k in drawn] == ["glorot_normal", "he_normal"]
+    starts = [log.losses["loss"][0] for log in logs]
+    assert starts[:2] == starts[2:]
+    assert starts[0] != starts[1]
 
 
 def test_seeds_and_initializers_make_further_runs():

@@ -1,5 +1,6 @@
 """What is swept: starts, learning rates, seeds, and the stack of each run."""
 
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ from vgkeras.stacks import initial_kernels
 from vgkeras.sweeps.lanes import Stack
 from vgkeras.sweeps.layers import Recipe
 from vgkeras.sweeps.lsuv import unit_variance
+
+_MOST_KEPT = 2**20  # weights of a stack whose initial kernels are kept
 
 
 class _Start(NamedTuple):
@@ -73,18 +76,32 @@ def initial_stacks(
 def _kernels(grid: Grid, start: _Start, x: np.ndarray) -> list[list[np.ndarray]]:
     """The initial kernels for every depth."""
     shapes = {key: grid.common[key] for key in ("units", "output_units", "dtype")}
-    begin: dict[str, Any] = {"scale": start.scale}
-    if start.initializer is not None:
-        begin = {"kernel_initializer": start.initializer}
     rescale = start.initializer == "lsuv"
-    if rescale:
-        begin = {"kernel_initializer": "orthogonal"}
+    initializer = "orthogonal" if rescale else start.initializer
 
     def draw(depth: int) -> list[np.ndarray]:
-        kernels = initial_kernels(depth, **begin, **shapes, seed=start.seed)
+        scale = start.scale if initializer is None else None
+        named = isinstance(initializer, str)
+        small = depth * shapes["units"] ** 2 <= _MOST_KEPT
+        kernels = (_kept_kernels if named and small else initial_kernels)(
+            depth,
+            scale=scale,
+            kernel_initializer=initializer,
+            seed=start.seed,
+            **shapes,
+        )
         return unit_variance(kernels, x, grid.recipe) if rescale else kernels
 
     if shapes["output_units"] != shapes["units"]:
         return [draw(depth) for depth in grid.depths]
     deepest = draw(max(grid.depths))  # layers are seeded one by one
     return [deepest[:depth] for depth in grid.depths]
+
+
+@functools.lru_cache(maxsize=20)
+def _kept_kernels(depth: int, **arguments: Any) -> list[np.ndarray]:
+    """Keras takes a millisecond for each: as long as to train all for some steps."""
+    kernels = initial_kernels(depth, **arguments)
+    for kernel in kernels:
+        kernel.flags.writeable = False
+    return kernels
