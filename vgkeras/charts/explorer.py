@@ -224,23 +224,25 @@ def _bars(kind: str) -> alt.Chart:
     base, _, factor = _LANES[kind]
     return (
         alt.Chart(alt.sequence(1, DEEPEST + 1, as_="layer"))
+        # What no slider moves comes first: it is worked out once.
+        .transform_calculate(
+            left="datum.layer - 0.92", right="datum.layer - 0.08", base=str(base)
+        )
         .transform_filter("datum.layer <= L")
         .transform_calculate(
-            left="(datum.layer - 0.92) / L",
-            right="(datum.layer - 0.08) / L",
             share=clamp(f"(({factor}) + {_REACH}) / {2 * _REACH}", 0.02, 1),
-            base=str(base),
             top=f"{base} + {_TALL} * datum.share",
             now="pow(10, log_s)",
         )
-        .mark_bar(aria=False)
+        .mark_bar(aria=False, invalid=None)
         .encode(
-            x=alt.X("left:Q", axis=None, scale=alt.Scale(domain=[0, 1], nice=False)),
+            x=_x("left"),
             x2=alt.X2("right"),
             y=_y("base"),
             y2=alt.Y2("top"),
             color=alt.Color("now:Q", legend=None, scale=scale_colors()),
-            opacity=alt.Opacity("share:Q", legend=None, scale=_FADING),
+            # Not `opacity`: each bar would be painted on a layer of its own.
+            fillOpacity=alt.FillOpacity("share:Q", legend=None, scale=_FADING),
         )
     )
 
@@ -258,9 +260,9 @@ def _marks(points: pd.DataFrame) -> Iterator[alt.Chart]:
     yield (
         alt.Chart(rows)
         .transform_filter("measured && datum.step == logged")
-        .transform_calculate(place="(datum.layer - 0.5) / L")
+        .transform_calculate(place="datum.layer - 0.5")
         .mark_point(size=14, filled=True, color=_INK, opacity=1, aria=False)
-        .encode(x=alt.X("place:Q"), y=_y("y"), shape=alt.Shape("shape:N", scale=None))
+        .encode(x=_x("place"), y=_y("y"), shape=alt.Shape("shape:N", scale=None))
     )
 
 
@@ -308,6 +310,12 @@ def _text(y: float, words: str, *, right: bool = False, size: int = 13) -> alt.C
             description="said:N",
         )
     )
+
+
+def _x(field: str) -> alt.X:
+    """Layers side by side, as many as there are."""
+    scale = alt.Scale(domainMin=0, domainMax=alt.ExprRef("L"), nice=False, zero=False)
+    return alt.X(f"{field}:Q", axis=None, scale=scale)
 
 
 def _y(field: str) -> alt.Y:
