@@ -18,11 +18,11 @@ from tests.load.visitor import Page
 from vgkeras import theory
 
 DEFAULTS: dict[str, Any] = {
-    "scales": (0.5, 0.9, 1.5),
+    "scales": (0.5, 0.9, 1.0, 1.5),
     "depths": (2, 5, 10, 20, 50, 100, 152),
     "steps": 200,
     "learning_rate": 0.01,
-    "target": "identity",
+    "target": "scaled",
     "seed": 0,
 }
 SENTENCE = re.compile(r"c = ([\d.]+), L = (\d+): (\w+)\. ")
@@ -39,6 +39,7 @@ class Seen(NamedTuple):
 
     outcomes: list[str]
     exceptions: list[str]
+    grid: pd.DataFrame | None
     gradients: pd.DataFrame | None
     losses: pd.DataFrame | None
 
@@ -46,7 +47,7 @@ class Seen(NamedTuple):
 def seen(page: Page) -> Seen:
     """The outcomes and charts of the lesson that are on the screen."""
     tables = []
-    for chart in ("gradient_by_depth", "final_loss_by_depth"):
+    for chart in ("outcome_grid", "gradient_by_depth", "final_loss_by_depth"):
         try:
             tables.append(page.table(chart))
         except KeyError:
@@ -58,33 +59,42 @@ def wrong(shown: Seen, settings: dict[str, Any]) -> list[str]:
     """What does not fit the lesson with these settings; empty if all is well."""
     if shown.exceptions:
         return [f"exception: {text}" for text in shown.exceptions]
-    if shown.gradients is None or shown.losses is None:
+    if shown.grid is None or shown.gradients is None or shown.losses is None:
         return ["a chart is missing"]
     items = tuple(sorted({**DEFAULTS, **settings}.items()))
     return [
-        *wrong_outcomes("\n".join(shown.outcomes), items),
+        *wrong_cells(shown.grid, items),
+        *wrong_sentence("\n".join(shown.outcomes), items),
         *wrong_points("gradient", shown.gradients, first_gradients(items)),
         *wrong_points("last loss", shown.losses, last_losses(items)),
     ]
 
 
-def wrong_outcomes(words: str, items: tuple) -> list[str]:
-    """Sentences about other stacks, or with another outcome, than theory has."""
-    settings = dict(items)
-    lines = [(float(c), int(n), word) for c, n, word in SENTENCE.findall(words)]
-    stacks = [(c, n) for c in settings["scales"] for n in settings["depths"]]
-    if [(c, n) for c, n, _ in lines] != stacks:
-        return [f"outcomes on other stacks: {lines[:3]}... instead of {stacks[:3]}..."]
-    spans = {int(number) for number in SPAN.findall(words)}
-    failures = [] if spans <= {settings["steps"]} else [f"other steps: {sorted(spans)}"]
-    runs = predicted(items).runs
-    if runs["outcome"].eq("").all():  # a target whose training has no theory
-        return failures
-    return failures + [
-        f"outcome of c = {c:g}, L = {n}: {word}, in theory {expected}"
-        for (c, n, word), expected in zip(lines, runs["outcome"], strict=True)
-        if word != expected
+def wrong_cells(table: pd.DataFrame, items: tuple) -> list[str]:
+    """Cells of other stacks, or with another outcome, than theory has."""
+    expected = outcomes(items)
+    if not {"scale", "depth", "outcome"} <= {*table.columns}:
+        return [f"outcomes: another chart, of {', '.join(map(str, table.columns))}"]
+    cells = {(c.scale, c.depth): c.outcome for c in table.itertuples()}
+    if set(cells) != set(expected):
+        return [f"outcomes of other stacks: {set(cells) ^ set(expected)}"]
+    return [
+        f"outcome of c = {c:g}, L = {n}: {cells[c, n]}, in theory {outcome}"
+        for (c, n), outcome in expected.items()
+        if outcome not in ("", cells[c, n])  # some targets have no theory
     ]
+
+
+def wrong_sentence(words: str, items: tuple) -> list[str]:
+    """A sentence that is missing, or says of its stack what theory does not."""
+    found, expected = SENTENCE.findall(words), outcomes(items)
+    if len(found) != 1:
+        return [f"{len(found)} sentences instead of one: {words[:80]}"]
+    c, n, word = float(found[0][0]), int(found[0][1]), found[0][2]
+    if expected.get((c, n), "none") not in ("", word):
+        return [f"sentence on c = {c:g}, L = {n}: {word}, not as in theory"]
+    spans = {int(number) for number in SPAN.findall(words)}
+    return [] if spans <= {dict(items)["steps"]} else [f"other steps: {sorted(spans)}"]
 
 
 def wrong_points(what: str, table: pd.DataFrame, expected: Bounds) -> list[str]:
@@ -116,6 +126,16 @@ def place(point: Any) -> float:
 @functools.lru_cache(maxsize=4096)
 def predicted(items: tuple) -> vg.GradientLog:
     return vg.predict(**{**dict(items), "every": None})
+
+
+def outcomes(items: tuple) -> dict[tuple[float, int], str]:
+    """By scale and depth, as theory has them."""
+    runs = predicted(items).runs
+    return dict(
+        zip(
+            zip(runs["scale"], runs["depth"], strict=True), runs["outcome"], strict=True
+        )
+    )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -87,10 +87,12 @@ class Page:
     def exceptions(self) -> list[str]:
         return [f"{one.type}: {one.message}" for one in self.of("exception")]
 
+    def widgets(self) -> Iterator[Any]:
+        return self.of(*(name.replace("_", "") for name in WIDGETS))
+
     def widget(self, key: str) -> Any:
         """The control with that key or, a button that has none, that label."""
-        names = [name.replace("_", "") for name in WIDGETS]
-        for widget in self.of(*names):
+        for widget in self.widgets():
             if key in (key_of(widget.id), widget.label):
                 return widget
         raise KeyError(f"No control {key!r} on this page.")
@@ -209,6 +211,8 @@ class Visitor:
             ):
                 break
         self.page.finish()
+        shown = {widget.id for widget in self.page.widgets()}
+        self._states = {k: v for k, v in self._states.items() if k in shown}
         return time.perf_counter() - self._asked
 
     async def running(self) -> None:

@@ -30,6 +30,7 @@ from tests.load.visitor import Lost, Visitor
 RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 SCALES = (0.3, 0.35, 0.4, 0.45, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 BACK = "Back to the lecture's setting"
+STAND = {"scale": 0.9, "depth": 50}  # where the sliders of the first screen are
 # Sections that need no run, and words that tell them.
 TITLES = {
     "Remedies": "What helps, and against what",
@@ -59,12 +60,17 @@ class Plan:
     def __init__(self, seconds: float, think: tuple[float, float], fresh: float):
         self.until = time.monotonic() + seconds
         self.think, self.fresh = think, fresh
-        self.done: set[tuple] = {key(DEFAULTS)}
+        self.done: set[tuple] = {
+            key(DEFAULTS, {"scale": scale, "depth": depth})  # all of them recorded
+            for scale in DEFAULTS["scales"]
+            for depth in DEFAULTS["depths"]
+        }
         self.moves: list[Move] = []
 
 
-def key(settings: dict[str, Any]) -> tuple:
-    return tuple(sorted(settings.items()))
+def key(settings: dict[str, Any], stand: dict[str, Any]) -> tuple:
+    """What has to be run for a page: the lesson's networks, and the one drawn."""
+    return tuple(sorted({**settings, **stand}.items()))
 
 
 class Person:
@@ -74,13 +80,12 @@ class Person:
         self.number, self.address, self.plan = number, address, plan
         self.random = random.Random(number)
         self.seeds = iter(range(1 + number, 100, count))
-        self.settings = dict(DEFAULTS)
+        self.settings, self.stand = dict(DEFAULTS), dict(STAND)
         if number % 4 == 1:
             scale = SCALES[number // 4 % len(SCALES)]
             self.settings["scales"] = tuple(sorted((scale, 0.9, 1.5)))
         if number % 4 == 3:
             self.settings["target"] = "teacher"
-        self.seen_depth = 20
 
     async def stay(self) -> None:
         """Opens the page and moves controls until the time is over."""
@@ -104,7 +109,7 @@ class Person:
     def link(self) -> str:
         """The address of this visitor's setting."""
         changed = {k: v for k, v in self.settings.items() if v != DEFAULTS[k]}
-        return urlencode(changed, doseq=True)
+        return urlencode({**changed, **self.stand}, doseq=True)
 
     async def move(self) -> bool:
         """One move of the mix; whether the visitor has left with it."""
@@ -114,22 +119,26 @@ class Person:
         return bool(await getattr(self, kind)())
 
     async def look(self) -> None:
-        """Moves a control of the charts, which needs no run."""
+        """Moves a control that the networks of the lesson do not depend on."""
         depths, scales = self.settings["depths"], self.settings["scales"]
         name, value = self.random.choice(
             [
-                ("depth_shown", self.random.choice(depths)),
-                ("stack_depth", self.random.choice(depths)),
-                ("stack_scale", self.random.choice(scales)),
+                ("scale", self.random.choice(scales)),
+                ("depth", self.random.choice(depths)),
+                ("grid_depth", self.random.choice(depths)),
+                ("grid_scale", self.random.choice(scales)),
                 ("kind", self.random.choice(["activation", "weight gradient"])),
             ]
         )
+        if name in STAND:
+            self.stand[name] = value
         await self.note("", self.visitor.move(name, value))
 
     async def again(self) -> None:
         """Goes back to a run that this or another visitor has made."""
         near = [{**self.settings, "learning_rate": rate} for rate in RATES]
-        near = [s for s in near if key(s) in self.plan.done and s != self.settings]
+        done = self.plan.done
+        near = [s for s in near if key(s, self.stand) in done and s != self.settings]
         if near and self.settings != DEFAULTS:
             chosen = self.random.choice(near)
             await self.change("learning_rate", chosen["learning_rate"])
@@ -170,7 +179,8 @@ class Person:
         rates = [
             rate
             for rate in RATES
-            if key({**self.settings, "learning_rate": rate}) not in self.plan.done
+            if key({**self.settings, "learning_rate": rate}, self.stand)
+            not in self.plan.done
         ]
         if self.settings["seed"] and rates and self.random.random() < 0.6:
             return "learning_rate", self.random.choice(rates)
@@ -186,7 +196,7 @@ class Person:
 
     async def note(self, kind: str, answer: Any) -> None:
         """Waits for the page and keeps what it shows, to be checked later."""
-        name = key(self.settings)
+        name = key(self.settings, self.stand)
         kind = kind or ("cached" if name in self.plan.done else "fresh")
         seconds = await answer
         self.plan.done.add(name)

@@ -13,22 +13,16 @@ from streamlit.testing.v1 import AppTest
 PAGE = Path(__file__).parents[2] / "dashboard.py"
 COUNT = int(os.environ.get("VGKERAS_HOSTILE", "6"))
 # Sections whose defaults are recorded: nothing has to be run.
-SECTIONS = ("Lesson", "Remedies", "Published results", "Your log", "Code")
+SECTIONS = ("Lesson", "Remedies", "Predict", "Published results", "Your log", "Code")
 KEYS = (
     *("scales", "depths", "units", "learning_rate", "steps", "target", "dtype", "seed"),
-    *("samples", "section", "depth_shown", "stack_depth", "stack_scale", "kind"),
+    *("samples", "section", "stack_depth", "stack_scale", "kind", "show", "slide"),
+    *("scale", "depth", "step", "grid_scale", "grid_depth", "present", "lock", "hide"),
     *("remedies", "remedy_scale", "remedy_units", "remedy_steps", "remedy_depth"),
     *("digits_units", "digits_show"),
     *("remedy_compare", "remedy_activation", "map_by", "cell_depth", "format_scale"),
-    *(
-        "example",
-        "your_kind",
-        "your_step",
-        "embed",
-        "embed_options",
-        "theme",
-        "__proto__",
-    ),
+    *("stack", "series", "looked", "guess", "guess_exponent", "example", "your_kind"),
+    *("your_step", "embed", "embed_options", "theme", "more", "__proto__"),
 )
 RUBBISH = (
     *("", " ", "0", "-1", "1e400", "-1e400", "nan", "inf", "1" * 5000, "0x10", "٣"),
