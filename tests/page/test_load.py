@@ -52,7 +52,7 @@ def test_a_damaged_log_gets_a_sentence(server):
 def test_a_server_killed_in_a_run_opens_again(server):
     async def outcomes():
         async with Visitor(server.address) as visitor:
-            await visitor.open("section=Code")
+            await visitor.open("section=Code&stack_scale=0.9")
             return visitor.page.words("outcomes")
 
     asyncio.run(killed.kill_while_running(server, 0.1))
