@@ -94,7 +94,10 @@ export default function ({ data, parentElement, setStateValue }) {
   scrub.oninput = () => { pause(); follow(); };
   scrub.onchange = stop;
   if (state.first !== data.step) { state.first = data.step; scrub.value = data.step; }
-  const observer = new MutationObserver(follow);
+  const drawing = (change) => change.target instanceof SVGElement;
+  const observer = new MutationObserver(
+    (changes) => changes.every(drawing) || follow(),
+  );
   observer.observe(document.body, {
     subtree: true,
     childList: true,
