@@ -46,9 +46,10 @@ def outcome_cells(
     shapes = base.mark_point(filled=True, opacity=1, aria=False, **shape)
     shapes = shapes.encode(**middle)
     aside = -shape.get("xOffset", 0)
-    crosses = base.mark_point(
-        filled=True, opacity=1, size=130, stroke=PALE, strokeWidth=1, xOffset=aside
-    )
+    # Nor of crosses that are not there.
+    cross: dict[str, Any] = {"size": 130, "stroke": PALE, "strokeWidth": 1}
+    cross |= {"xOffset": aside, "aria": not crossed.empty}
+    crosses = base.mark_point(filled=True, opacity=1, **cross)
     crosses.data = crossed
     return [rects.add_params(picked), shapes, crosses.encode(**middle)]
 

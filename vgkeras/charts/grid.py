@@ -56,7 +56,7 @@ def outcome_grid(log: GradientLog, selected: int | None = None) -> alt.LayerChar
     if named:
         layers += _words(cells, place)
     frame = alt.Chart(cells[cells["run"] == selected]).encode(**place)
-    layers.append(frame.mark_rect(filled=False, stroke=INK, strokeWidth=3))
+    layers.append(frame.mark_rect(filled=False, stroke=INK, strokeWidth=3, aria=False))
     chart = sized(alt.LayerChart(layer=layers), grid_height(cells["depth"].nunique()))
     counts = outcome_counts(cells["outcome"])
     return titled(chart, f"Of {len(cells):,} runs {counts}", "", _sentence(cells))
