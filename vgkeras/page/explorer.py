@@ -6,6 +6,7 @@ import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.controls import Settings, move, slider
+from vgkeras.page.figures import draw_once
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.player import player
 from vgkeras.page.recordings import recorded_run
@@ -35,13 +36,14 @@ class Explorer:
             self._one["target"] = "scaled"
         self._recorded = recorded_run(self._one)
         if self._recorded is not None:
-            self._draw_run(self._recorded.log)
+            self._draw_run(self._recorded)
         elif not trainer().holds(self._one):
-            self._draw_run(vg.predict(**self._one))
+            self._draw_run(_predicted(self._one))
 
     def draw_depths(self, log: NamedLog) -> None:
         """Draws the runs of all depths."""
-        _draw(self._by_depth, vg.charts.marked_loss_by_depth(log.log))
+        with self._by_depth:
+            draw_once(vg.charts.marked_loss_by_depth, log)
 
     def run(self) -> NamedLog:
         """The run at which the sliders stand; it is made if it is not there."""
@@ -50,12 +52,19 @@ class Explorer:
             return self._recorded
         run = trainer().log(self._one, self._slot)
         self._slot.caption(RUN_LIVE)
-        self._draw_run(run.log)
+        self._draw_run(run)
         return run
 
-    def _draw_run(self, log: vg.GradientLog) -> None:
-        _draw(self._network, vg.charts.network(log))
-        _draw(self._by_step, vg.charts.marked_loss_by_step(log))
+    def _draw_run(self, run: NamedLog) -> None:
+        with self._network:
+            draw_once(vg.charts.network, run)
+        with self._by_step:
+            draw_once(vg.charts.marked_loss_by_step, run)
+
+
+def _predicted(settings: Settings) -> NamedLog:
+    name = f"predicted {sorted(settings.items())}"
+    return NamedLog(name, lambda: vg.predict(**settings))
 
 
 def _sliders() -> tuple[float, int]:
@@ -83,7 +92,3 @@ def _player(steps: int) -> None:
 def _room(name: str, height: int, at: Any = st) -> Any:
     """Room for a chart, kept before it is there: nothing jumps."""
     return at.container(key=name, height=height, border=False).empty()
-
-
-def _draw(place: Any, chart: Any) -> None:
-    place.altair_chart(chart)

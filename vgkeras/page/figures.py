@@ -46,7 +46,7 @@ def figure(
     name = name or make.__name__
     picture, below = room(name, height)
     with picture:
-        words = _draw_once(make, *arguments)
+        words = draw_once(make, *arguments)
     explain(below, name, read, misread, st.markdown, words)
 
 
@@ -80,7 +80,7 @@ def drawing_room() -> threading.Lock:
 
 
 @st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
-def _draw_once(make: Callable[..., Any], *arguments: Any) -> str:
+def draw_once(make: Callable[..., Any], *arguments: Any) -> str:
     """Charts are most of the work of a page; an old one is sent as it was."""
     with drawing_room():
         values = [a.log if isinstance(a, NamedLog) else a for a in arguments]
