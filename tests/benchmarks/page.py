@@ -106,7 +106,7 @@ CHANGES = (
     Change("scale=0.91", "scale", ".st-key-loss_by_step"),
     Change(RATE + "2", "learning_rate", ".st-key-final_loss_by_depth"),
     Change(RATE + "16", "learning_rate", ".st-key-final_loss_by_depth"),
-    Change("", "units", ".st-key-network", *LEFT[::-1], LONG_LIMIT, 3),
+    Change("", "units", ".st-key-loss_by_step", *LEFT[::-1], LONG_LIMIT, 3),
     Change(
         "section=Map&map_steps=50",
         "map_steps",

@@ -142,11 +142,19 @@ def _marked(chart: Any, across: str, slider: alt.Parameter, title: str) -> Any:
     for layer in chart.layer:  # the title says what the axes show
         for axis in (layer.encoding.x, layer.encoding.y):
             if isinstance(axis, alt.X | alt.Y):
-                axis["title"] = None
+                _untitle(axis)
     chart.layer.append(line)
     chart.config = alt.Config(legend=alt.LegendConfig(offset=4))
     chart.title, chart.height = alt.TitleParams(title, anchor="start"), SMALL_HEIGHT
     return chart.add_params(slider)
+
+
+def _untitle(channel: Any) -> None:
+    """No title on the axis; marks keep it in what a screen reader says of them."""
+    drawn = channel["axis"]
+    if drawn is not None:
+        options = {} if drawn is alt.Undefined else drawn.to_dict()
+        channel["axis"] = alt.Axis(**{**options, "title": None})
 
 
 def _slider(name: str, value: float, low: float, high: float, step: float = 1) -> Any:
