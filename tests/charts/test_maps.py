@@ -99,7 +99,7 @@ def test_the_text_says_how_many_agree_and_why_the_others_do_not(small):
 
     text = charts.description(charts.outcome_by_scale_and_depth(log))
 
-    assert "Theory names the outcome of 0 of 1 runs. In 1 of the others the" in text
+    assert "outcome of 0 of 1 runs. Theory differs in 1 run where the bottom" in text
     good = charts.description(charts.outcome_by_scale_and_depth(small))
     assert good.startswith("9 runs: 4 train, 3 stall and 2 diverge.")
     assert good.endswith("Theory names the outcome of 9 of 9 runs.")
@@ -112,7 +112,7 @@ def pixels(axis, scale, size):
     return size * (warp(axis) - low) / (high - low)
 
 
-def named_boxes(spec, width=300, height=380):
+def named_boxes(spec, width, height):
     """Where the name of each line stands, from its letters: left, right, low, high."""
     area = spec["layer"][0]["encoding"]
     for row in rows_of(spec, "text")[0]:
@@ -138,20 +138,21 @@ def test_every_line_has_its_name_at_it_and_no_two_meet(by, setting, names):
     log = by_rate(setting)
     if by == "scale":
         scales, depths = charts.MAP_SCALES, charts.MAP_DEPTHS
-        log = predict(scales, depths, learning_rate=setting, every=None)
+        options = {"learning_rate": setting, "every": None, "target": "scaled"}
+        log = predict(scales, depths, **options)
 
     spec = getattr(charts, f"outcome_by_{by}_and_depth")(log).to_dict()
 
-    boxes = dict(named_boxes(spec))
-    assert len(boxes) == names
-    for (_, a), (_, b) in itertools.combinations(boxes.items(), 2):
-        apart = a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2]
-        assert apart, boxes
-    for left, right, low, high in boxes.values():
-        assert left > -2
-        assert right < 302
-        assert low > -2
-        assert high < 382
+    for width, height in ((285, 340), (1050, 285)):  # a phone, and beside it
+        boxes = dict(named_boxes(spec, width, height))
+        assert len(boxes) == names
+        for a, b in itertools.combinations(boxes.values(), 2):
+            apart = a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2]
+            assert apart, boxes
+        for left, right, low, high in boxes.values():
+            assert min(left, low) > -2
+            assert right < width + 2
+            assert high < height + 2
     assert not any("strokeDash" in layer["encoding"] for layer in spec["layer"])
 
 
@@ -213,6 +214,7 @@ def test_the_cell_of_the_chosen_run_is_framed(small):
     plain = charts.outcome_grid(small).to_dict()
 
     assert [row["run"] for row in rows_of(framed, "rect")[-1]] == [4]
+    assert len(rows_of(framed, "rect")) == 3  # dark in pale, for any page
     assert rows_of(plain, "rect")[-1] == []
 
 

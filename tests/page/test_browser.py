@@ -480,6 +480,7 @@ MAP = "outcome_by_scale_and_depth"
 
 def test_a_click_on_the_map_opens_the_run_that_was_clicked(page):
     open_section(page, "Map", MAP, "&map_steps=50")
+    assert page.locator(f".st-key-{MAP} svg.marks").count() == 1  # can be saved
     before = page.locator(".st-key-outcomes").inner_text()
 
     box = marks(page, MAP).bounding_box()

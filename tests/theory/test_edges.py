@@ -143,7 +143,7 @@ def test_agreement_counts_the_runs_theory_got_right():
 
     assert agreement == (2, 3, 2, 3)  # 0.01 * 152 < 2
     assert str(agreement) == "Theory names the outcome of 2 of 3 runs."
-    assert agreement.why().startswith("In 1 of the others the number format")
+    assert agreement.why().startswith("Theory differs in 1 stable run, by the number")
 
 
 def test_runs_whose_solution_is_unstable_are_counted_apart():
@@ -153,7 +153,7 @@ def test_runs_whose_solution_is_unstable_are_counted_apart():
     agreement = theory.agreement(wrong)
 
     assert agreement == (2, 3, 2, 2)  # 0.1 * 152 > 2
-    assert agreement.why().startswith("In 1 of the others the bottom of the valley")
+    assert agreement.why().startswith("Theory differs in 1 run where the bottom of")
     assert "number format" not in agreement.why()
     assert theory.agreement(compared(words, words, learning_rate=0.1)).why() == ""
 

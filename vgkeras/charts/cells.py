@@ -37,21 +37,25 @@ def outcome_cells(
     picked = alt.selection_point(name=SELECTION, fields=["run"], toggle=False)
     frame = alt.condition(picked, alt.value(INK), alt.value(None), empty=False)
     crossed = cells[_differs(cells)].assign(outcome=OTHERWISE)
-    look, symbol = _looks(len(crossed) > 0, named)
-    base = alt.Chart(cells).encode(color=look, tooltip=tooltip)
+    color, symbol = _looks(len(crossed) > 0, named)
+    base = alt.Chart(cells).encode(color=color, tooltip=tooltip)
     # A screen reader hears the chart's description, not a thousand cells.
     rects = base.mark_rect(opacity=0.5, strokeWidth=2, aria=False)
-    rects = rects.encode(**area, stroke=frame)
-    middle = {**middle, "shape": symbol}
-    shapes = base.mark_point(filled=True, opacity=1, aria=False, **shape)
-    shapes = shapes.encode(**middle)
-    aside = -shape.get("xOffset", 0)
-    # Nor of crosses that are not there.
-    cross: dict[str, Any] = {"size": 130, "stroke": PALE, "strokeWidth": 1}
-    cross |= {"xOffset": aside, "aria": not crossed.empty}
-    crosses = base.mark_point(filled=True, opacity=1, **cross)
+    rects = rects.encode(**area, stroke=frame).add_params(picked)
+    shapes = _shapes(base.encode(**middle, shape=symbol), crossed, shape)
+    return [rects, *shapes]
+
+
+def _shapes(
+    base: alt.Chart, crossed: pd.DataFrame, shape: dict[str, Any]
+) -> list[alt.Chart]:
+    """The shapes of the outcomes, and crosses, as far from the middle on its right."""
+    look: dict[str, Any] = {"filled": True, "opacity": 1}
+    aside: dict[str, Any] = {"xOffset": -shape.get("xOffset", 0), "size": 130}
+    aside["aria"] = not crossed.empty  # a group of nothing has no name
+    crosses = base.mark_point(**look, **aside, stroke=PALE, strokeWidth=1)
     crosses.data = crossed
-    return [rects.add_params(picked), shapes, crosses.encode(**middle)]
+    return [base.mark_point(**look, **shape, aria=False), crosses]
 
 
 def outcome_counts(outcomes: pd.Series) -> str:
@@ -77,5 +81,8 @@ def _looks(crossed: bool, named: bool) -> tuple[alt.Color, alt.Shape]:
         colors[OTHERWISE], shapes[OTHERWISE] = _MARK, _CROSS
     legend = None
     if crossed or not named:
-        legend = alt.Legend(orient="bottom", columns=4, title=None, symbolOpacity=1)
+        columns = 2 if crossed else 4
+        legend = alt.Legend(
+            orient="bottom", columns=columns, title=None, symbolOpacity=1
+        )
     return paired("outcome:N", colors, shapes, legend)

@@ -14,7 +14,7 @@ from vgkeras.logs import GradientLog
 from vgkeras.theory.what_trains import map_cells
 
 _MOST_WORDS = 4  # columns in which a word has room beside its shape, on a phone too
-_ROW, _REST = 30, 150  # pixels of a row, and of title, axis and legend
+_ROW, _REST = 30, 120  # pixels of a row, and of title, axis and legend
 
 
 def grid_height(depths: int) -> int:
@@ -51,12 +51,11 @@ def outcome_grid(log: GradientLog, selected: int | None = None) -> alt.LayerChar
     }
     tooltip = [alt.Tooltip("series:N", title=title), alt.Tooltip("depth:Q")]
     named = len(names) <= _MOST_WORDS
-    shape = {"size": 90, "xOffset": -34 if named else 0}
+    shape = {"size": 70, "xOffset": -28 if named else 0}
     layers = outcome_cells(cells, place, place, tooltip, named=named, **shape)
     if named:
         layers += _words(cells, place)
-    frame = alt.Chart(cells[cells["run"] == selected]).encode(**place)
-    layers.append(frame.mark_rect(filled=False, stroke=INK, strokeWidth=3, aria=False))
+    layers += _frame(cells[cells["run"] == selected], place)
     chart = sized(alt.LayerChart(layer=layers), grid_height(cells["depth"].nunique()))
     counts = outcome_counts(cells["outcome"])
     return titled(chart, f"Of {len(cells):,} runs {counts}", "", _sentence(cells))
@@ -64,9 +63,17 @@ def outcome_grid(log: GradientLog, selected: int | None = None) -> alt.LayerChar
 
 def _words(cells: pd.DataFrame, place: dict[str, Any]) -> list[alt.Chart]:
     text = alt.Chart(cells).encode(**place, text="outcome:N")
-    look: dict[str, Any] = {"align": "left", "dx": -24, "fontSize": 13}
+    look: dict[str, Any] = {"align": "left", "dx": -20, "fontSize": 12}
     halo = text.mark_text(**look, stroke=PALE, strokeWidth=3, opacity=0.7)
     return [halo, text.mark_text(**look, fill=INK)]
+
+
+def _frame(cell: pd.DataFrame, place: dict[str, Any]) -> list[alt.Chart]:
+    """Pale around dark: one of them is seen on any page."""
+    frame = alt.Chart(cell).encode(**place)
+    look: dict[str, Any] = {"filled": False, "aria": False}
+    pale = frame.mark_rect(**look, stroke=PALE, strokeWidth=6)
+    return [pale, frame.mark_rect(**look, stroke=INK, strokeWidth=3)]
 
 
 def _check_one_each(cells: pd.DataFrame) -> None:

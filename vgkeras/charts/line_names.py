@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 _LETTER, _HEIGHT = 6.3, 15.0  # pixels of a letter
-_ROOM = (300.0, 380.0)  # pixels of a chart on a phone, where names need most room
+# Pixels of a chart on a phone and on a screen: a name has to find its place on both.
+_SIZES = ((285.0, 280.0), (1050.0, 280.0))
 
 
 class Side(NamedTuple):
@@ -38,48 +39,53 @@ def line_names(lines: pd.DataFrame) -> pd.DataFrame:
         dy` of its `Side`. A line outside the chart has no name.
     """
     inside = lines[lines["x"].between(0, 1) & lines["y"].between(0, 1)]
-    points = np.hstack([np.empty((2, 0)), *_points(inside)])
-    taken: list[np.ndarray] = []
+    rooms = [_Room(inside, np.array(size)) for size in _SIZES]
     rows = []
-    for name, line in inside.groupby("name", sort=False):
-        places = [(row, side) for row in line.index for side in SIDES]
-        boxes = [_box(line.loc[row], side, str(name)) for row, side in places]
-        best = int(np.argmin([_cost(box, points, taken) for box in boxes]))
-        taken.append(boxes[best])
-        row, side = places[best]
-        rows.append({**lines.loc[row], **side._asdict()})
+    for _, line in inside.groupby("name", sort=False):
+        points = line.to_dict("records")
+        places = [(point, side) for point in points for side in SIDES]
+        costs = [sum(room.cost(*place) for room in rooms) for place in places]
+        point, side = places[int(np.argmin(costs))]
+        for room in rooms:
+            room.taken.append(room.box(point, side))
+        rows.append({**point, **side._asdict()})
     return pd.DataFrame(rows, columns=[*lines.columns, *Side._fields])
 
 
-def _points(lines: pd.DataFrame) -> list[np.ndarray]:
-    """Pixels along each line, close enough for no name to slip through."""
-    lines = lines.assign(x=lines["x"] * _ROOM[0], y=lines["y"] * _ROOM[1])
-    parts = []
-    for _, line in lines.groupby("name", sort=False):
-        length = np.hypot(*np.diff(line[["x", "y"]].to_numpy().T)).cumsum()
-        place = np.concatenate([[0.0], length])
-        at = np.arange(0, place[-1], 2.0)
-        parts.append(np.stack([np.interp(at, place, line[n]) for n in ("x", "y")]))
-    return parts
+class _Room:
+    """A chart of one size, in pixels: its lines, and the names that are there."""
 
+    def __init__(self, lines: pd.DataFrame, size: np.ndarray) -> None:
+        self.size, self.taken = size, [np.full((2, 2), -np.inf)]
+        self.points = np.hstack([np.empty((2, 0)), *self._points(lines)])
 
-def _box(point: pd.Series, side: Side, name: str) -> np.ndarray:
-    """Left and right, lower and upper end of a name, in pixels."""
-    x, y = point["x"] * _ROOM[0] + side.dx, point["y"] * _ROOM[1] - side.dy
-    width = _LETTER * len(name)
-    left, right = (x + share * width for share in _ENDS[side.align])
-    return np.array([[left, right], [y - _HEIGHT / 2, y + _HEIGHT / 2]])
+    def _points(self, lines: pd.DataFrame) -> list[np.ndarray]:
+        """Points along each line, close enough for no name to slip through."""
+        parts = []
+        for _, line in lines.groupby("name", sort=False):
+            x, y = line[["x", "y"]].to_numpy().T * self.size[:, None]
+            place = np.concatenate([[0.0], np.hypot(np.diff(x), np.diff(y)).cumsum()])
+            at = np.arange(0, place[-1], 4.0)
+            parts.append(np.stack([np.interp(at, place, values) for values in (x, y)]))
+        return parts
 
+    def box(self, point: dict, side: Side) -> np.ndarray:
+        """Left and right, lower and upper end of a name."""
+        x, y = point["x"] * self.size[0] + side.dx, point["y"] * self.size[1] - side.dy
+        width = _LETTER * len(point["name"])
+        left, right = (x + share * width for share in _ENDS[side.align])
+        return np.array([[left, right], [y - _HEIGHT / 2, y + _HEIGHT / 2]])
 
-def _cost(box: np.ndarray, points: np.ndarray, taken: list[np.ndarray]) -> float:
-    """What stands in the way of a name, and how far it leaves the chart."""
-    low, high = box[:, :1], box[:, 1:]
-    hits = ((low < points) & (points < high)).all(axis=0).sum()
-    meets = sum(
-        bool(((box[:, 0] < other[:, 1]) & (other[:, 0] < box[:, 1])).all())
-        for other in taken
-    )
-    room = np.array(_ROOM)
-    beyond = np.maximum(-box[:, 0], box[:, 1] - room).clip(min=0).sum()
-    off_middle = np.abs(box.mean(axis=1) / room - 0.5).sum()
-    return float(100 * beyond + 100 * meets + 10 * hits + off_middle)
+    def cost(self, point: dict, side: Side) -> float:
+        """What stands in the way of a name, and how far it leaves the chart."""
+        low, high = self.box(point, side).T
+        hits = (low[:, None] < self.points) & (self.points < high[:, None])
+        lows, highs = np.array(self.taken).transpose(2, 0, 1)
+        meets = ((low < highs) & (lows < high)).all(axis=1)
+        beyond = np.maximum(-low, high - self.size).clip(min=0)
+        off_middle = np.abs((low + high) / 2 / self.size - 0.5)
+        weights = (100, 100, 10, 1)
+        parts = (beyond, meets, hits.all(axis=0), off_middle)
+        return float(
+            sum(w * part.sum() for w, part in zip(weights, parts, strict=True))
+        )

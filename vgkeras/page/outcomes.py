@@ -23,8 +23,8 @@ SIGNS = {
 }
 UNKNOWN = ":gray[:material/help:]"
 DEFINITION = (
-    f"It **trains** if at most {LEARNED:.0%} of its first loss is left, and of that of "
-    f"answering 0; it **stalls** if at least {FLAT:.0%} of the first is left, "
+    f"A network **trains** if at most {LEARNED:.0%} of its first loss is left, and of "
+    f"that of answering 0; it **stalls** if at least {FLAT:.0%} of the first is left, "
     f"**diverges** beyond {EXPLODED:,.0f} times the larger of both, and is **slow** "
     "in between."
 )

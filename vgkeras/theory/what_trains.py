@@ -36,16 +36,20 @@ class Agreement(NamedTuple):
         words = []
         if restless:
             words.append(
-                f"In {restless:,} of the others the bottom of the valley is unstable: "
-                "the loss goes up and down for ever, and rounding decides where it "
-                "stands at the last step."
+                f"Theory differs in {restless:,} {_runs(restless)} where the bottom of "
+                "the valley is unstable: the loss goes up and down for ever, and "
+                "rounding decides where it stands at the last step."
             )
         if stable:
             words.append(
-                f"In {stable:,} of the others the number format makes the difference: "
-                "theory does not round."
+                f"Theory differs in {stable:,} stable {_runs(stable)}, by the number "
+                "format: it does not round."
             )
         return " ".join(words)
+
+
+def _runs(count: int) -> str:
+    return "run" if count == 1 else "runs"
 
 
 def agreement(log: GradientLog) -> Agreement:
