@@ -114,7 +114,7 @@ def test_theory_alone_shows_no_points():
     [
         (0.9, 50, "0.9⁵⁰ = 5·10⁻³ of the input reaches the output"),
         (1.5, 10, "1.5¹⁰ = 58 times the input reaches the output"),
-        (1, 152, "1¹⁵² = 1 so all of the input reaches the output"),
+        (1, 152, "1¹⁵² = 1: all of the input reaches the output"),
         (0.5, 152, "0.5¹⁵² = 2·10⁻⁴⁶ of the input reaches the output"),
     ],
 )

@@ -15,6 +15,7 @@ import pandas as pd
 
 from vgkeras import logs, theory
 from vgkeras._text import number_of, power_of_ten, run_label
+from vgkeras._text import typeset as typeset_text
 from vgkeras.charts.by_depth import final_loss_by_depth
 from vgkeras.charts.by_step import loss_by_step
 from vgkeras.charts.expressions import clamp, superscript, typeset
@@ -78,11 +79,10 @@ def marked_loss_by_depth(log: logs.GradientLog, depth: int = 50) -> alt.LayerCha
 
     How to read or misread it: as `final_loss_by_depth`.
     """
-    slider, chart = (
-        _slider("L", depth, 1, DEEPEST),
-        final_loss_by_depth(log, height=SMALL_HEIGHT),
-    )
-    return _marked(chart, "depth", slider, "Loss after training, by depth L")
+    chart = final_loss_by_depth(log, height=SMALL_HEIGHT)
+    slider = _slider("L", depth, 1, DEEPEST)
+    ends = log.runs["depth"].min(), log.runs["depth"].max()
+    return _marked(chart, "depth", slider, "Loss after training, by depth L", ends)
 
 
 def marked_loss_by_step(run: logs.GradientLog) -> alt.LayerChart:
@@ -92,8 +92,8 @@ def marked_loss_by_step(run: logs.GradientLog) -> alt.LayerChart:
     """
     row = only_run(run)
     title = f"Loss by step: {run_label(row)} {row['outcome'] or ''}"
-    slider = _slider("step", 0, 0, row["steps"])
-    return _marked(loss_by_step(run), "step", slider, title)
+    slider, ends = _slider("step", 0, 0, row["steps"]), (0, row["steps"])
+    return _marked(loss_by_step(run), "step", slider, title, ends)
 
 
 def explorer(log: logs.GradientLog, *, scale: float, depth: int) -> alt.VConcatChart:
@@ -135,9 +135,12 @@ def _params(chart: Any) -> list:
     return list(chart.params)
 
 
-def _marked(chart: Any, across: str, slider: alt.Parameter, title: str) -> Any:
-    """A small chart with a line where a slider stands."""
+def _marked(
+    chart: Any, across: str, slider: alt.Parameter, title: str, ends: tuple[int, int]
+) -> Any:
+    """A small chart with a line where a slider stands, if the axis goes so far."""
     line = alt.Chart(alt.sequence(1, 2)).transform_calculate(**{across: slider.name})
+    line = line.transform_filter(alt.FieldRangePredicate(across, list(ends)))
     line = line.mark_rule(color=_INK, strokeWidth=1.5).encode(x=f"{across}:Q")
     for layer in chart.layer:  # the title says what the axes show
         for axis in (layer.encoding.x, layer.encoding.y):
@@ -278,20 +281,31 @@ def _words() -> Iterator[alt.Chart]:
     """The sentence on top; the names of the lanes, and what comes out of them."""
     scale = "(trains ? format(pow(10, log_s), '.3~r') : format(c, '.2~f'))"
     out, back, gradient = "L * log_s", "(L - 1) * log_s", "(L - 1) * log_s + log_error"
-    times = f"({out} < 0 ? 'of' : {out} > 0 ? 'times' : 'so all of')"
+    times = f"({out} < 0 ? ' of' : {out} > 0 ? ' times' : ': all of')"
     power = f"{scale} + {superscript('toString(L)')} + ' = ' + {_value(out)}"
     words = f"{times} + ' the input reaches the output'"
     # On a phone the number and its words would be too long for one line of one size.
-    said = f"{power} + (width < 480 ? '' : ' ' + {words})"
+    learned = "(trains ? 'c has become ' + " + scale + " + ':  ' : '')"
+    said = f"width < 480 ? {power} : {learned} + {power} + {words}"
     lost = f"log_s > {_LOST / 2} ? 'Inf or NaN: no number is left' : {said}"
     yield _text(3.18, lost, size=22)
     yield _text(3.18, f"width < 480 ? {words} : ''", right=True)
     error = f"{_value(back)} + ' · error ' + {_value('log_error')} + ' = '"
     split = f"width < 480 ? '' : {error}"
+    farthest = (out, back, gradient)
     ends = (_value(out), _value(back), f"({split}) + {_value(gradient)}")
-    for (base, name, _), end in zip(_LANES.values(), ends, strict=True):
-        yield _text(base + _TALL, f"'{name}'")
+    for (base, name, _), log10, end in zip(
+        _LANES.values(), farthest, ends, strict=True
+    ):
+        yield _text(base + _TALL, f"'{name}' + {_beyond(log10)}")
         yield _text(base + _TALL, end, right=True)
+
+
+def _beyond(log10: str) -> str:
+    """What a lane does not show of its longest or shortest bar."""
+    words = "(width < 480 ? '' : ' off the scale')"
+    above, below = f"{log10} > {_REACH} ? ' ↑'", f"{log10} < {-_REACH} ? ' ↓'"
+    return f"({above} + {words} : {below} + {words} : '')"
 
 
 def _value(log10: str) -> str:
@@ -350,9 +364,9 @@ def _y(field: str) -> alt.Y:
 
 def _sentence(row: dict[str, Any]) -> str:
     scale, depth = row["scale"], row["depth"]
-    out = number_of(depth * math.log10(scale))
+    out = typeset_text(number_of(depth * math.log10(scale)))
     return (
         f"A network of {depth} layers, each of which multiplies by {scale:g}: {out} of "
-        "the input reaches the output, and as much of the error the input. Sliders "
+        "the input reaches the output, and as much of the error comes back. Sliders "
         "move the scale c, the depth L and the training step."
     )

@@ -19,7 +19,8 @@ export default function ({ data, parentElement }) {
     if (runs || !chart?.querySelector(".marks")) return setTimeout(scroll, 100);
     chart.tabIndex = -1;
     chart.focus({ preventScroll: true });
-    chart.scrollIntoView({ block: "center" });
+    const block = chart.offsetHeight > innerHeight ? "start" : "center";
+    chart.scrollIntoView({ block });
   };
   setTimeout(scroll, 100);
 }
