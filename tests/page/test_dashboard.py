@@ -1277,7 +1277,7 @@ def grid_of_a_lesson():
     from vgkeras.page.outcomes import outcome_grid
 
     log = vg.predict([0.5, 1.5], [2, 5, 50], steps=20)
-    outcome_grid(NamedLog("grid_of_a_lesson", lambda: log))
+    outcome_grid(NamedLog("grid_of_a_lesson", lambda: log), 1.5, 7)
 
 
 def test_the_grid_says_what_became_of_the_chosen_run_alone():
@@ -1293,13 +1293,23 @@ def test_the_grid_says_what_became_of_the_chosen_run_alone():
     assert charts_in(page) == 1
 
 
-def test_the_curves_of_the_chosen_run_open_on_demand():
+def test_the_curves_of_the_chosen_run_are_those_of_the_first_screen():
     page = AppTest.from_function(grid_of_a_lesson).run()
 
-    page.toggle(key="grid_curves").set_value(True).run()
+    page.button(key="grid_curves").click().run()
 
     assert not page.exception
-    assert charts_in(page) == 3
+    assert page.query_params["show"] == "network"
+    chosen = page.session_state["scale"], page.session_state["depth"]
+    assert chosen == (1.5, 5)
+
+
+def test_an_old_link_opens_the_stack_that_it_names():
+    page = open_page(section="The lesson", stack_scale="0.5", stack_depth="20")
+
+    assert not page.exception
+    assert page.select_slider(key="scale").value == 0.5
+    assert page.select_slider(key="depth").value == 20
 
 
 def test_a_click_on_a_cell_moves_the_controls_that_the_keyboard_moves():

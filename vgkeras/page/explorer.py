@@ -13,6 +13,7 @@ from vgkeras.page.recordings import recorded_run
 from vgkeras.page.trainer import trainer
 
 SCALES = [round(0.5 + 0.01 * k, 2) for k in range(101)]
+DEPTHS = range(1, 153)
 MARKS = (0.5, 0.9, 1.0, 1.5)  # those of the lecture, and the one between
 TARGETS = ("identity", "scaled")  # what `vgkeras.charts.network` can draw
 RECORDED = ":material/history: Points: recorded from Keras. Bars and dashes: theory."
@@ -24,16 +25,18 @@ class Explorer:
     """The first screen. It is there at once; a run that takes longer comes later."""
 
     def __init__(self, settings: Settings) -> None:
-        scale, depth = _sliders()
+        self.scale, self.depth = _sliders()
         self._network = _room("network", vg.charts.NETWORK_HEIGHT)
-        _player(settings["steps"])
+        _player(settings["steps"], self.scale, self.depth)
         left, right = st.columns(2)
         self._by_depth = _room("final_loss_by_depth", vg.charts.SMALL_HEIGHT, left)
         self._by_step = _room("loss_by_step", vg.charts.SMALL_HEIGHT, right)
         self._slot = st.empty()
-        self._one = {**settings, "scales": [scale], "depths": [depth]}
+        self._one = {**settings, "scales": [self.scale], "depths": [self.depth]}
+        self._note = ""
         if settings["target"] not in TARGETS:
             self._one["target"] = "scaled"
+            self._note = " The network shown learns y = x / 2."
         self._recorded = recorded_run(self._one)
         if self._recorded is not None:
             self._draw_run(self._recorded)
@@ -48,10 +51,10 @@ class Explorer:
     def run(self) -> NamedLog:
         """The run at which the sliders stand; it is made if it is not there."""
         if self._recorded is not None:
-            self._slot.caption(RECORDED)
+            self._slot.caption(RECORDED + self._note)
             return self._recorded
         run = trainer().log(self._one, self._slot)
-        self._slot.caption(RUN_LIVE)
+        self._slot.caption(RUN_LIVE + self._note)
         self._draw_run(run)
         return run
 
@@ -68,21 +71,35 @@ def _predicted(settings: Settings) -> NamedLog:
 
 
 def _sliders() -> tuple[float, int]:
+    _follow_old_address()
     first, marks, second = st.columns([8, 5, 8], vertical_alignment="bottom")
     scale = slider("Every layer multiplies by c", SCALES, 0.9, "scale", first)
     with marks.container(horizontal=True, key="marks", gap="xxsmall"):
         for value in MARKS:
             label = f"{value:g}"
             st.button(label, key=f"c_{label}", on_click=move, args=({"scale": value},))
-    depth = slider("There are L layers", range(1, 153), 50, "depth", second)
+    depth = slider("There are L layers", DEPTHS, 50, "depth", second)
     return scale, depth
 
 
-def _player(steps: int) -> None:
+def _follow_old_address() -> None:
+    """Takes over what these two were called before."""
+    for old, new, options in (
+        ("stack_scale", "scale", SCALES),
+        ("stack_depth", "depth", DEPTHS),
+    ):
+        value = st.query_params.pop(old, None)
+        named = {f"{option:g}": option for option in options}
+        if value in named and new not in st.query_params:
+            move({new: named[value]})
+
+
+def _player(steps: int, scale: float, depth: int) -> None:
     """The buttons; the step at which they stand is in the address."""
     text = st.query_params.get("step", "")
     first = min(int(text), steps) if text.isdecimal() and len(text) < 6 else 0
-    step = player(CHARTS, steps=steps, step=first, scale="scale", depth="depth")
+    run = f"{scale:g} {depth}"
+    step = player(CHARTS, run, steps=steps, step=first, scale="scale", depth="depth")
     if step:
         st.query_params["step"] = str(step)
     else:

@@ -26,9 +26,9 @@ def lesson() -> None:
     log = lesson_log(settings)
     explorer.draw_depths(log)
     st.header("What became of each network")
-    outcome_grid(log)
+    outcome_grid(log, explorer.scale, explorer.depth)
     st.header("The gradient falls or grows with depth")
-    _gradient_by_depth(log)
+    _gradient_by_depth(log, settings["scales"])
     st.header("All layers agree, at every step")
     by_step = st.container()
     st.header("What people ask, and get wrong")
@@ -43,13 +43,16 @@ def lesson() -> None:
     warm_up()
 
 
-def _gradient_by_depth(log: NamedLog) -> None:
+def _gradient_by_depth(log: NamedLog, scales: list[float]) -> None:
+    laws = ["Twice the depth is the square of the factor: exponential."]
+    if min(scales) < 1:
+        laws.append("Below $c = 1$ the gradient falls like $c^{L-1}$.")
+    if max(scales) > 1:
+        laws.append("Above $c = 1$ the error explodes too: it grows like $c^{2L-1}$.")
     figure(
         vg.charts.gradient_by_depth,
         log,
-        read="Twice the depth is the square of the factor: exponential. Below "
-        "$c = 1$ the gradient falls like $c^{L-1}$. Above, the error explodes too, and "
-        "the gradient grows like $c^{2L-1}$.",
+        read=" ".join(laws),
         misread="The axis is the depth of the whole network, not a layer in it.",
     )
 

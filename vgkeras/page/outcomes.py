@@ -44,13 +44,16 @@ def outcomes_once(run: NamedLog) -> str:
         return outcomes(run.log)
 
 
-def outcome_grid(log: NamedLog) -> None:
-    """Draws a cell for every run of a sweep; of the chosen one what became of it."""
+def outcome_grid(log: NamedLog, scale: float | None, depth: int | None) -> None:
+    """Draws a cell for every run of a sweep; of the chosen one what became of it.
+
+    `scale` and `depth` are those to begin with, if there is such a run.
+    """
     runs = log.log.runs
     place, below = room("outcome_grid", vg.charts.grid_height(runs["depth"].nunique()))
     left, right = st.columns(2)
-    scale = _choice("Scale c", runs["scale"], "grid_scale", left)
-    depth = _choice("Depth L", runs["depth"], "grid_depth", right)
+    scale = _choice("Scale c", runs["scale"], scale, "grid_scale", left)
+    depth = _choice("Depth L", runs["depth"], depth, "grid_depth", right)
     one = log.select(scale=scale, depth=depth)
     chart = vg.charts.outcome_grid(log.log, selected=one.log.runs["run"].iloc[0])
     draw_cells(place, chart, runs, {"scale": "grid_scale", "depth": "grid_depth"})
@@ -84,8 +87,9 @@ def draw_cells(
     )
 
 
-def _choice(label: str, values: pd.Series, key: str, at: Any) -> Any:
-    return choice(label, sorted(values.unique().tolist()), key, at)
+def _choice(label: str, values: pd.Series, first: Any, key: str, at: Any) -> Any:
+    options = sorted(values.unique().tolist())
+    return choice(label, options, key, at, first if first in options else None)
 
 
 def _move_to_cell(key: str, runs: pd.DataFrame, keys: dict[str, str]) -> None:

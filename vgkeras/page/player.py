@@ -50,6 +50,8 @@ export default function ({ data, parentElement, setStateValue }) {
     const run = values.c + " " + values.L;
     if (state.run && state.run !== run) { pause(); scrub.value = values.step = 0; }
     state.run = run;
+    const last = document.querySelector(".st-key-" + data.charts.at(-1));
+    if (last) last.style.opacity = run === data.run ? 1 : 0.3;
     for (const [name, value] of Object.entries(values)) {
       for (const chart of data.charts) {
         const inputs = `.st-key-${chart} .vega-bind input[name="${name}"]`;
@@ -109,13 +111,21 @@ export default function ({ data, parentElement, setStateValue }) {
 """
 
 
-def player(charts: list[str], *, steps: int, step: int, scale: str, depth: str) -> int:
+def player(
+    charts: list[str], run: str, *, steps: int, step: int, scale: str, depth: str
+) -> int:
     """Draws the buttons; charts in the containers `charts` follow without the server.
 
-    `scale` and `depth` are the keys of two sliders. Returns the step it stands at.
+    `scale` and `depth` are the keys of two sliders, `run` their values in a text: while
+    they say otherwise, the last chart is pale. Returns the step it stands at.
     """
     mount = st.components.v2.component("player", html=HTML, css=STYLE, js=SCRIPT)
-    data: dict[str, Any] = {"charts": charts, "scale": scale, "depth": depth}
+    data: dict[str, Any] = {
+        "run": run,
+        "charts": charts,
+        "scale": scale,
+        "depth": depth,
+    }
     state = mount(
         data={**data, "steps": steps, "step": step},
         key="player",
