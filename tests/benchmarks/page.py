@@ -126,12 +126,7 @@ CHANGES = (
     Change(
         "section=Number formats", "format_depth", ".st-key-failure_by_depth_and_format"
     ),
-    Change(
-        "section=Predict&stack=1&looked=0.1", "stack", ".st-key-loss_by_step", room=0
-    ),
-    Change(
-        "section=Your log&example=true", "your_step", ".st-key-kinds_by_layer", *LEFT
-    ),
+    Change("section=Your log&example=true", "your_step", ".st-key-kinds_by_layer"),
 )
 
 
