@@ -388,6 +388,22 @@ WORDS = """() => {
   const main = document.querySelector('[data-testid="stMain"]');
   return text(main).match(/[\\p{L}\\p{N}][^\\s]*/gu) ?? [];
 }"""
+
+
+def test_a_phone_shows_the_name_of_the_section_and_where_numbers_come_from_last(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{page.home}/?section=Code")
+    source = page.locator(".st-key-source")
+    source.get_by_text("Recorded").wait_for()
+    page.wait_for_function(SETTLED, timeout=60_000)
+
+    last = page.get_by_role("heading").last.bounding_box()
+    assert source.bounding_box()["y"] > last["y"]
+    for name in ("More", "Code"):
+        box = page.get_by_role("radio", name=name).bounding_box()
+        assert 0 <= box["x"] <= 390 - box["width"] - 60, name  # beside "Link"
+
+
 SECTIONS = (
     "Lesson",
     "Map&map_steps=50",

@@ -10,6 +10,11 @@ from vgkeras.page.controls import keys_under
 # puts into the address. Only these make a view that Back should lead to.
 SCRIPT = """
 export default function () {
+  for (const chosen of document.querySelectorAll(".st-key-top [aria-checked=true]")) {
+    const row = chosen.parentElement;  // on a phone it scrolls
+    const space = chosen.getBoundingClientRect().x - row.getBoundingClientRect().x;
+    row.scrollLeft += space - 40;
+  }
   if (window.entriesAreViews) return;
   window.entriesAreViews = true;
   const push = history.pushState.bind(history);
@@ -46,7 +51,7 @@ def navigation(names: Iterable[str], more: Iterable[str]) -> str:
         if section in more:
             _row("more", more, section, more[0])
     with st.container(key="hidden_history"):
-        st.components.v2.component("history", js=SCRIPT)(key="history")
+        st.components.v2.component("history", js=SCRIPT)(key="history", data=section)
     return section
 
 

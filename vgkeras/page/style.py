@@ -14,9 +14,9 @@ STYLE = """<style>
   [data-testid='stElementToolbar'] { opacity: 1; top: -2.75rem; z-index: 1; }
 }
 /* Where numbers come from is a footer; a run at work is told at the top. */
-.st-key-source:not(:has([role='progressbar'], [role='alert'])) {
-  order: 1; border-top: 1px solid; padding-top: 0.5rem;
-}
+[data-testid='stLayoutWrapper']:has(> .st-key-source):not(
+  :has([data-testid='stProgress'], [data-testid='stAlert'])
+) { order: 1; }
 /* The sections stand in one row, which a phone scrolls. */
 .st-key-top { flex-wrap: nowrap; }
 .st-key-top > :first-child { flex: 0 1 auto; min-width: 0; }
