@@ -16,8 +16,8 @@ from vgkeras.record.__main__ import main
 RECORDING = Path(__file__).parents[2] / "assets" / "digits.parquet"
 AGAIN = (
     digits.Cell(0, "relu", 10, "He"),
-    digits.Cell(1, "tanh", 5, "Small random weights"),
-    digits.Cell(2, "relu", 5, "Recipe of today"),
+    digits.Cell(0, "tanh", 5, "Small random weights"),
+    digits.Cell(0, "relu", 5, "Recipe of today"),
 )
 
 
