@@ -239,7 +239,8 @@ def loss_table(losses: Sequence[np.ndarray]) -> pd.DataFrame:
 def _layer_table(runs: list[Run]) -> pd.DataFrame:
     """Rows by run, step, kind and layer."""
     deepest = max(run.log_norms.shape[2] for run in runs)
-    labels = [_labels(number, run, deepest) for number, run in enumerate(runs)]
+    logged = [at for at, run in enumerate(runs) if len(run.steps)] or [0]
+    labels = [_labels(number, runs[number], deepest) for number in logged]
     run, step, kind, layer, name = map(np.concatenate, zip(*labels, strict=True))
     dense = [f"dense_{number}" for number in range(1, deepest + 1)]
     names = [*dense, *(f"{layer_name}/kernel" for layer_name in dense)]
