@@ -378,7 +378,7 @@ def test_the_page_can_be_embedded(page):
 
 
 # Words that are seen: no charts, formulas, code or icons, nothing that is closed.
-WORDS = """() => {
+SEEN_WORDS = """() => {
   const skip = "svg, .katex, pre, style, script, [translate='no']";
   const text = (node) => {
     if (node.nodeType === Node.TEXT_NODE) return node.textContent;
@@ -425,7 +425,7 @@ def test_a_section_says_little_and_axe_finds_nothing_serious(page, section):
     page.goto(f"{page.home}/?section={section.replace(' ', '+')}")
     page.get_by_test_id("stMain").get_by_role("heading").first.wait_for()
     page.wait_for_function(SETTLED, timeout=120_000)
-    words = page.evaluate(WORDS)
+    words = page.evaluate(SEEN_WORDS)
 
     found = []
     # A theme changes colours alone.
