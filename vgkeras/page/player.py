@@ -44,6 +44,16 @@ export default function ({ data, parentElement, setStateValue }) {
   const wanted = () => ({
     c: slider(data.scale), L: slider(data.depth), step: scrub.value,
   });
+  const move = (chart, values) => {
+    for (const [name, value] of Object.entries(values)) {
+      const inputs = `.st-key-${chart} .vega-bind input[name="${name}"]`;
+      for (const input of document.querySelectorAll(inputs)) {
+        if (Number(input.value) === Number(value)) continue;
+        input.value = value;
+        input.dispatchEvent(new Event("input"));
+      }
+    }
+  };
   const follow = () => {
     const values = wanted();
     if (values.c === null || values.L === null) return;  // not there yet
@@ -52,16 +62,13 @@ export default function ({ data, parentElement, setStateValue }) {
     state.run = run;
     const last = document.querySelector(".st-key-" + data.charts.at(-1));
     if (last) last.style.opacity = run === data.run ? 1 : 0.3;
-    for (const [name, value] of Object.entries(values)) {
-      for (const chart of data.charts) {
-        const inputs = `.st-key-${chart} .vega-bind input[name="${name}"]`;
-        for (const input of document.querySelectorAll(inputs)) {
-          if (Number(input.value) === Number(value)) continue;
-          input.value = value;
-          input.dispatchEvent(new Event("input"));
-        }
-      }
-    }
+    const [first, ...others] = data.charts;
+    move(first, values);
+    // The network is what the eye follows: the others wait for the next frame.
+    cancelAnimationFrame(state.others);
+    state.others = requestAnimationFrame(
+      () => others.forEach((chart) => move(chart, wanted())),
+    );
     said.textContent = `step ${scrub.value} of ${data.steps}`;
   };
   const pause = () => {
