@@ -515,7 +515,7 @@ def test_zeros_and_infinities_are_flagged_at_the_edges(measured):
 
     flags = {row["series"]: row for row in marks_of(chart, "point") if row["flag"]}
     axes = [layer["encoding"]["y"] for layer in chart.to_dict()["layer"]]
-    axis = next(axis for axis in axes if "scale" in axis)
+    axis = next(y for y in axes if "scale" in y and y.get("axis"))
     low, high = axis["scale"]["domain"]
     assert flags["Scaled identity"]["flag"] == "exactly 0"
     assert flags["He normal"]["flag"] == "Inf or NaN"
