@@ -122,11 +122,11 @@ def _levels(runs: pd.DataFrame, rows: pd.DataFrame) -> list[Level]:
     zero, first = runs["loss_zero"].iloc[0], rows.loc[rows["step"] == 0, "loss"]
     if len(runs) > 1 or math.isnan(zero) or first.empty:
         return []
-    trains = theory.LEARNED * min(first.iloc[0], zero)
-    stalls = theory.FLAT * first.iloc[0]
+    edges = theory.outcome_edges(first.iloc[0], zero)
+    trains, stalls = (math.log10(e or math.inf) for e in (edges.trains, edges.stalls))
     levels = [
-        Level(math.log10(trains or math.inf), "trains below", at_end=True),
-        Level(math.log10(stalls or math.inf), "stalls above", at_end=True, below=True),
+        Level(trains, "trains below", at_end=True),
+        Level(stalls, "stalls above", at_end=True, below=True),
     ]
     return [level for level in levels if LOSS_VIEW[0] < level.log10 < LOSS_VIEW[1]]
 

@@ -12,6 +12,7 @@ from vgkeras.theory.modes import trajectory
 from vgkeras.theory.outcomes import FLAT, LEARNED
 from vgkeras.theory.search import turning_point, turning_points
 from vgkeras.theory.stability import (
+    bottom_sharpness,
     critical_learning_rate,
     divergence_learning_rate,
     divergence_scale,
@@ -150,7 +151,7 @@ def _restless_depth(
     """The depth, a real number, beyond which no solution is stable; a row per end."""
 
     def unstable(depth: float) -> bool:
-        return learning_rate * 2 / outputs * depth * m ** (2 - 2 / depth) > 2
+        return learning_rate * 2 / outputs * bottom_sharpness(depth, m) > 2
 
     depth = turning_point(unstable, 1.0, 1e9)
     ends = [runs["scale"].min(), runs["scale"].max()]

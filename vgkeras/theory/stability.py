@@ -127,7 +127,12 @@ def stable_learning_rate(
     """
     _, m, k = _check_landscape(1.0, depth, units, target, eigenvalue)
     _checks.check_positive("target", target)
-    return 2 / (k * depth * m ** (2 - 2 / depth))
+    return 2 / (k * bottom_sharpness(depth, m))
+
+
+def bottom_sharpness(depth: Any, m: Any) -> Any:
+    """The sharpness at the bottom of the valley, of a `rate` of 1; unstable above 2."""
+    return depth * m ** (2 - 2 / depth)
 
 
 def divergence_scale(depth: int, *, rate: float, target: float = 1.0) -> float:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from vgkeras.logs import GradientLog
 from vgkeras.theory.edges import FACTORS
+from vgkeras.theory.stability import bottom_sharpness
 
 
 class Agreement(NamedTuple):
@@ -99,4 +100,4 @@ def _is_stable(cells: pd.DataFrame) -> pd.Series:
     """Whether a run that gets to its solution stays there."""
     m = cells["target"].map(FACTORS).astype("float64").fillna(1.0)
     rate = cells["learning_rate"] * 2 / cells["output_units"]
-    return rate * cells["depth"] * m ** (2 - 2 / cells["depth"]) < 2
+    return rate * bottom_sharpness(cells["depth"], m) < 2
