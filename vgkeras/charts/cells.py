@@ -7,14 +7,13 @@ import pandas as pd
 
 from vgkeras import theory
 from vgkeras._text import listed, outcome_verb
-from vgkeras.charts.style import OUTCOME_COLORS, OUTCOME_SHAPES, paired
+from vgkeras.charts.style import CROSS, OUTCOME_COLORS, OUTCOME_SHAPES, paired
 
 SELECTION = "cell"  # name of the selection that a click on a cell changes
 OTHERWISE = "theory says otherwise"
 # Dark on pale, whatever the page behind: no grey is read over coloured cells.
 INK, PALE = "#111111", "#FFFFFF"
 _MARK = "#CC79A7"
-_CROSS = "M-1,-.6L-.6,-1L0,-.4L.6,-1L1,-.6L.4,0L1,.6L.6,1L0,.4L-.6,1L-1,.6L-.4,0Z"
 
 
 def outcome_cells(
@@ -34,14 +33,14 @@ def outcome_cells(
     """
     words = {"outcome": "measured", "predicted": "in theory"}
     tooltip = [*tooltip, *(alt.Tooltip(f"{n}:N", title=t) for n, t in words.items())]
-    picked = alt.selection_point(name=SELECTION, fields=["run"], toggle=False)
-    frame = alt.condition(picked, alt.value(INK), alt.value(None), empty=False)
+    cell = alt.selection_point(name=SELECTION, fields=["run"], toggle=False)
+    frame = alt.condition(cell, alt.value(INK), alt.value(None), empty=False)
     crossed = cells[_differs(cells)].assign(outcome=OTHERWISE)
     color, symbol = _looks(len(crossed) > 0, named)
     base = alt.Chart(cells).encode(color=color, tooltip=tooltip)
     # A screen reader hears the chart's description, not a thousand cells.
     rects = base.mark_rect(opacity=0.5, strokeWidth=2, aria=False)
-    rects = rects.encode(**area, stroke=frame).add_params(picked)
+    rects = rects.encode(**area, stroke=frame).add_params(cell)
     shapes = _shapes(base.encode(**middle, shape=symbol), crossed, shape)
     return [rects, *shapes]
 
@@ -78,7 +77,7 @@ def _looks(crossed: bool, named: bool) -> tuple[alt.Color, alt.Shape]:
     """Colour and shape of the outcomes, and of the cross where there is one."""
     colors, shapes = dict(OUTCOME_COLORS), dict(OUTCOME_SHAPES)
     if crossed:
-        colors[OTHERWISE], shapes[OTHERWISE] = _MARK, _CROSS
+        colors[OTHERWISE], shapes[OTHERWISE] = _MARK, CROSS
     legend = None
     if crossed or not named:
         columns = 2 if crossed else 4

@@ -9,14 +9,14 @@ import pandas as pd
 from vgkeras import _checks
 from vgkeras._text import number_of, typeset
 from vgkeras.charts.edge_bands import NORM_VIEW, DecadeAxis, flag_shape, with_flags
-from vgkeras.charts.style import GREY, depth_axis
+from vgkeras.charts.style import APART, GREY, depth_axis
 from vgkeras.logs import GradientLog
 from vgkeras.remedies import DIGITS_BASELINE, DIGITS_CHANCE, digits_table
 
 _WIDTH, _AXIS = 124, 36  # pixels: two panels side by side on a phone
-_COLOR = alt.Color(  # of no scale and of no outcome
+_COLOR = alt.Color(
     "when:N",
-    scale=alt.Scale(domain=["before", "after"], range=[GREY, "#8E63CE"]),
+    scale=alt.Scale(domain=["before", "after"], range=[GREY, APART]),
     legend=None,
 )
 _ENDS = ("low", "median", "high")

@@ -8,15 +8,14 @@ import altair as alt
 import pandas as pd
 
 from vgkeras._text import NONFINITE, ZERO, number, number_of, power_of_ten, typeset
-from vgkeras.charts.style import decade_ticks, tick_labels
+from vgkeras.charts.style import CROSS, decade_ticks, tick_labels
 
 NO_GRADIENT, NEGATIVE = "no gradient", "negative"
 _FLAG_SHAPES = {
     ZERO: "triangle-down",
     NO_GRADIENT: "M-1,-0.25H1V0.25H-1Z",
     NEGATIVE: "M-1,-0.8H1L0,0.2ZM-1,0.5H1V0.9H-1Z",
-    NONFINITE: "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4"
-    "L-0.6,1L-1,0.6L-0.4,0Z",
+    NONFINITE: CROSS,
     "above": "M0,-1L0.9,0.1H0.3V1H-0.3V0.1H-0.9Z",
     "below": "M0,1L0.9,-0.1H0.3V-1H-0.3V-0.1H-0.9Z",
 }

@@ -6,6 +6,7 @@ import pandas as pd
 
 from vgkeras._text import power_of_ten
 from vgkeras.charts.style import (
+    APART,
     GREY,
     HEIGHT,
     count_axis,
@@ -18,8 +19,7 @@ from vgkeras.charts.style import (
 from vgkeras.logs import GradientLog
 
 WITH_SHORTCUTS, WITHOUT_SHORTCUTS = "with shortcuts", "without shortcuts"
-# Of no scale and no outcome.
-_COLORS = {WITH_SHORTCUTS: "#8E63CE", WITHOUT_SHORTCUTS: GREY}
+_COLORS = {WITH_SHORTCUTS: APART, WITHOUT_SHORTCUTS: GREY}
 _SHAPES = {WITH_SHORTCUTS: "circle", WITHOUT_SHORTCUTS: "square"}
 
 

@@ -21,6 +21,11 @@ from vgkeras._text import power_of_ten, typeset
 COLORS = ("#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9")
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-right")
 # 4.5:1 on white; the page gives text of this colour its own, on dark and on white.
+CROSS = (
+    "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6"
+    "L-0.4,0Z"
+)
+APART = "#8E63CE"  # the colour of no scale and of no outcome
 GREY = "#70767E"
 # What a chart 340 pixels wide has room for, in the letters of the page.
 _TITLE_LETTERS, _SUBTITLE_LETTERS = 46, 64
