@@ -4,9 +4,9 @@ import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.controls import choice
-from vgkeras.page.figures import KEYS, MISREAD, MOST_CHARTS, drawing_room
+from vgkeras.page.figures import KEYS, MOST_CHARTS, drawing_room, misreading
 from vgkeras.page.named_log import NamedLog
-from vgkeras.page.recordings import DIGITS, recording
+from vgkeras.page.recordings import DIGITS, recorded, recording
 
 NAMES = vg.remedies.DIGITS_ACTIVATIONS
 AFTER, BEFORE = "after", "before"
@@ -14,7 +14,7 @@ READ = (
     "**How to read it.** Grey: small random weights (deviation 0.05), plain gradient "
     "descent. Dotted: guessing. Points: median of {seeds} seeds, bars: all."
 )
-MISREAD_WORDS = (
+MISREAD = (
     "A good gradient at the start is needed, and not enough. And clipping is a remedy "
     "against the opposite: gradients that explode."
 )
@@ -22,8 +22,7 @@ MISREAD_WORDS = (
 
 def digits() -> None:
     """Draws the recorded comparison and says in a sentence what it shows."""
-    log = recording(DIGITS)
-    run = NamedLog(DIGITS.name, lambda: log)
+    run = recorded(DIGITS)
     sentence = st.empty()
     with st.container(horizontal=True):
         activation = choice(
@@ -33,10 +32,8 @@ def digits() -> None:
     sentence.markdown(_sentence_once(run, activation))
     with st.container(key="digits_panels"):
         words = _panels_once(run, activation, show == BEFORE)
-        st.caption(READ.format(seeds=log.runs["seed"].nunique()))
-        with st.popover("How people misread it", icon=MISREAD, type="tertiary"):
-            st.markdown(MISREAD_WORDS)
-            st.markdown(f"**In numbers**\n\n{words}")
+        st.caption(READ.format(seeds=run.log.runs["seed"].nunique()))
+        misreading(MISREAD, words)
 
 
 def digits_source() -> None:

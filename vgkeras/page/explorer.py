@@ -8,14 +8,15 @@ import vgkeras as vg
 from vgkeras.page.controls import Settings, move, slider
 from vgkeras.page.figures import draw_once
 from vgkeras.page.named_log import NamedLog
+from vgkeras.page.networks import OPTIONS
 from vgkeras.page.player import player
 from vgkeras.page.recordings import recorded_run
 from vgkeras.page.trainer import trainer
+from vgkeras.theory.edges import FACTORS  # the targets that a network is drawn for
 
 SCALES = [round(0.5 + 0.01 * k, 2) for k in range(101)]
-DEPTHS = range(1, 153)
+DEPTHS = OPTIONS["depths"]
 MARKS = (0.5, 0.9, 1.0, 1.5)  # those of the lecture, and the one between
-TARGETS = ("identity", "scaled")  # what `vgkeras.charts.network` can draw
 RECORDED = ":material/history: Points: recorded from Keras. Bars and dashes: theory."
 RUN_LIVE = ":material/bolt: Points: run live. Bars and dashes: theory."
 CHARTS = ["network", "final_loss_by_depth", "loss_by_step"]
@@ -34,7 +35,7 @@ class Explorer:
         self._slot = st.empty()
         self._one = {**settings, "scales": [self.scale], "depths": [self.depth]}
         self._note = ""
-        if settings["target"] not in TARGETS:
+        if settings["target"] not in FACTORS:
             self._one["target"] = "scaled"
             self._note = " The network shown learns y = x / 2."
         self._recorded = recorded_run(self._one)

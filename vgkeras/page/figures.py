@@ -112,8 +112,15 @@ def explain(
     below.caption(f"**How to read it.** {read}")
     let_the_browser_draw()
     with below.container(horizontal=True, vertical_alignment="center"):
-        with st.popover("How people misread it", icon=MISREAD, type="tertiary"):
-            st.markdown(misread)
-            st.markdown("**In numbers**")
-            write(words)
+        misreading(misread, words, write)
         svg_button(name)
+
+
+def misreading(
+    misread: str, words: str, write: Callable[[str], Any] = st.markdown
+) -> None:
+    """Says, on demand, how people misread a chart, and its numbers in words."""
+    with st.popover("How people misread it", icon=MISREAD, type="tertiary"):
+        st.markdown(misread)
+        st.markdown("**In numbers**")
+        write(words)

@@ -4,9 +4,8 @@ import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.figures import figure
-from vgkeras.page.named_log import NamedLog
 from vgkeras.page.outcomes import SIGNS, UNKNOWN
-from vgkeras.page.recordings import PUBLISHED, RESNET, recording
+from vgkeras.page.recordings import PUBLISHED, RESNET, recorded
 
 
 def published() -> None:
@@ -25,18 +24,18 @@ def published() -> None:
 
 def _resnet152() -> None:
     """The depth that the lecture names, for real."""
-    log = recording(RESNET)
+    run = recorded(RESNET)
     st.header("The lecture's 152 layers")
-    st.markdown(vg.charts.shortcuts_sentence(log))
+    st.markdown(vg.charts.shortcuts_sentence(run.log))
     figure(
         vg.charts.gradient_with_and_without_shortcuts,
-        NamedLog(RESNET.name, lambda: log),
+        run,
         read="A line that falls to the right is a gradient that grows on its way back "
         "from the output.",
         misread="Batch normalization is in both networks. It keeps the activations in "
         "bounds, not the gradients.",
     )
-    facts = log.metadata
+    facts = run.log.metadata
     st.caption(
         f":material/history: **Recorded** on {facts['recorded']} from Keras' "
         f"`ResNet152` by `{facts['command']}`."

@@ -27,20 +27,24 @@ def recording(path: Path) -> vg.GradientLog:
     return vg.load(path)
 
 
+def recorded(path: Path) -> NamedLog:
+    """The same, under the name of the file."""
+    return NamedLog(path.name, lambda: recording(path))
+
+
 def lesson_log(settings: Settings) -> NamedLog:
     """The recorded lesson if that is what is asked for, else a live run."""
     slot = st.container(key="source").empty()
     refuse_too_much(settings, slot)
     if is_default(settings) and LESSON.exists():
-        log = recording(LESSON)
-        facts = log.metadata
+        facts = recording(LESSON).metadata
         slot.markdown(
             f":material/history: **Recorded** on {facts['recorded']} from real Keras "
             f"`Sequential` models: `{facts['command']}`, "
             f"{', '.join(f'{k} {v}' for k, v in facts['versions'].items())}. "
             "Move any control to run it live."
         )
-        return NamedLog(LESSON.name, lambda: log)
+        return recorded(LESSON)
     run = trainer().log(settings, slot)
     slot.markdown(f"{LIVE} by `vgkeras.sweep`, differentiated by `tf.GradientTape`.")
     return run
@@ -55,9 +59,7 @@ def recorded_run(settings: Settings) -> NamedLog | None:
     runs = recording(LESSON).runs
     if not ((runs["scale"] == scale) & (runs["depth"] == depth)).any():
         return None
-    return NamedLog(LESSON.name, lambda: recording(LESSON)).select(
-        scale=scale, depth=depth
-    )
+    return recorded(LESSON).select(scale=scale, depth=depth)
 
 
 def remedies_log(settings: Settings, preview: Callable) -> NamedLog:
@@ -66,15 +68,14 @@ def remedies_log(settings: Settings, preview: Callable) -> NamedLog:
     A live one hands `preview` the log of the remedies so far, and in the end `None`.
     """
     slot = st.container(key="source").empty()
-    log = recording(REMEDIES)
-    facts, names = log.metadata, settings["names"]
+    facts, names = recording(REMEDIES).metadata, settings["names"]
     same = all(settings[name] == value for name, value in facts["arguments"].items())
     if same and all(isinstance(name, str) for name in names):
         slot.markdown(
             f":material/history: **Recorded** on {facts['recorded']} by "
             f"`{facts['command']}`, five seeds of each. Move a slider to run it live."
         )
-        return NamedLog(REMEDIES.name, lambda: log).select(remedy=list(names))
+        return recorded(REMEDIES).select(remedy=list(names))
     run = trainer().log(settings, slot, vg.remedies.compare, after_each=preview)
     preview(None)
     slot.markdown(
