@@ -34,7 +34,7 @@ export default function ({ data, parentElement, setStateValue }) {
   const at = (id) => parentElement.querySelector("#" + id);
   const play = at("play"), scrub = at("scrub"), said = at("said");
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const state = (parentElement.player ??= { run: "", frame: 0, last: {} });
+  const state = (parentElement.player ??= { run: "", frame: 0 });
   scrub.max = data.steps;
 
   const slider = (key) => {
@@ -44,16 +44,6 @@ export default function ({ data, parentElement, setStateValue }) {
   const wanted = () => ({
     c: slider(data.scale), L: slider(data.depth), step: scrub.value,
   });
-  const move = (chart, values) => {
-    for (const [name, value] of Object.entries(values)) {
-      const inputs = `.st-key-${chart} .vega-bind input[name="${name}"]`;
-      for (const input of document.querySelectorAll(inputs)) {
-        if (Number(input.value) === Number(value)) continue;
-        input.value = value;
-        input.dispatchEvent(new Event("input"));
-      }
-    }
-  };
   const follow = () => {
     const values = wanted();
     if (values.c === null || values.L === null) return;  // not there yet
@@ -62,13 +52,16 @@ export default function ({ data, parentElement, setStateValue }) {
     state.run = run;
     const last = document.querySelector(".st-key-" + data.charts.at(-1));
     if (last) last.style.opacity = run === data.run ? 1 : 0.3;
-    const [first, ...others] = data.charts;
-    move(first, values);
-    // The network is what the eye follows: the others wait for the next frame.
-    cancelAnimationFrame(state.others);
-    state.others = requestAnimationFrame(
-      () => others.forEach((chart) => move(chart, wanted())),
-    );
+    for (const [name, value] of Object.entries(values)) {
+      for (const chart of data.charts) {
+        const inputs = `.st-key-${chart} .vega-bind input[name="${name}"]`;
+        for (const input of document.querySelectorAll(inputs)) {
+          if (Number(input.value) === Number(value)) continue;
+          input.value = value;
+          input.dispatchEvent(new Event("input"));
+        }
+      }
+    }
     said.textContent = `step ${scrub.value} of ${data.steps}`;
   };
   const pause = () => {
