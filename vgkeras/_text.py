@@ -89,12 +89,6 @@ def _typeset_number(number: re.Match[str]) -> str:
     return exponent if mantissa == "1" else f"{mantissa}·{exponent}"
 
 
-def ordinal(count: int) -> str:
-    """`1st`, `2nd`, `11th`."""
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(count % 10, "th")
-    return f"{count}{'th' if count % 100 in (11, 12, 13) else ending}"
-
-
 def listed(values: Iterable[Any]) -> str:
     """`a, b and c`."""
     *most, last = [str(value) for value in values] or [""]
