@@ -103,6 +103,17 @@ def test_points_are_measured_factors_and_only_there_where_they_were_measured(log
     np.testing.assert_allclose(first, expected, atol=1e-3)
 
 
+def test_the_deepest_network_has_no_more_points_than_a_notebook_draws():
+    theory = vg.predict([0.9], [152], steps=40, target="scaled")
+    run = theory.replace(metadata={"origin": "measured"}, theory=theory)
+
+    chart = vg.charts.network(run)
+
+    for step in (0, 39, 40):  # the points of the last step that has some
+        points = marks(drawn(chart, step=step), "symbol", 3)
+        assert points.count("<path") == 3 * 152
+
+
 def test_theory_alone_shows_no_points():
     run = vg.predict([0.9], [5], steps=4, target="scaled")
 

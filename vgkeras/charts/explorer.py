@@ -21,6 +21,7 @@ from vgkeras.charts.by_step import loss_by_step
 from vgkeras.charts.expressions import clamp, superscript, typeset
 from vgkeras.charts.rows import only_run, origin_of
 from vgkeras.charts.style import description, scale_colors, tick_labels
+from vgkeras.theory.edges import FACTORS
 
 SCALES, DEEPEST = (0.5, 1.5), 152  # what the sliders span
 NETWORK_HEIGHT, SMALL_HEIGHT = 256, 236  # pixels
@@ -37,6 +38,8 @@ _LANES = {
 }
 _TALL = 0.66  # of a lane; the rest is for words
 _REACH = 3  # decades that a lane shows, up and down
+_MOST_ROWS = 4_500  # of measured points
+_PHONE = 480  # pixels: in a chart that is narrower, words are few
 _LOST = 999.0  # in place of the logarithm of what is no number any more
 _FADING = alt.Scale(domain=[0, 0.5], range=[0.35, 1], clamp=True)
 _INK = "currentColor"  # the text of the page, light or dark
@@ -119,8 +122,9 @@ def explorer(log: logs.GradientLog, *, scale: float, depth: int) -> alt.VConcatC
             target than `identity` or `scaled`.
     """
     run = log.select(scale=scale, depth=depth)
-    parts = [network(run), marked_loss_by_depth(log, depth), marked_loss_by_step(run)]
-    sliders: dict[str, Any] = {p.name: p for part in parts for p in _params(part)}
+    loss = marked_loss_by_depth(log, depth)
+    parts: list[Any] = [network(run), loss, marked_loss_by_step(run)]
+    sliders = {param.name: param for part in parts for param in part.params}
     for part in parts:
         part.params = part.autosize = part.config = alt.Undefined
     parts[0].width = 900
@@ -129,10 +133,6 @@ def explorer(log: logs.GradientLog, *, scale: float, depth: int) -> alt.VConcatC
     chart.params = list(sliders.values())
     chart.description = " ".join(map(description, parts))
     return chart.resolve_scale(color="independent", shape="independent")
-
-
-def _params(chart: Any) -> list:
-    return list(chart.params)
 
 
 def _marked(
@@ -186,13 +186,12 @@ def _parameters(row: dict[str, Any], target: float, logged: np.ndarray) -> list:
 
 def _target(row: dict[str, Any]) -> float:
     """What `c**L` has to reach, the same for every output."""
-    modes = theory.target_modes(row["target"], row["units"], row["output_units"])
-    if modes is None or np.iscomplexobj(modes) or len(set(modes)) > 1:
+    if row["target"] not in FACTORS:
         raise ValueError(
             "`run` must be one of the target 'identity' or 'scaled'. "
             f"Received: target={row['target']!r}."
         )
-    return float(modes[0])
+    return FACTORS[row["target"]]
 
 
 def _path(row: dict[str, Any], target: float) -> tuple[list[float], list[float]]:
@@ -207,15 +206,14 @@ def _path(row: dict[str, Any], target: float) -> tuple[list[float], list[float]]
 
 
 def _finite(decades: np.ndarray) -> list[float]:
-    lost = np.nan_to_num(decades, nan=_LOST, posinf=_LOST, neginf=-_LOST)
-    return np.round(lost, 5).tolist()
+    finite = np.nan_to_num(decades, nan=_LOST, posinf=_LOST, neginf=-_LOST)
+    return np.round(finite, 5).tolist()
 
 
 def _points(run: logs.GradientLog, row: dict[str, Any], target: float) -> pd.DataFrame:
     """What was measured, as factors of what the bars are factors of."""
     rows = run.layers[["step", "layer", "kind", "log10_norm"]]
-    if origin_of(run) == "theory":
-        rows = rows[:0]
+    rows = rows[:0] if origin_of(run) == "theory" else _of_few_steps(rows)
     depth, units, outputs = row["depth"], row["units"], row["output_units"]
     last = rows[(rows["kind"] == "activation_gradient") & (rows["layer"] == depth)]
     units_of = {
@@ -228,6 +226,13 @@ def _points(run: logs.GradientLog, row: dict[str, Any], target: float) -> pd.Dat
     with np.errstate(invalid="ignore"):
         factor = (rows["log10_norm"] - unit).fillna(_LOST)
     return rows.assign(factor=factor.clip(-_LOST, _LOST))
+
+
+def _of_few_steps(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those of every so many logged steps: a notebook draws no more rows."""
+    stride = max(math.ceil(len(rows) / _MOST_ROWS), 1)
+    steps = np.sort(rows["step"].unique())[::stride]
+    return rows[rows["step"].isin(steps)]
 
 
 def _bars(kind: str) -> alt.Chart:
@@ -279,31 +284,41 @@ def _marks(points: pd.DataFrame) -> Iterator[alt.Chart]:
 
 def _words() -> Iterator[alt.Chart]:
     """The sentence on top; the names of the lanes, and what comes out of them."""
-    scale = "(trains ? format(pow(10, log_s), '.3~r') : format(c, '.2~f'))"
-    out, back, gradient = "L * log_s", "(L - 1) * log_s", "(L - 1) * log_s + log_error"
-    times = f"({out} < 0 ? ' of' : {out} > 0 ? ' times' : ': all of')"
-    power = f"{scale} + {superscript('toString(L)')} + ' = ' + {_value(out)}"
-    words = f"{times} + ' the input reaches the output'"
-    # On a phone the number and its words would be too long for one line of one size.
-    learned = "(trains ? 'c has become ' + " + scale + " + ':  ' : '')"
-    said = f"width < 480 ? {power} : {learned} + {power} + {words}"
-    lost = f"log_s > {_LOST / 2} ? 'Inf or NaN: no number is left' : {said}"
-    yield _text(3.18, lost, size=22)
-    yield _text(3.18, f"width < 480 ? {words} : ''", right=True)
-    error = f"{_value(back)} + ' · error ' + {_value('log_error')} + ' = '"
-    split = f"width < 480 ? '' : {error}"
-    farthest = (out, back, gradient)
-    ends = (_value(out), _value(back), f"({split}) + {_value(gradient)}")
-    for (base, name, _), log10, end in zip(
-        _LANES.values(), farthest, ends, strict=True
-    ):
+    yield from _headline("L * log_s")
+    out, back, gradient = "L * log_s", "(L - 1) * log_s", _LANES["weight_gradient"][2]
+    split = f"{_value(back)} + ' · error ' + {_value('log_error')} + ' = '"
+    ends = {
+        "activation": (out, _value(out)),
+        "activation_gradient": (back, _value(back)),
+        "weight_gradient": (gradient, f"{_wide(split)} + {_value(gradient)}"),
+    }
+    for kind, (log10, end) in ends.items():
+        base, name, _ = _LANES[kind]
         yield _text(base + _TALL, f"'{name}' + {_beyond(log10)}")
         yield _text(base + _TALL, end, right=True)
 
 
+def _headline(out: str) -> Iterator[alt.Chart]:
+    """What reaches the output; on a phone in two parts, of two sizes."""
+    scale = "(trains ? format(pow(10, log_s), '.3~r') : format(c, '.2~f'))"
+    power = f"{scale} + {superscript('toString(L)')} + ' = ' + {_value(out)}"
+    change = f"(trains ? 'c has become ' + {scale} + ':  ' : '')"
+    times = f"({out} < 0 ? ' of' : {out} > 0 ? ' times' : ': all of')"
+    words = f"{times} + ' the input reaches the output'"
+    sentence = f"{_wide(change)} + {power} + {_wide(words)}"
+    nothing = "'Inf or NaN: no number is left'"
+    yield _text(3.18, f"log_s > {_LOST / 2} ? {nothing} : {sentence}", size=22)
+    yield _text(3.18, f"width < {_PHONE} ? {words} : ''", right=True)
+
+
+def _wide(words: str) -> str:
+    """Words for which there is no room on a phone."""
+    return f"(width < {_PHONE} ? '' : {words})"
+
+
 def _beyond(log10: str) -> str:
     """What a lane does not show of its longest or shortest bar."""
-    words = "(width < 480 ? '' : ' off the scale')"
+    words = _wide("' off the scale'")
     above, below = f"{log10} > {_REACH} ? ' ↑'", f"{log10} < {-_REACH} ? ' ↓'"
     return f"({above} + {words} : {below} + {words} : '')"
 
@@ -317,7 +332,7 @@ def _text(y: float, words: str, *, right: bool = False, size: int = 13) -> alt.C
     return (
         alt.Chart(alt.sequence(1, 2))
         .transform_calculate(words=words, y=str(y + 0.03))
-        .transform_calculate(said="datum.words || 'nothing'")
+        .transform_calculate(label="datum.words || 'nothing'")
         .mark_text(
             align="right" if right else "left",
             baseline="bottom",
@@ -329,7 +344,7 @@ def _text(y: float, words: str, *, right: bool = False, size: int = 13) -> alt.C
             x=alt.XValue("width" if right else 0),
             y=_y("y"),
             text="words:N",
-            description="said:N",
+            description="label:N",
         )
     )
 
