@@ -67,27 +67,27 @@ def failure_by_depth_and_format(limits: Sequence[Limits], depth: int) -> alt.Lay
 def _rows(own: Limits, depth: int) -> pd.DataFrame:
     """A row per quantity that fails: its first failure."""
     if own.is_solved:
-        found = [(own.dtype, "", _SOLVED, _SOLVED, 1, False, 0)]
+        failures = [(own.dtype, "", _SOLVED, _SOLVED, 1, False, 0)]
     else:
-        found = [
+        failures = [
             (own.dtype, *_row(own, quantity, depth), place)
             for place, quantity in enumerate(_NAMES)
             if any(row.depth for row in own.rows if row.quantity == quantity)
         ]
     columns = ["format", "quantity", "label", "failures", "depth", "failed", "place"]
-    rows = pd.DataFrame(found, columns=columns)
+    rows = pd.DataFrame(failures, columns=columns)
     return rows.assign(lane=[f"{own.dtype} {place}" for place in rows["place"]])
 
 
 def _row(own: Limits, quantity: str, depth: int) -> tuple[str, str, str, int, bool]:
     """Quantity, label, all failures in words, first depth, whether that is reached."""
     depths = {mode: own.depth(quantity, mode) for mode in MODES}
-    found = sorted((d, mode) for mode, d in depths.items() if d is not None)
-    first, mode = found[0]
-    failures = ", ".join(f"{_ENDINGS.get(m, m)} from L = {d} on" for d, m in found)
+    failures = sorted((d, mode) for mode, d in depths.items() if d is not None)
+    first, mode = failures[0]
+    all_words = ", ".join(f"{_ENDINGS.get(m, m)} from L = {d} on" for d, m in failures)
     name = _NAMES[quantity]
     words = _CLAUSES.get(mode) or f"{name} {_ENDINGS[mode]}"
-    return name, f"{words} · {first}", failures, first, first <= depth
+    return name, f"{words} · {first}", all_words, first, first <= depth
 
 
 def _depth_axis(deepest: int) -> alt.X:

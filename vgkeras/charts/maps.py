@@ -122,7 +122,7 @@ def _lines(edges: pd.DataFrame, across: CellAxis, up: CellAxis) -> Iterator[alt.
 
 def _words(log: GradientLog, cells: pd.DataFrame) -> tuple[str, str, str]:
     """Title, counts, and why theory and measurement differ."""
-    found, counts = agreement(log), outcome_counts(cells["outcome"])
-    if not found.runs:
+    match, counts = agreement(log), outcome_counts(cells["outcome"])
+    if not match.runs:
         return counts, f"{len(cells):,} runs.", ""
-    return str(found), f"{len(cells):,} runs: {counts}.", found.why()
+    return str(match), f"{len(cells):,} runs: {counts}.", match.why()

@@ -38,11 +38,11 @@ def remedies() -> None:
         st.info("Choose at least one remedy.")
         st.stop()
     with st.container(key="outcomes"):
-        told = st.empty()
+        sentences = st.empty()
     with st.container(key="remedies_preview"):
         preview = _preview(st.empty())
     run = remedies_log(settings, preview)
-    told.markdown(_told_once(run))
+    sentences.markdown(_sentences_once(run))
     _figures(run, len(settings["names"]))
     downloads_below(run.log)
     digits_source()
@@ -66,7 +66,7 @@ def _preview(slot: st.delta_generator.DeltaGenerator) -> Callable:
 
 
 @st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
-def _told_once(run: NamedLog) -> str:
+def _sentences_once(run: NamedLog) -> str:
     sentences = vg.remedies.comparison_sentences(run.log)
     return "\n".join(f"- {sentence}" for sentence in sentences)
 

@@ -169,7 +169,7 @@ def fit_digits(cell: Cell, data: Digits) -> GradientLog:
         keras.optimizers.get(optimizer),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        jit_compile=False,  # XLA would compile each of 360 models for seconds
+        jit_compile=False,  # XLA would compile each model for seconds
     )
     batches = tf.data.Dataset.from_tensor_slices((data.x, data.y))
     batches = batches.shuffle(len(data.x), seed=cell.seed)

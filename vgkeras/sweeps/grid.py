@@ -13,7 +13,7 @@ from vgkeras.sweeps.lanes import Stack
 from vgkeras.sweeps.layers import Recipe
 from vgkeras.sweeps.lsuv import unit_variance
 
-_MOST_KEPT = 2**20  # weights of a stack whose initial kernels are kept
+_MOST_CACHED = 2**20  # weights of a stack whose initial kernels are cached
 
 
 class _Start(NamedTuple):
@@ -82,8 +82,8 @@ def _kernels(grid: Grid, start: _Start, x: np.ndarray) -> list[list[np.ndarray]]
     def draw(depth: int) -> list[np.ndarray]:
         scale = start.scale if initializer is None else None
         named = isinstance(initializer, str)
-        small = depth * shapes["units"] ** 2 <= _MOST_KEPT
-        kernels = (_kept_kernels if named and small else initial_kernels)(
+        small = depth * shapes["units"] ** 2 <= _MOST_CACHED
+        kernels = (_cached_kernels if named and small else initial_kernels)(
             depth,
             scale=scale,
             kernel_initializer=initializer,
@@ -99,7 +99,7 @@ def _kernels(grid: Grid, start: _Start, x: np.ndarray) -> list[list[np.ndarray]]
 
 
 @functools.lru_cache(maxsize=20)
-def _kept_kernels(depth: int, **arguments: Any) -> list[np.ndarray]:
+def _cached_kernels(depth: int, **arguments: Any) -> list[np.ndarray]:
     """Keras takes a millisecond for each: as long as to train all for some steps."""
     kernels = initial_kernels(depth, **arguments)
     for kernel in kernels:

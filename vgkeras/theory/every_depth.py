@@ -45,9 +45,9 @@ def curves_by_depth(
         >>> curves["loss"].round(3).tolist()
         [0.562, 0.766, 0.879]
     """
-    told = log if log.theory is None else log.theory
-    noise = told.metadata.get("arguments", {}).get("noise", 0.0)
-    first = told.losses[told.losses["step"] == 0].set_index("run")["loss"]
+    predicted = log if log.theory is None else log.theory
+    noise = predicted.metadata.get("arguments", {}).get("noise", 0.0)
+    first = predicted.losses[predicted.losses["step"] == 0].set_index("run")["loss"]
     # What was measured knows its settings, where a theory of its data does not.
     starts = log.runs.drop_duplicates([*_START, *_SETTINGS])
     starts = starts[~starts.duplicated(_START, keep=False)]
