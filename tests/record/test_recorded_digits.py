@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -83,6 +84,8 @@ def test_it_loads_without_tensorflow_and_scikit_learn():
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", AGAIN)
 def test_a_fresh_fit_says_the_same(recorded, cell):
+    keras.utils.set_random_seed(1234)  # of somebody else: decides nothing here
+
     fresh = digits.fit_digits(cell, digits.load_digits())
 
     there = recorded.select(**cell._asdict())
@@ -105,6 +108,24 @@ def test_the_digits_are_split_the_same_way_each_time():
     # no digit is in both parts
     seen = {row.tobytes() for row in a.x}
     assert sum(row.tobytes() in seen for row in a.unseen_x) == 0
+
+
+def test_an_epoch_shows_each_digit_once_in_an_order_of_its_own():
+    data = digits.Digits(np.arange(10), -np.arange(10), np.arange(0), np.arange(0))
+
+    def epochs(seed):
+        batches = digits.Batches(data, 4, seed)
+        for _ in range(2):
+            pairs = [batches[i] for i in range(len(batches))]
+            assert [len(x) for x, _ in pairs] == [4, 4, 2]
+            assert all((x == -y).all() for x, y in pairs)
+            yield np.concatenate([x for x, _ in pairs]).tolist()
+            batches.on_epoch_end()
+
+    first, second = epochs(0)
+    assert first != second
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert [first, second] == list(epochs(0)) != list(epochs(1))
 
 
 def fit_by_hand(cell, data):
