@@ -34,6 +34,13 @@ from vgkeras.theory.random_stacks import (
     tanh_recursion,
     typical_log_growth,
 )
+from vgkeras.theory.recurrent import (
+    RecurrentForm,
+    forget_gate_memory,
+    memory_steps,
+    recurrent_bound,
+    recurrent_form,
+)
 from vgkeras.theory.stability import (
     critical_learning_rate,
     divergence_learning_rate,
