@@ -43,7 +43,7 @@ def weight_labels(
     """Names the gradients of variables; layer 0 is that of a variable of no layer."""
     owners = {id(v): n for n, la in enumerate(order, start=1) for v in la.variables}
     return [
-        (owners.get(id(v), 0), _short(getattr(v, "path", v.name), model), KINDS[0])
+        (owners.get(id(v), 0), short_path(getattr(v, "path", v.name), model), KINDS[0])
         for v in variables
     ]
 
@@ -56,10 +56,10 @@ def layer_labels(
 ) -> list[tuple[int, str, str]]:
     """Names what the calls of layers put out, kind by kind; `order` numbers them."""
     numbers = {id(layer): number for number, layer in enumerate(order, start=1)}
-    names = [(numbers[id(la)], _short(la.path or la.name, model)) for la in calls]
+    names = [(numbers[id(la)], short_path(la.path or la.name, model)) for la in calls]
     return [(*name, kind) for kind in KINDS[1:] if kind in kinds for name in names]
 
 
-def _short(path: str, model: keras.Model) -> str:
+def short_path(path: str, model: keras.Model) -> str:
     """A Keras path without the model's own name in front."""
     return path.removeprefix(f"{model.name}/")
