@@ -1,6 +1,5 @@
 """What a model says about itself: losses, optimizer, layers. No tensor is computed."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -131,10 +130,10 @@ def _time_steps(layer: keras.layers.Layer) -> int | None:
     return int(shape[1]) if len(shape) > 1 and shape[1] is not None else None
 
 
-def _input_shape(layer: keras.layers.Layer) -> Iterable[Any]:
+def _input_shape(layer: keras.layers.Layer) -> tuple[Any, ...]:
     config = layer.get_build_config() or {}
     shape = config.get("input_shape") or ()
-    return shape if not shape or not isinstance(shape[0], list | tuple) else shape[0]
+    return tuple(shape[0] if shape and isinstance(shape[0], list | tuple) else shape)
 
 
 def _are_equal(kernel: Any, axis: int) -> bool | None:
