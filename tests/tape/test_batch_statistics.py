@@ -38,6 +38,7 @@ def test_a_batch_is_described_as_numpy_does(classifier):
 
     mean = np.tile(p.mean(0), (8, 1))
     expected = {
+        "samples": 8,
         "input_mean": x.mean(),
         "input_std": x.std(),
         "input_max": abs(x).max(),

@@ -43,6 +43,7 @@ def test_settings_of_optimizer_and_layers_are_read(facts):
     assert facts["optimizer"]["epsilon"] == 1e-3
     assert facts["layers"]["memory"]["steps"] == 100
     assert not facts["layers"]["memory"]["trainable"]
+    assert facts["trainable"] == 6  # of the other layers
     assert facts["layers"]["norm"]["momentum"] == 0.9
     assert facts["layers"]["out"]["penalty"]
 

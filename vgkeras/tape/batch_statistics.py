@@ -10,6 +10,7 @@ import tensorflow as tf
 BATCH_STATISTICS = (
     "input_nonfinite",
     "target_nonfinite",
+    "samples",
     "input_mean",
     "input_std",
     "input_max",
@@ -49,6 +50,7 @@ def batch_statistics(
         A float64 vector of `BATCH_STATISTICS`, NaN where there is no such number:
 
         - `..._nonfinite`: share of elements that are Inf or NaN.
+        - `samples`: how many samples the batch holds.
         - `..._mean, _std, _min, _max`: over all elements; `input_max` is a magnitude.
         - `..._sum_min, _sum_max`: of the sums over the last axis (1 for one-hot
           targets and for probabilities).
@@ -81,7 +83,9 @@ def _described(
 ) -> tf.Tensor:
     outputs = _numeric(y_pred)
     one = len(targets) == len(outputs) == 1
+    samples = tf.shape(outputs[0])[0] if outputs else np.nan
     parts = [
+        [samples],
         [*_moments(inputs)[:2], _largest(inputs)],
         _of_targets(targets[0]) if one else [np.nan] * 8,
         _of_outputs(outputs[0]) if one else [np.nan] * 5,

@@ -26,6 +26,7 @@ def model_facts(model: keras.Model) -> dict[str, Any]:
         - `losses`: for each output its `name`, `from_logits` (or `None`), and whether
           it is `own`, which is to say not one of Keras.
         - `outputs`: for each output the `layer` that makes it, as the log names it.
+        - `trainable`: number of variables that are trained.
         - `optimizer`: its class and settings; `{}` without one.
         - `layers`: by name in the log, in the model's order: `class`, `activation`,
           `trainable`, `penalty` (whether it has a regularizer), `steps` (in time, of
@@ -33,12 +34,13 @@ def model_facts(model: keras.Model) -> dict[str, Any]:
           units start with `equal_columns` or `equal_rows` in the kernel.
     """
     layers = {
-        short_path(layer.path or layer.name, model): _layer_facts(layer)
+        short_path(_name(layer), model): _layer_facts(layer)
         for layer in measured_layers(model, whole=(keras.layers.RNN,))
     }
     return {
         "losses": [_loss_facts(loss) for loss in _losses(model)],
         "outputs": [{"layer": name} for name in _output_layers(model)],
+        "trainable": len(model.trainable_variables),
         "optimizer": _optimizer_facts(getattr(model, "optimizer", None)),
         "layers": layers,
     }
@@ -74,9 +76,13 @@ def _output_layers(model: keras.Model) -> list[str]:
     except AttributeError:
         return []
     made_by = [getattr(output, "_keras_history", (None,))[0] for output in outputs]
-    return [
-        short_path(_last(layer).path, model) for layer in made_by if layer is not None
-    ]
+    last = [_last(layer) for layer in made_by if layer is not None]
+    return [short_path(_name(layer), model) for layer in last]
+
+
+def _name(layer: Any) -> str:
+    """The path of a layer, or the name of an operation."""
+    return str(getattr(layer, "path", None) or layer.name)
 
 
 def _last(layer: Any) -> Any:
