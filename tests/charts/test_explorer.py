@@ -32,13 +32,19 @@ def drawn(chart, **values):
 
 def shares(svg):
     """Heights of the bars as shares of their lane, lane by lane."""
-    path = r'd="M[^h"]+h[^v"]+v([\d.e-]+)h'
-    lanes = [re.findall(path, marks(svg, "rect", place)) for place in range(3)]
     unit = 0.66 / 3.45 * float(re.search(r'd="M0.5,0.5h\d+v(\d+)h', svg)[1])
-    return {
-        kind: np.array(bars, dtype=float) / unit
-        for kind, bars in zip(LANES, lanes, strict=True)
-    }
+    return dict(
+        zip(LANES, (bars(svg, place) / unit for place in range(3)), strict=True)
+    )
+
+
+def bars(svg, place):
+    """Heights in pixels. One path goes up and down each bar, then back below them."""
+    path = re.findall(r"[ML][\d.e-]+,([\d.e-]+)", marks(svg, "area", place))
+    y = np.array(path[: len(path) // 2], dtype=float).reshape(-1, 4)
+    assert (y[:, 1] == y[:, 2]).all()  # flat on top
+    assert (y[:, [0, 3]] == y[0, 0]).all()  # and each stands on the base
+    return y[:, 0] - y[:, 1]
 
 
 def marks(svg, kind, place):

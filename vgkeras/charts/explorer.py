@@ -20,7 +20,7 @@ from vgkeras.charts.by_depth import final_loss_by_depth
 from vgkeras.charts.by_step import loss_by_step
 from vgkeras.charts.expressions import clamp, superscript, typeset
 from vgkeras.charts.rows import only_run, origin_of
-from vgkeras.charts.style import description, scale_colors, tick_labels
+from vgkeras.charts.style import description, scale_tone, tick_labels
 from vgkeras.theory.edges import FACTORS
 
 SCALES, DEEPEST = (0.5, 1.5), 152  # what the sliders span
@@ -41,7 +41,6 @@ _REACH = 3  # decades that a lane shows, up and down
 _MOST_ROWS = 4_500  # of measured points
 _PHONE = 480  # pixels: in a chart that is narrower, words are few
 _LOST = 999.0  # in place of the logarithm of what is no number any more
-_FADING = alt.Scale(domain=[0, 0.5], range=[0.35, 1], clamp=True)
 _INK = "currentColor"  # the text of the page, light or dark
 
 
@@ -180,6 +179,7 @@ def _parameters(row: dict[str, Any], target: float, logged: np.ndarray) -> list:
         alt.param(name="trains", expr="measured && step > 0"),
         alt.param(name="log_s", expr=f"trains ? {log_s}[step] : {start}"),
         alt.param(name="log_error", expr=f"trains ? {log_error}[step] : {gap}"),
+        alt.param(name="tone", expr=scale_tone("log_s")),
         alt.param(name="logged", expr=f"floor(step / {every}) * {every}"),
     ]
 
@@ -236,29 +236,28 @@ def _of_few_steps(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _bars(kind: str) -> alt.Chart:
-    """A bar a layer; what leaves the lane stays as a hair at its edge."""
+    """A bar a layer, all in one path: a path for each is too slow to drag.
+
+    What leaves the lane stays as a hair at its edge.
+    """
     base, _, factor = _LANES[kind]
+    corner = "datum.corner % 4"  # bottom left, top left, top right, bottom right
+    share = clamp(f"(({factor}) + {_REACH}) / {2 * _REACH}", 0.02, 1)
     return (
-        alt.Chart(alt.sequence(1, DEEPEST + 1, as_="layer"))
+        alt.Chart(alt.sequence(4, 4 * DEEPEST + 4, as_="corner"))
         # What no slider moves comes first: it is worked out once.
+        .transform_calculate(layer="floor(datum.corner / 4)", base=str(base))
         .transform_calculate(
-            left="datum.layer - 0.92", right="datum.layer - 0.08", base=str(base)
+            x=f"datum.layer - ({corner} < 2 ? 0.92 : 0.08)",
+            height=f"{corner} == 1 || {corner} == 2 ? {_TALL} : 0",
         )
         .transform_filter("datum.layer <= L")
-        .transform_calculate(
-            share=clamp(f"(({factor}) + {_REACH}) / {2 * _REACH}", 0.02, 1),
-            top=f"{base} + {_TALL} * datum.share",
-            now="pow(10, log_s)",
-        )
-        .mark_bar(aria=False, invalid=None)
+        .transform_calculate(top=f"{base} + datum.height * {share}")
+        .mark_area(aria=False, line=False, color=alt.ExprRef("tone"))
         .encode(
-            x=_x("left"),
-            x2=alt.X2("right"),
-            y=_y("base"),
-            y2=alt.Y2("top"),
-            color=alt.Color("now:Q", legend=None, scale=scale_colors()),
-            # Not `opacity`: each bar would be painted on a layer of its own.
-            fillOpacity=alt.FillOpacity("share:Q", legend=None, scale=_FADING),
+            x=_x("x"),
+            y=_y("top"),
+            y2=alt.Y2("base"),
         )
     )
 

@@ -4,6 +4,7 @@ A series, an outcome and a number without a logarithm look the same wherever the
 drawn. What only one module draws stays there.
 """
 
+import itertools
 import json
 import math
 import textwrap
@@ -88,23 +89,28 @@ def scale_color(scale: float) -> str:
         >>> scale_color(0.5), scale_color(1), scale_color(2)
         ('#0072B2', '#85888C', '#D55E00')
     """
-    stops = list(SCALE_STOPS)
-    size = min(max(abs(_checks.check_finite("scale", scale)), stops[0]), stops[-1])
-    stop_bytes = map(bytes.fromhex, (tone[1:] for tone in SCALE_STOPS.values()))
-    channels = zip(*stop_bytes, strict=True)
-    mixed = (np.interp(math.log(size), np.log(stops), tones) for tones in channels)
-    return "#" + "".join(f"{round(tone):02X}" for tone in mixed)
+    stops, channels = _stops()
+    size = abs(_checks.check_finite("scale", scale))
+    at = math.log10(size) if size else stops[0]
+    return "#" + "".join(f"{round(np.interp(at, stops, c)):02X}" for c in channels)
 
 
-def scale_colors() -> alt.Scale:
-    """The colours of `scale_color` as a scale for a channel that holds c."""
-    return alt.Scale(
-        type="log",
-        domain=list(SCALE_STOPS),
-        range=list(SCALE_STOPS.values()),
-        interpolate="rgb",
-        clamp=True,
-    )
+def scale_tone(log10: str) -> str:
+    """`scale_color` as a Vega expression, of an expression of the logarithm of c."""
+    stops, channels = _stops()
+    pairs = itertools.pairwise(stops)
+    shares = [f"clamp(({log10} - {a}) / {b - a}, 0, 1)" for a, b in pairs]
+    mixed = []
+    for tones in channels:
+        steps = zip(np.diff(tones), shares, strict=True)
+        mixed.append(" + ".join([str(tones[0]), *(f"{d} * {s}" for d, s in steps)]))
+    return f"rgb({', '.join(mixed)})"
+
+
+def _stops() -> tuple[list[float], list[tuple[int, ...]]]:
+    """Where c has a colour of its own, as logarithms, and its red, green and blue."""
+    tones = (bytes.fromhex(tone[1:]) for tone in SCALE_STOPS.values())
+    return [math.log10(c) for c in SCALE_STOPS], list(zip(*tones, strict=True))
 
 
 def scale_shape(scale: float) -> str:
