@@ -33,6 +33,7 @@ _NAMES = {
     "predict": "theory",
     "build_stack": "stacks",
     "gradient_norms": "tape",
+    "gradient_through_time": "tape",
     "train": "training",
     "Training": "training",
     "sweep": "sweeps",

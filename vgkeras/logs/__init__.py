@@ -9,6 +9,8 @@ from vgkeras.logs.schema import (
     OPTIONAL_COLUMNS,
     REMEDY_COLUMNS,
     RUN_COLUMNS,
+    TIME,
+    TIME_KINDS,
     logged_steps,
     run_table,
     versions,

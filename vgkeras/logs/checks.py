@@ -14,6 +14,7 @@ from vgkeras.logs.schema import (
     KNOWN_COLUMNS,
     REQUIRED_COLUMNS,
     TEXTS,
+    TIME_KINDS,
 )
 
 _MOST_COUNT = 2**53  # beyond it, charts could not tell neighbours apart
@@ -62,11 +63,11 @@ def check_log(log: GradientLog) -> None:
     for name, table in {"losses": log.losses, "layers": log.layers, **inner}.items():
         if not table["run"].isin(numbers).all():
             raise ValueError(f"table `{name}` has a run that table `runs` has not")
-    unknown = sorted(set(log.layers["kind"].unique()) - set(KINDS))
+    unknown = sorted(set(log.layers["kind"].unique()) - {*KINDS, *TIME_KINDS})
     if unknown:
         raise ValueError(
             f"table `layers` has the unknown kind {beginning(unknown[0])!r}; known are "
-            f"{', '.join(KINDS)}"
+            f"{', '.join((*KINDS, *TIME_KINDS))}"
         )
 
 

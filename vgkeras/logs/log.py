@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from vgkeras.logs.html import html_of
-from vgkeras.logs.schema import REQUIRED_COLUMNS
+from vgkeras.logs.schema import REQUIRED_COLUMNS, TIME
 from vgkeras.logs.writing import write_log
 
 
@@ -35,6 +35,8 @@ class GradientLog:
             number of elements (these two may be absent). `frozen_fraction` is the
             share of weights with `w - update == w` in the model's dtype,
             `update_ratio` is `||update|| / ||w||`; both are NaN for activations.
+            Rows of one time step of a recurrent layer say in `time` which, from 1;
+            others hold 0 there, if there is such a column.
             These two, `log10_mean` and `zero_fraction` are NaN where they were not
             taken.
         metadata: Arguments, package versions and where the numbers come from.
@@ -209,7 +211,11 @@ def _stacked(logs: list[GradientLog]) -> GradientLog:
         name: pd.concat([_plain(getattr(log, name)) for log in logs], ignore_index=True)
         for name in REQUIRED_COLUMNS
     }
-    tables["layers"] = tables["layers"].astype({"name": "category", "kind": "category"})
+    types = {"name": "category", "kind": "category"}
+    if TIME in tables["layers"]:  # logs without it have rows of no one time step
+        tables["layers"][TIME] = tables["layers"][TIME].fillna(0)
+        types[TIME] = "int64"
+    tables["layers"] = tables["layers"].astype(types)
     return GradientLog(**tables)
 
 

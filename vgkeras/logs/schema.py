@@ -9,6 +9,9 @@ from typing import Any
 import pandas as pd
 
 KINDS = ("weight_gradient", "activation", "activation_gradient")
+# Kinds of rows of one time step of a recurrent layer.
+TIME_KINDS = ("state_gradient", "input_gradient")
+TIME = "time"  # column of `layers`: that step, from 1; 0 for rows of no one step
 # The columns of `runs`, and what stands there where it is not known.
 _UNKNOWN: dict[str, Any] = {
     "run": 0,
@@ -49,7 +52,17 @@ LAYER_COLUMNS = (
 )
 OPTIONAL_COLUMNS = ("log10_mean", "size")  # of `layers`; logs of version 0.1 lack them
 
-COUNTS = ("run", "depth", "units", "output_units", "steps", "samples", "step", "layer")
+COUNTS = (
+    "run",
+    "depth",
+    "units",
+    "output_units",
+    "steps",
+    "samples",
+    "step",
+    "layer",
+    TIME,
+)
 INTEGERS = (*COUNTS, "seed")
 TEXTS = (
     *("initializer", "optimizer", "dtype", "target", "outcome", "name", "kind"),
@@ -118,4 +131,8 @@ REQUIRED_COLUMNS = {
     "layers": tuple(c for c in LAYER_COLUMNS if c not in OPTIONAL_COLUMNS),
 }
 
-KNOWN_COLUMNS = {"runs": RUN_COLUMNS, "losses": LOSS_COLUMNS, "layers": LAYER_COLUMNS}
+KNOWN_COLUMNS = {
+    "runs": RUN_COLUMNS,
+    "losses": LOSS_COLUMNS,
+    "layers": (*LAYER_COLUMNS, TIME),
+}

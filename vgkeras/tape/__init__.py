@@ -20,3 +20,5 @@ from vgkeras.tape.tensor_statistics import (
     statistics,
     update_statistics,
 )
+from vgkeras.tape.through_time import gradient_through_time, through_time_pass
+from vgkeras.tape.time_steps import TimeSteps, anchor, time_steps

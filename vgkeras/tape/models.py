@@ -50,10 +50,18 @@ def build_model(model: keras.Model, x: Any) -> None:
         model(x)
 
 
+def recurrent_layers(model: keras.Model) -> list[keras.layers.RNN]:
+    """The recurrent layers of a model, also those inside other layers."""
+    layers = model._flatten_layers(include_self=False, recursive=True)
+    return [layer for layer in layers if isinstance(layer, keras.layers.RNN)]
+
+
 @contextlib.contextmanager
 def variables_restored(model: keras.Model) -> Iterator[None]:
-    """Puts back every variable afterwards: moving averages, seeds, weights."""
-    saved = [(variable, tf.identity(variable.value)) for variable in model.variables]
+    """Puts back every variable afterwards: moving averages, seeds, states, weights."""
+    states = keras.tree.flatten([la.states or [] for la in recurrent_layers(model)])
+    variables = [*model.variables, *states]  # a model does not count states as its own
+    saved = [(variable, tf.identity(variable.value)) for variable in variables]
     try:
         yield
     finally:

@@ -1,0 +1,302 @@
+"""Gradients through time: by the state and the input at every step, in one pass."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from vgkeras.logs import KINDS, LAYER_COLUMNS, TIME, GradientLog, run_table, versions
+from vgkeras.tape.calls import layer_calls
+from vgkeras.tape.labels import measured_layers, short_path, weight_labels
+from vgkeras.tape.losses import total_loss
+from vgkeras.tape.model_pass import dense_gradient
+from vgkeras.tape.models import (
+    as_tensors,
+    build_model,
+    check_model,
+    policy_name,
+    recurrent_layers,
+    variables_restored,
+)
+from vgkeras.tape.tensor_statistics import STATISTICS, statistics
+from vgkeras.tape.time_steps import TimeSteps, anchor, time_steps
+from vgkeras.theory import recurrent_form
+
+_SQUARED = ("mse", "mean_squared_error")
+TimeLabel = tuple[int, str, str, int]  # layer, name, kind, time step
+
+
+def gradient_through_time(
+    model: keras.Model, x: Any, y: Any, *, loss: Any = "mse"
+) -> GradientLog:
+    """Measures the gradient by the state and the input at every time step.
+
+    One `tf.GradientTape` over the model's own forward pass, whatever its recurrent
+    layers are: `SimpleRNN`, `LSTM`, `GRU`, bidirectional, stacked, of cells of your
+    own; with masks, and whether they return sequences or not. Nothing is trained, and
+    every variable is left as it was. How a gradient fades on its way back to the first
+    step says how far the model's memory reaches before it has learned anything.
+
+    Args:
+        model: A Keras model with a recurrent layer.
+        x: Inputs, batch first: an array, or a list or dict of them.
+        y: Targets, in the structure of the model's outputs.
+        loss: A Keras loss, its name, a callable `(y, y_pred)`, or one for each output.
+
+    Returns:
+        A `GradientLog` of one run at step 0. Its `layers` have a column `time`. A row
+        of kind `"state_gradient"` is the gradient by the state that a layer hands on
+        at time step 1, 2, ... of its input, all ways to the loss counted; its name
+        ends in `h`, of an LSTM's cell state in `c`. One of kind `"input_gradient"` is
+        that by what the layer receives there. Samples whose step is masked have none.
+        `"weight_gradient"` rows are those of the whole pass, with `time` 0.
+        `log10_norm` is the base-10 logarithm of the Frobenius norm over the batch.
+
+    Raises:
+        TypeError: If `model` is not a Keras model.
+        ValueError: If `model` has no recurrent layer, or `loss` is no Keras loss.
+
+    Example:
+        >>> log = vg.gradient_through_time(model, x, y)  # doctest: +SKIP
+        >>> vg.charts.gradient_by_time(log)  # doctest: +SKIP
+    """
+    total = total_loss(loss)
+    if not recurrent_layers(check_model(model)):
+        raise ValueError(
+            "`model` must have a recurrent layer (a `keras.layers.RNN`, such as LSTM). "
+            f"Received: {model.name!r} without one. `vg.gradient_norms` measures it."
+        )
+    x = as_tensors(x)
+    build_model(model, x)
+    with variables_restored(model):
+        result = through_time_pass(model, x, y, total, anchor())
+    layers = result.table()
+    squared = isinstance(loss, str) and loss in _SQUARED
+    exact = _theory(model, x, y, layers) if squared else None
+    return GradientLog(
+        runs=run_table(
+            depth=layers.loc[layers["kind"] == KINDS[0], "layer"].nunique(),
+            dtype=policy_name(model),
+        ),
+        losses=pd.DataFrame({"run": [0], "step": [0], "loss": [float(result.loss)]}),
+        layers=layers,
+        metadata={
+            "origin": "measured by vgkeras.gradient_through_time",
+            "versions": versions(),
+            "model": model.name,
+        },
+        theory=exact,
+    )
+
+
+def _theory(
+    model: keras.Model, x: Any, y: Any, layers: pd.DataFrame
+) -> GradientLog | None:
+    """The same rows in closed form, of a linear layer with the kernel `c * I` alone."""
+    found = linear_recurrence(model)
+    if found is None:
+        return None
+    scale, kernel = found
+    form = recurrent_form(scale, np.asarray(x), np.asarray(y), kernel=kernel)
+    exact = [
+        *(form.log10_kernel_gradient, form.log10_recurrent_gradient),
+        *form.log10_input_gradient,
+        *form.log10_state_gradient,
+    ]
+    rows = layers.assign(log10_norm=exact)
+    rows[["log10_max", "log10_mean", "zero_fraction", "nonfinite_fraction"]] = np.nan
+    loss = pd.DataFrame({"run": [0], "step": [0], "loss": [10**form.log10_loss]})
+    runs = run_table(depth=1, scale=scale)
+    return GradientLog(runs, loss, rows, {"origin": "theory"})
+
+
+def linear_recurrence(model: keras.Model) -> tuple[float, np.ndarray] | None:
+    """The `c` and the input kernel of a model that is one linear layer, else `None`.
+
+    The layer is a `SimpleRNN` without activation and bias that puts out its last
+    state, its recurrent kernel `c * I`.
+    """
+    if type(model) is not keras.Sequential or len(model.layers) != 1:
+        return None
+    (layer,) = model.layers
+    if type(layer) is not keras.layers.SimpleRNN or not _is_plain(layer):
+        return None
+    convert = keras.ops.convert_to_numpy
+    kernel, recurrent = convert(layer.cell.kernel), convert(layer.cell.recurrent_kernel)
+    scale = recurrent[0, 0]
+    if not np.array_equal(recurrent, scale * np.eye(len(recurrent))):
+        return None
+    return float(scale), kernel
+
+
+def _is_plain(layer: Any) -> bool:
+    others = (
+        *(layer.use_bias, layer.return_sequences, layer.return_state),
+        *(layer.go_backwards, layer.stateful, layer.dropout, layer.recurrent_dropout),
+    )
+    return layer.activation is keras.activations.linear and not any(others)
+
+
+class ThroughTimePass(NamedTuple):
+    """What one pass has measured; tensors are eager or symbolic."""
+
+    loss: tf.Tensor
+    statistics: tf.Tensor  # a row a label, in the columns of `STATISTICS`
+    labels: list[TimeLabel]
+    sizes: list[int]
+
+    def table(self) -> pd.DataFrame:
+        """The rows as those of a log; eager only."""
+        frame = pd.DataFrame(self.labels, columns=["layer", "name", "kind", TIME])
+        frame[list(STATISTICS)] = self.statistics.numpy()
+        frame = frame.assign(run=0, step=0, size=self.sizes)
+        frame = frame.assign(frozen_fraction=np.nan, update_ratio=np.nan)
+        return frame[[*LAYER_COLUMNS, TIME]]
+
+
+def through_time_pass(
+    model: keras.Model, x: Any, y: Any, total: Callable, watched: tf.Variable
+) -> ThroughTimePass:
+    """Runs one tape over the model and measures it, also inside a `tf.function`.
+
+    Args:
+        model: A built model with a recurrent layer.
+        x: Inputs.
+        y: Targets.
+        total: The loss, a function `(y, y_pred) -> scalar`.
+        watched: What `anchor` returns.
+    """
+    parts: list[TimeSteps] = []
+    calls: list[keras.layers.Layer] = []
+    layers = measured_layers(model, whole=(keras.layers.RNN,))
+    see_call = functools.partial(_append_layer, calls)
+    with (
+        tf.GradientTape() as tape,
+        time_steps(model, watched, parts.append),
+        layer_calls(layers, see_call),
+    ):
+        loss = total(y, model(x, training=True))
+    values = [variable.value for variable in model.trainable_variables]
+    parts = [part for part in parts if _is_here(part, loss)]
+    sources = [part.source for part in parts]
+    slopes, by_time = tape.gradient(loss, [values, sources])
+    slopes = list(map(dense_gradient, slopes, values))
+    tables = [_statistics_by_step(*pair) for pair in zip(by_time, sources, strict=True)]
+    order = list(dict.fromkeys([*calls, *layers]))
+    weights = weight_labels(model, order, model.trainable_variables)
+    return ThroughTimePass(
+        loss=loss,
+        statistics=tf.concat([statistics(slopes), *tables], axis=0),
+        labels=[(*label, 0) for label in weights] + time_labels(model, order, parts),
+        sizes=[*map(_size, values), *(n for s in sources for n in _sizes(s))],
+    )
+
+
+def by_step(gradient: Any, source: Any) -> tf.Tensor | None:
+    """All numbers of a time step in a row; `None` where the loss depends on none."""
+    steps = _steps(source)
+    if not isinstance(source, list):
+        if gradient is None:
+            return None
+        axes = [1, 0, *range(2, source.shape.rank)]
+        return tf.reshape(tf.transpose(gradient, axes), [steps, -1])
+    if all(part is None for part in gradient):
+        return None
+    pairs = zip(gradient, source, strict=True)
+    parts = [tf.zeros_like(state) if g is None else g for g, state in pairs]
+    return tf.stack([tf.reshape(part, [-1]) for part in parts])
+
+
+def _statistics_by_step(gradient: Any, source: Any) -> tf.Tensor:
+    """Statistics of the gradient at each time step, float64, `(steps, 5)`.
+
+    In the tensors' own precision: a loop's kernels flush subnormal numbers, so that
+    there are none to decode.
+    """
+    rows = by_step(gradient, source)
+    if rows is None:
+        nothing = tf.constant(np.nan, tf.float64)
+        return tf.fill([_steps(source), len(STATISTICS)], nothing)
+    finite = tf.math.is_finite(rows)
+    magnitudes = tf.abs(tf.where(finite, rows, tf.zeros_like(rows)))
+    largest = tf.reduce_max(magnitudes, axis=1)
+    relative = magnitudes / tf.where(largest > 0, largest, 1)[:, None]
+    columns = [
+        tf.sqrt(tf.reduce_sum(relative * relative, axis=1)),
+        largest,
+        tf.reduce_mean(relative, axis=1),
+        tf.reduce_mean(tf.cast(tf.equal(rows, 0), rows.dtype), axis=1),
+        1 - tf.reduce_mean(tf.cast(finite, rows.dtype), axis=1),
+    ]
+    norm, largest, mean, zero, bad = (tf.cast(each, tf.float64) for each in columns)
+    top, infinite = _log10(largest), tf.constant(np.inf, tf.float64)
+    logarithms = [
+        tf.where(bad > 0, infinite, tf.where(largest > 0, each, -infinite))
+        for each in (top + _log10(norm), top, top + _log10(mean))
+    ]
+    return tf.stack([*logarithms, zero, bad], axis=1)
+
+
+def _log10(values: tf.Tensor) -> tf.Tensor:
+    return tf.math.log(values) / math.log(10)
+
+
+def time_labels(
+    model: keras.Model, order: list[keras.layers.Layer], parts: list[TimeSteps]
+) -> list[TimeLabel]:
+    """Names the rows of `by_step` of each part; `order` numbers the layers."""
+    numbers = {id(layer): number for number, layer in enumerate(order, start=1)}
+    return [
+        (
+            numbers.get(id(layer), 0),
+            f"{short_path(layer.path or layer.name, model)}/{name}",
+            kind,
+            step,
+        )
+        for layer, name, kind, source in parts
+        for step in range(1, _steps(source) + 1)
+    ]
+
+
+def _steps(source: Any) -> int:
+    """The number of time steps."""
+    steps = len(source) if isinstance(source, list) else source.shape[1]
+    if steps is None:
+        raise ValueError(
+            "`x` must have a fixed number of time steps. Received: a model traced for "
+            "any number. Give its `keras.Input` a number of steps, or pad to one."
+        )
+    return int(steps)
+
+
+def _append_layer(
+    calls: list[keras.layers.Layer], layer: keras.layers.Layer, outputs: list[tf.Tensor]
+) -> None:
+    calls.append(layer)
+
+
+def _is_here(part: TimeSteps, loss: tf.Tensor) -> bool:
+    """Whether it was computed beside the loss, not in a loop of its own."""
+    graphs = [_graph(tensor) for tensor in (keras.tree.flatten(part.source)[0], loss)]
+    return graphs[0] is graphs[1]
+
+
+def _graph(tensor: Any) -> Any:
+    return None if isinstance(tensor, tf.__internal__.EagerTensor) else tensor.graph
+
+
+def _sizes(source: Any) -> list[int]:
+    """Elements of each time step."""
+    if isinstance(source, list):
+        return list(map(_size, source))
+    steps = _steps(source)
+    return [_size(source) // steps] * steps
+
+
+def _size(tensor: tf.Tensor) -> int:
+    return math.prod(size or 0 for size in tensor.shape)
