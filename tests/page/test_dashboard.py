@@ -29,10 +29,29 @@ from vgkeras.page.trainer import MOST_LOGS, MOST_WAITING, Trainer, trainer
 FORMATS = ("float16", "bfloat16", "float32", "float64")
 PAGE = Path(__file__).parents[2] / "dashboard.py"
 MODULES = sorted((PAGE.parent / "vgkeras" / "page").glob("*.py"))
+# A setting that is run live, once for all who ask for it.
+SMALL_DEPTH = {"depths": ["3"], "steps": "50"}
+SMALL = {"scales": ["0.9"], **SMALL_DEPTH}
 
 
 def open_page(**query):
     page = AppTest.from_file(str(PAGE), default_timeout=120)
+    for name, value in query.items():
+        page.query_params[name] = value
+    return page.run()
+
+
+def networks_alone():
+    from vgkeras.page.controls import what_was_dropped
+    from vgkeras.page.networks import networks
+
+    networks()
+    what_was_dropped()
+
+
+def open_controls(**query):
+    """The controls of the lesson's networks; nothing is run."""
+    page = AppTest.from_function(networks_alone)
     for name, value in query.items():
         page.query_params[name] = value
     return page.run()
@@ -159,7 +178,7 @@ def test_the_modules_of_the_page_import_one_way_and_sections_no_section():
 
 @pytest.mark.parametrize("old", ["The lesson", "The map"])
 def test_an_old_link_opens_the_section_under_its_new_name(old):
-    page = open_page(section=old, map_steps="50", depths=["3"], scales=["0.9"])
+    page = open_page(section=old, map_steps="50", **SMALL)
 
     assert not page.exception
     new = old.removeprefix("The ").capitalize()
@@ -167,11 +186,11 @@ def test_an_old_link_opens_the_section_under_its_new_name(old):
     assert (old == "The map") == ("outcome_by_scale_and_depth" in str(page.main))
 
 
-def test_a_setting_is_run_live_and_changes_the_outcomes(lesson):
-    page = open_page(depths=["2", "10"], scales=["0.9"], steps="50")
+def test_a_setting_is_run_live_and_changes_the_outcomes():
+    page = open_page(**SMALL)
     before = outcomes(page)
 
-    page.select_slider(key="learning_rate").set_value(0.1).run()
+    page.select_slider(key="learning_rate").set_value(0.03).run()
 
     assert not page.exception
     assert "Run live" in words(page)
@@ -181,7 +200,7 @@ def test_a_setting_is_run_live_and_changes_the_outcomes(lesson):
 
 @pytest.mark.slow
 def test_a_target_without_theory_for_every_step_is_shown_too():
-    page = open_page(target="teacher", depths=["3"], scales=["0.9"], steps="50")
+    page = open_page(target="teacher", **SMALL)
 
     assert not page.exception
     assert page.selectbox(key="target").value == "teacher"
@@ -190,7 +209,7 @@ def test_a_target_without_theory_for_every_step_is_shown_too():
 
 
 def test_address_restores_the_controls():
-    page = open_page(depths=["3", "7"], units="4", dtype="float64", seed="5")
+    page = open_controls(depths=["3", "7"], units="4", dtype="float64", seed="5")
 
     assert not page.exception
     assert page.multiselect(key="depths").value == [3, 7]
@@ -217,7 +236,7 @@ def test_rubbish_among_scales_and_depths_is_left_out(name):
 
 
 def test_a_page_without_stacks_says_what_to_do():
-    page = open_page(depths=["3"], scales=["0.9"], steps="50")
+    page = open_page(**SMALL)
 
     page.multiselect(key="depths").set_value([]).run()
 
@@ -239,7 +258,7 @@ def test_too_much_work_is_refused_with_the_way_out():
 
 
 def test_a_button_leads_back_to_the_lecture():
-    page = open_page(depths=["3"], scales=["0.9"], steps="50")
+    page = open_page(**SMALL)
 
     button(page, "Back to the lecture's setting").click().run()
 
@@ -607,17 +626,22 @@ def test_only_the_chosen_section_is_worked_out():
     assert "vg.GradientLogger" in page.code[0].value
 
 
-def test_a_log_of_ones_own_is_drawn_and_judged(tmp_path):
-    page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """The section with a log that a visitor opened; for tests that only look."""
+    content = saved(own_log(), tmp_path_factory.mktemp("opened"))
+    return upload(open_page(section=YOURS), content)
 
-    assert not page.exception
-    assert not page.error
-    assert charts_in(page) == 4
-    text = "\n".join(plain(page))
+
+def test_a_log_of_ones_own_is_drawn_and_judged(opened):
+    assert not opened.exception
+    assert not opened.error
+    assert charts_in(opened) == 4
+    text = "\n".join(plain(opened))
     assert "Model: dense. Origin: by hand. adam, learning rate 0.001. 20 steps" in text
     assert re.search(r"Vanishing|Stalled", text)
     assert "The loss stayed at 1 for 20 steps" in text
-    answers = page.dataframe[0].value.set_index("says")["answer"]
+    answers = opened.dataframe[0].value.set_index("says")["answer"]
     assert answers["VanishingGradient"].startswith("fires")
 
 
@@ -645,10 +669,8 @@ def test_the_gravest_finding_comes_first_then_what_to_do_and_the_rest_is_folded(
     )
 
 
-def test_kernels_are_compared_with_kernels_at_first(tmp_path):
-    page = open_log(saved(own_log(), tmp_path))
-
-    assert page.selectbox(key="your_variable").value == "kernel"
+def test_kernels_are_compared_with_kernels_at_first(opened):
+    assert opened.selectbox(key="your_variable").value == "kernel"
 
 
 @pytest.mark.slow
@@ -678,7 +700,7 @@ def test_the_log_of_a_fit_is_drawn_and_judged_where_it_was_not_looked_at_closely
 def test_a_step_and_a_variable_are_chosen(tmp_path):
     page = open_log(saved(own_log(), tmp_path))
 
-    page.select_slider(key="your_step").set_value(15).run()
+    page.select_slider(key="your_step").set_value(15)
     page.selectbox(key="your_variable").set_value("bias").run()
 
     assert not page.exception
@@ -715,21 +737,17 @@ def test_the_next_file_has_findings_of_its_own(tmp_path):
     assert any("Disconnected" in line for line in plain(page))
 
 
-@pytest.mark.parametrize(
-    ("content", "trouble"),
-    [
-        (b"", "it is no Parquet file, or it is cut short"),
-        (b"<script>alert(1)</script>", "it is no Parquet file, or it is cut short"),
-        (Path(__file__).read_bytes(), "it is no Parquet file, or it is cut short"),
-    ],
-)
-def test_a_file_that_is_no_log_is_refused_in_a_sentence(content, trouble):
-    page = upload(open_page(section=YOURS), content)
+def test_a_file_that_is_no_log_is_refused_in_a_sentence():
+    page = open_page(section=YOURS)
 
-    assert not page.exception
-    assert page.error[0].value == "This file is not opened."
-    assert plain(page) == [f"What is wrong with it: {trouble}."]
-    assert charts_in(page) == 0
+    for content in (b"", b"<script>alert(1)</script>", Path(__file__).read_bytes()):
+        upload(page, content)
+
+        assert not page.exception
+        assert page.error[0].value == "This file is not opened."
+        trouble = "it is no Parquet file, or it is cut short"
+        assert plain(page) == [f"What is wrong with it: {trouble}."]
+        assert charts_in(page) == 0
 
 
 def test_a_table_of_somebody_else_is_refused_in_a_sentence():
@@ -852,7 +870,7 @@ def test_a_link_opens_the_lessons_own_log():
 
 @pytest.mark.slow
 def test_the_lessons_settings_survive_a_look_at_another_section():
-    page = open_page(depths=["3"], scales=["0.9"], steps="50", dtype="float64")
+    page = open_page(target="identity", **SMALL)
 
     go_to(page, YOURS)
     go_to(page, "Lesson")
@@ -860,7 +878,7 @@ def test_the_lessons_settings_survive_a_look_at_another_section():
     assert not page.exception
     assert page.multiselect(key="depths").value == [3]
     assert page.select_slider(key="steps").value == 50
-    assert page.selectbox(key="dtype").value == "float64"
+    assert page.selectbox(key="target").value == "identity"
 
 
 @pytest.mark.slow
@@ -999,12 +1017,9 @@ def test_rubbish_for_predictions_falls_back(rubbish):
 
 # --- What a teacher may hold ---------------------------------------------------------
 
-SMALL_DEPTH = {"depths": ["3"], "steps": "50"}
-SMALL = {"scales": ["0.9"], **SMALL_DEPTH}
-
 
 def test_locked_controls_keep_the_value_of_the_address():
-    page = open_page(lock="steps,units", **SMALL)
+    page = open_controls(lock="steps,units", **SMALL)
 
     assert not page.exception
     assert page.select_slider(key="steps").value == 50
@@ -1015,7 +1030,7 @@ def test_locked_controls_keep_the_value_of_the_address():
 
 
 def test_the_way_back_leaves_what_is_held():
-    page = open_page(lock="steps", hide="depths", **SMALL)
+    page = open_controls(lock="steps", hide="depths", **SMALL)
 
     button(page, "Back to the lecture's setting").click().run()
 
@@ -1026,7 +1041,7 @@ def test_the_way_back_leaves_what_is_held():
 
 @pytest.mark.parametrize("rubbish", ["", ",", "nothing", "steps;units", "*"])
 def test_rubbish_holds_nothing(rubbish):
-    page = open_page(lock=rubbish, hide=rubbish, **SMALL)
+    page = open_controls(lock=rubbish, hide=rubbish, **SMALL)
 
     assert not page.exception
     assert not any(slider.disabled for slider in page.select_slider)
@@ -1036,7 +1051,7 @@ def test_rubbish_holds_nothing(rubbish):
     ("spelled", "value"), [("1.0", 1.0), ("1e-2", 0.01), ("3E-1", 0.3), (".03", 0.03)]
 )
 def test_a_number_in_the_address_means_what_it_says(spelled, value):
-    page = open_page(learning_rate=spelled, **{**SMALL, "scales": ["0.50", ".9"]})
+    page = open_controls(learning_rate=spelled, **{**SMALL, "scales": ["0.50", ".9"]})
 
     assert not page.exception
     assert page.select_slider(key="learning_rate").value == value
@@ -1046,7 +1061,8 @@ def test_a_number_in_the_address_means_what_it_says(spelled, value):
 
 def test_what_the_address_asks_for_in_vain_is_said():
     bad = "![x](http://127.0.0.1:9/x)"
-    page = open_page(learning_rate="0.02", target=bad, depths=["3", "999"], steps="50")
+    bad_too = {"learning_rate": "0.02", "depths": ["3", "999"]}
+    page = open_page(target=bad, **{**SMALL, **bad_too})
 
     (line,) = (text for text in plain(page) if "left out" in text)
     assert "Learning rate = 0.02" in line
@@ -1058,7 +1074,7 @@ def test_what_the_address_asks_for_in_vain_is_said():
 
 
 def test_more_choices_than_there_is_room_for_are_not_dropped_in_silence():
-    page = open_page(scales=[f"{0.3 + k / 20:g}" for k in range(7)], **SMALL_DEPTH)
+    page = open_controls(scales=[f"{0.3 + k / 20:g}" for k in range(7)], **SMALL_DEPTH)
 
     assert not page.exception
     assert any("more than 6 of “Scale c" in text for text in plain(page))
