@@ -1,4 +1,8 @@
-"""Compiled stacks against the real Keras models, layers and optimizers."""
+"""Compiled stacks against the real Keras models, layers and optimizers.
+
+As graphs, all of them; each layer and each optimizer is held to its graph when XLA has
+compiled it.
+"""
 
 import keras
 import numpy as np
@@ -11,9 +15,39 @@ from vgkeras.sweeps import CompiledOptimizer, Recipe, compiled_optimizer, lanes,
 STEPS, RATE = 4, 0.05
 
 
+HIDDEN = [
+    ("linear", "batch", True),
+    ("relu", None, False),
+    ("relu", "batch", "zero"),
+    ("tanh", "layer", True),
+    ("sigmoid", "batch", False),
+    ("selu", None, "zero"),
+    ("gelu", "layer", False),
+]
+OPTIMIZERS = [
+    keras.optimizers.SGD(RATE, momentum=0.9),
+    keras.optimizers.SGD(RATE, momentum=0.8, nesterov=True),
+    keras.optimizers.Adam(RATE, beta_1=0.8),
+    keras.optimizers.RMSprop(RATE),
+    keras.optimizers.Adagrad(RATE),
+    keras.optimizers.SGD(RATE, clipnorm=0.1),
+    keras.optimizers.Adam(RATE, clipvalue=0.01),
+]
+
+
 def slow(*values):
-    """One more case of a compilation of its own: seconds."""
+    """One more case of a second or more."""
     return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def slow_but(quick, *columns):
+    """The cases, slow but for those at these places."""
+    cases = enumerate(zip(*columns, strict=True))
+    return [pytest.param(*case) if k in quick else slow(*case) for k, case in cases]
+
+
+def name_of(optimizer):
+    return "-".join(map(str, compiled_optimizer(optimizer)[:2]))
 
 
 def compare(recipe, optimizer, rng, *, units=3, outputs=2, depth=4, dtype="float64"):
@@ -74,50 +108,42 @@ def output_name(model, number):
     return next(f"{k}_{number}" for k in kinds if f"{k}_{number}" in names)
 
 
-@pytest.mark.parametrize(
-    ("activation", "normalization", "residual"),
-    [
-        slow("linear", "batch", True),
-        slow("relu", None, False),
-        ("relu", "batch", "zero"),
-        slow("tanh", "layer", True),
-        slow("sigmoid", "batch", False),
-        slow("selu", None, "zero"),
-        ("gelu", "layer", False),
-    ],
-)
-def test_hidden_layers_are_those_of_the_keras_model(
-    activation, normalization, residual, rng
-):
-    recipe = Recipe(activation, normalization, residual)
-
-    compare(recipe, keras.optimizers.SGD(RATE), rng)
+@pytest.mark.parametrize("hidden", slow_but([2, 6], HIDDEN), ids=str)
+def test_hidden_layers_are_those_of_the_keras_model(hidden, rng, as_graph):
+    compare(Recipe(*hidden), keras.optimizers.SGD(RATE), rng)
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        keras.optimizers.SGD(RATE, momentum=0.9),
-        slow(keras.optimizers.SGD(RATE, momentum=0.8, nesterov=True)),
-        slow(keras.optimizers.RMSprop(RATE)),
-        slow(keras.optimizers.Adagrad(RATE)),
-        keras.optimizers.Adam(RATE, beta_1=0.8),
-        slow(keras.optimizers.SGD(RATE, clipnorm=0.1)),
-        slow(keras.optimizers.Adam(RATE, clipvalue=0.01)),
-    ],
-    ids=lambda optimizer: "-".join(map(str, compiled_optimizer(optimizer)[:2])),
-)
+@pytest.mark.parametrize("optimizer", slow_but([0, 2], OPTIMIZERS), ids=name_of)
 @pytest.mark.parametrize("residual", [slow(False), "zero"])
-def test_updates_are_those_of_the_keras_optimizer(optimizer, residual, rng):
+def test_updates_are_those_of_the_keras_optimizer(optimizer, residual, rng, as_graph):
     fresh = type(optimizer).from_config(optimizer.get_config())
     recipe = Recipe("tanh", None, residual, compiled_optimizer(optimizer))
 
     compare(recipe, fresh, rng)
 
 
+@pytest.mark.parametrize(("hidden", "optimizer"), slow_but([2], HIDDEN, OPTIMIZERS))
+def test_xla_computes_what_the_graph_does(hidden, optimizer, rng, request):
+    recipe = Recipe(*hidden, compiled_optimizer(optimizer))
+    kernels = [np.eye(3) + 0.2 * rng.normal(size=(3, 3)) for _ in range(4)]
+    x, y = rng.normal(size=(2, 5, 3))
+    stacks = [sweeps.Stack(kernels[:depth], x, y, RATE) for depth in (2, 4)]
+    options = {"logged_steps": range(STEPS + 1), "dtype": "float64", "recipe": recipe}
+
+    compiled = sweeps.run_stacks(stacks, steps=STEPS, **options)
+    request.getfixturevalue("as_graph")
+    graphs = sweeps.run_stacks(stacks, steps=STEPS, **options)
+
+    for a, b in zip(compiled, graphs, strict=True):
+        assert_allclose(a.losses, b.losses, rtol=1e-12)
+        assert_allclose(a.statistics, b.statistics, rtol=1e-9, atol=1e-9)
+        for one, other in zip(a.kernels, b.kernels, strict=True):
+            assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("outputs", [slow(1), 5])
 def test_another_width_of_the_last_layer_does_not_leak_into_the_hidden_ones(
-    outputs, rng
+    outputs, rng, as_graph
 ):
     recipe = Recipe("sigmoid", "layer", True)
 
