@@ -12,6 +12,7 @@ numbers: `description(chart)`.
 from vgkeras.charts.by_depth import final_loss_by_depth, gradient_by_depth
 from vgkeras.charts.by_layer import gradient_by_layer_and_step, kinds_by_layer
 from vgkeras.charts.by_step import gradient_by_step, loss_by_step
+from vgkeras.charts.by_time import TIME_LABELS, gradient_by_time, memory_by_state
 from vgkeras.charts.cells import SELECTION
 from vgkeras.charts.digits import (
     digits_panel,
@@ -28,6 +29,7 @@ from vgkeras.charts.explorer import (
 )
 from vgkeras.charts.formats import failure_by_depth_and_format
 from vgkeras.charts.grid import grid_height, outcome_grid
+from vgkeras.charts.in_time import network_in_time
 from vgkeras.charts.maps import (
     MAP_DEPTHS,
     MAP_HEIGHT,
@@ -35,6 +37,12 @@ from vgkeras.charts.maps import (
     MAP_SCALES,
     outcome_by_learning_rate_and_depth,
     outcome_by_scale_and_depth,
+)
+from vgkeras.charts.recurrent import (
+    accuracy_by_length,
+    gradient_by_network,
+    recurrent_lengths,
+    recurrent_tasks,
 )
 from vgkeras.charts.remedies import (
     REMEDY_HEIGHT,

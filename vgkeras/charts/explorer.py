@@ -7,7 +7,7 @@ there only while the sliders stand at that run.
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
@@ -25,17 +25,37 @@ from vgkeras.theory.edges import FACTORS
 
 SCALES, DEEPEST = (0.5, 1.5), 152  # what the sliders span
 NETWORK_HEIGHT, SMALL_HEIGHT = 256, 236  # pixels
-# Where the lane of a kind begins, its name, and the logarithm of its factor in a layer.
-# `log_s` is the logarithm of the scale as it is now, `log_error` that of the error.
+# Where the lane of a kind begins, and the logarithm of its factor in a layer. `log_s`
+# is the logarithm of the scale as it is now, `log_error` that of the error.
 _LANES = {
-    "activation": (2, "forward: activations a →", "datum.layer * log_s"),
-    "activation_gradient": (1, "← backward: ∂L/∂a", "(L - datum.layer) * log_s"),
-    "weight_gradient": (
-        0,
-        "∂L/∂W: the same in every layer",
-        "(L - 1) * log_s + log_error",
-    ),
+    "activation": (2, "datum.layer * log_s"),
+    "activation_gradient": (1, "(L - datum.layer) * log_s"),
+    "weight_gradient": (0, "(L - 1) * log_s + log_error"),
 }
+
+
+class Wording(NamedTuple):
+    """What the figure calls what it shows.
+
+    Args:
+        lanes: Names of the lanes, by kind.
+        passage: What happens to the input, after `0.5 of`.
+        total: An expression that is written after the weight gradient.
+    """
+
+    lanes: dict[str, str]
+    passage: str
+    total: str = "''"
+
+
+_OF_LAYERS = Wording(
+    {
+        "activation": "forward: activations a →",
+        "activation_gradient": "← backward: ∂L/∂a",
+        "weight_gradient": "∂L/∂W: the same in every layer",
+    },
+    " the input reaches the output",
+)
 _TALL = 0.66  # of a lane; the rest is for words
 _REACH = 3  # decades that a lane shows, up and down
 _MOST_ROWS = 4_500  # of measured points
@@ -67,12 +87,24 @@ def network(run: logs.GradientLog) -> alt.LayerChart:
     row = only_run(run)
     target = _target(row)
     points = _points(run, row, target)
+    parameters = _parameters(row, target, points["step"].unique())
+    chart = lanes(_OF_LAYERS, parameters, list(_marks(points)))
+    chart.description = _sentence(row)
+    return chart
+
+
+def lanes(
+    wording: Wording, parameters: list[Any], marks: list[alt.Chart]
+) -> alt.LayerChart:
+    """The bars of all lanes, with marks and words over them.
+
+    `parameters` hold `c`, `L`, `log_s`, `log_error`, `tone` and `trains`.
+    """
     chart = alt.LayerChart()
-    chart.layer = [*map(_bars, _LANES), *_marks(points), *_words()]
-    chart = chart.add_params(*_parameters(row, target, points["step"].unique()))
+    chart.layer = [*map(_bars, _LANES), *marks, *_words(wording)]
+    chart = chart.add_params(*parameters)
     chart.width, chart.height = 560, NETWORK_HEIGHT
     chart.autosize = alt.AutoSizeParams(type="fit", contains="padding")
-    chart.description = _sentence(row)
     return chart
 
 
@@ -159,17 +191,36 @@ def _untitle(channel: Any) -> None:
         channel["axis"] = alt.Axis(**{**options, "title": None})
 
 
-def _slider(name: str, value: float, low: float, high: float, step: float = 1) -> Any:
-    bind = alt.binding_range(min=low, max=high, step=step, name=f"{name} ")
+def _slider(
+    name: str, value: float, low: float, high: float, step: float = 1, label: str = ""
+) -> Any:
+    bind = alt.binding_range(min=low, max=high, step=step, name=f"{label or name} ")
     return alt.param(name=name, value=value, bind=bind)
+
+
+def resting(scale: float, depth: int, target: float, label: str = "L") -> list[Any]:
+    """The parameters of `lanes` before the first step, two sliders among them."""
+    return [
+        _slider("c", scale, *SCALES, 0.01),
+        _slider("L", depth, 1, DEEPEST, label=label),
+        alt.param(name="trains", value=False),
+        alt.param(name="log_s", expr=_START),
+        alt.param(name="log_error", expr=_gap(target)),
+        alt.param(name="tone", expr=scale_tone("log_s")),
+    ]
+
+
+_START = "log(c) / LN10"
+
+
+def _gap(target: float) -> str:
+    return f"log(max(abs(pow(c, L) - {target}), 1e-300) / {target}) / LN10"
 
 
 def _parameters(row: dict[str, Any], target: float, logged: np.ndarray) -> list:
     """The sliders, and what follows from them."""
     log_s, log_error = _path(row, target)
     here = f"c == {row['scale']} && L == {row['depth']}"
-    start = "log(c) / LN10"
-    gap = f"log(max(abs(pow(c, L) - {target}), 1e-300) / {target}) / LN10"
     every = int(logged[1]) if len(logged) > 1 else 1
     return [
         _slider("c", row["scale"], *SCALES, 0.01),
@@ -177,8 +228,10 @@ def _parameters(row: dict[str, Any], target: float, logged: np.ndarray) -> list:
         _slider("step", 0, 0, row["steps"]),
         alt.param(name="measured", expr=here),
         alt.param(name="trains", expr="measured && step > 0"),
-        alt.param(name="log_s", expr=f"trains ? {log_s}[step] : {start}"),
-        alt.param(name="log_error", expr=f"trains ? {log_error}[step] : {gap}"),
+        alt.param(name="log_s", expr=f"trains ? {log_s}[step] : {_START}"),
+        alt.param(
+            name="log_error", expr=f"trains ? {log_error}[step] : {_gap(target)}"
+        ),
         alt.param(name="tone", expr=scale_tone("log_s")),
         alt.param(name="logged", expr=f"floor(step / {every}) * {every}"),
     ]
@@ -240,7 +293,7 @@ def _bars(kind: str) -> alt.Chart:
 
     What leaves the lane stays as a hair at its edge.
     """
-    base, _, factor = _LANES[kind]
+    base, factor = _LANES[kind]
     corner = "datum.corner % 4"  # bottom left, top left, top right, bottom right
     share = clamp(f"(({factor}) + {_REACH}) / {2 * _REACH}", 0.02, 1)
     return (
@@ -265,7 +318,7 @@ def _bars(kind: str) -> alt.Chart:
 def _marks(points: pd.DataFrame) -> Iterator[alt.Chart]:
     """The measured points, where the sliders stand at the run."""
     share = (points["factor"] + _REACH) / (2 * _REACH)
-    base = points["kind"].map({kind: base for kind, (base, *_) in _LANES.items()})
+    base = points["kind"].map({kind: base for kind, (base, _) in _LANES.items()})
     rows = points[["step", "layer"]].assign(
         y=(base.astype("float64") + _TALL * share.clip(0, 1)).round(4),
         shape=np.select(
@@ -281,29 +334,32 @@ def _marks(points: pd.DataFrame) -> Iterator[alt.Chart]:
     )
 
 
-def _words() -> Iterator[alt.Chart]:
+def _words(wording: Wording) -> Iterator[alt.Chart]:
     """The sentence on top; the names of the lanes, and what comes out of them."""
-    yield from _headline("L * log_s")
-    out, back, gradient = "L * log_s", "(L - 1) * log_s", _LANES["weight_gradient"][2]
+    yield from _headline("L * log_s", wording.passage)
+    out, back, gradient = "L * log_s", "(L - 1) * log_s", _LANES["weight_gradient"][1]
     split = f"{_value(back)} + ' · error ' + {_value('log_error')} + ' = '"
     ends = {
         "activation": (out, _value(out)),
         "activation_gradient": (back, _value(back)),
-        "weight_gradient": (gradient, f"{_wide(split)} + {_value(gradient)}"),
+        "weight_gradient": (
+            gradient,
+            f"{_wide(split)} + {_value(gradient)} + {wording.total}",
+        ),
     }
     for kind, (log10, end) in ends.items():
-        base, name, _ = _LANES[kind]
+        base, name = _LANES[kind][0], wording.lanes[kind]
         yield _text(base + _TALL, f"'{name}' + {_beyond(log10)}")
         yield _text(base + _TALL, end, right=True)
 
 
-def _headline(out: str) -> Iterator[alt.Chart]:
+def _headline(out: str, passage: str) -> Iterator[alt.Chart]:
     """What reaches the output; on a phone in two parts, of two sizes."""
     scale = "(trains ? format(pow(10, log_s), '.3~r') : format(c, '.2~f'))"
     power = f"{scale} + {superscript('toString(L)')} + ' = ' + {_value(out)}"
     change = f"(trains ? 'c has become ' + {scale} + ':  ' : '')"
     times = f"({out} < 0 ? ' of' : {out} > 0 ? ' times' : ': all of')"
-    words = f"{times} + ' the input reaches the output'"
+    words = f"{times} + '{passage}'"
     sentence = f"{_wide(change)} + {power} + {_wide(words)}"
     nothing = "'Inf or NaN: no number is left'"
     yield _text(3.18, f"log_s > {_LOST / 2} ? {nothing} : {sentence}", size=22)
@@ -358,7 +414,7 @@ def _y(field: str) -> alt.Y:
     """All lanes on one axis, each with its own decades."""
     names = {
         round(base + _TALL * place, 4): name
-        for base, *_ in _LANES.values()
+        for base, _ in _LANES.values()
         for place, name in (
             (0, power_of_ten(-_REACH)),
             (0.5, "1"),

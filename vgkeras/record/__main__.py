@@ -24,7 +24,7 @@ def _parser() -> argparse.ArgumentParser:
     words = "Measures anew what assets/ holds. Run it in the folder above."
     parser = argparse.ArgumentParser("python -m vgkeras.record", description=words)
     commands = parser.add_subparsers(required=True, metavar="NAME")
-    for record in (_lesson, _digits, _remedies, _published, _resnet152):
+    for record in (_lesson, _digits, _remedies, _recurrent, _published, _resnet152):
         name, words = record.__name__.strip("_"), str(record.__doc__)
         command = commands.add_parser(name, help=words, description=words)
         command.set_defaults(record=record)
@@ -66,6 +66,13 @@ def _remedies(path: str = "assets/remedies.parquet") -> None:
     log = record_remedies()
     log.save(path)
     print(table(log).to_string())
+
+
+def _recurrent(path: str = "assets/recurrent.parquet") -> None:
+    """What recurrent networks remember; goes on where it was interrupted."""
+    from vgkeras.record.recurrent import record_recurrent
+
+    print(record_recurrent(path))
 
 
 def _published(path: str = "assets/published.json") -> None:

@@ -81,6 +81,7 @@ def gradient_through_time(
     return GradientLog(
         runs=run_table(
             depth=layers.loc[layers["kind"] == KINDS[0], "layer"].nunique(),
+            scale=math.nan if exact is None else exact.runs["scale"],
             dtype=policy_name(model),
         ),
         losses=pd.DataFrame({"run": [0], "step": [0], "loss": [float(result.loss)]}),
