@@ -90,7 +90,7 @@ def test_the_exported_test_passes_and_would_fail_for_another_run(log, run):
             function()
 
 
-def test_runs_that_cannot_be_exported_are_refused(log):
+def test_runs_that_cannot_be_exported_are_refused(log, as_graph):
     with pytest.raises(ValueError, match="`run` must be one of the 6 runs"):
         exports.keras_script(log, 6)
     with pytest.raises(

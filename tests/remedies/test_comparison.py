@@ -77,7 +77,7 @@ def test_remedies_can_be_sent_to_another_process():
     assert pickle.loads(pickle.dumps(remedies.REMEDIES)) == remedies.REMEDIES
 
 
-def test_a_comparison_holds_its_remedies_with_the_same_seeds():
+def test_a_comparison_holds_its_remedies_with_the_same_seeds(as_graph):
     names = ("Scaled identity", "Glorot normal", "Residual, ReZero", "Adam")
 
     log = remedies.compare(names, seeds=[0, 1], depths=[2, 10], steps=20)
@@ -162,7 +162,7 @@ def test_a_remedy_is_that_of_a_real_keras_model(measured, name, stack, optimizer
     assert_allclose(a, b, atol=1e-4)
 
 
-def test_progress_counts_over_all_remedies_and_stops_when_it_raises():
+def test_progress_counts_over_all_remedies_and_stops_when_it_raises(as_graph):
     calls = []
 
     def tell(done, total):
@@ -178,7 +178,7 @@ def test_progress_counts_over_all_remedies_and_stops_when_it_raises():
     assert calls[-1] == (8, 8)
 
 
-def test_what_is_compared_so_far_is_handed_over_after_each_remedy():
+def test_what_is_compared_so_far_is_handed_over_after_each_remedy(as_graph):
     names, parts = ["Scaled identity", "Adam", "Orthogonal"], []
 
     log = remedies.compare(
@@ -192,7 +192,7 @@ def test_what_is_compared_so_far_is_handed_over_after_each_remedy():
         assert part.metadata == log.metadata
 
 
-def test_a_remedy_of_ones_own_is_run_under_its_name():
+def test_a_remedy_of_ones_own_is_run_under_its_name(as_graph):
     mine = remedies.Remedy("Mine", "shortcut", {"residual": True, "scales": [0.01]})
 
     log = remedies.compare([mine], seeds=[0, 1], steps=3, every=3)
@@ -618,7 +618,7 @@ def test_outcomes_have_a_shape_and_a_colour_of_their_own(measured):
 
 
 @pytest.mark.slow
-def test_every_start_can_be_compared_with_every_activation():
+def test_every_start_can_be_compared_with_every_activation(as_graph):
     assert set(theory.ACTIVATIONS) == set(stacks.ACTIVATIONS)
     with pytest.raises(ValueError, match="`activation` must be one of 'linear'"):
         remedies.initial_weights("swish")

@@ -128,7 +128,7 @@ def test_the_layers_table_is_complete_and_in_order():
     assert rows.loc[~weights, "frozen_fraction"].isna().all()
 
 
-def test_losses_alone_can_be_logged():
+def test_losses_alone_can_be_logged(as_graph):
     log = sweeps.sweep([0.5], [2], steps=5, every=None)
 
     assert len(log.layers) == 0
@@ -170,7 +170,7 @@ def test_seeds_and_initializers_make_further_runs():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("outputs", [2, 1])
-def test_a_random_start_is_that_of_the_built_stack(outputs):
+def test_a_random_start_is_that_of_the_built_stack(outputs, as_graph):
     x, y = theory.make_data(seed=3, output_units=outputs)
     shape = {"output_units": outputs, "dtype": "float64"}
 
@@ -194,7 +194,7 @@ def test_a_random_start_is_that_of_the_built_stack(outputs):
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_another_last_layer_agrees_with_its_theory(outputs):
+def test_another_last_layer_agrees_with_its_theory(outputs, as_graph):
     log = sweeps.sweep(
         [0.8], [4], output_units=outputs, steps=30, dtype="float64", every=30
     )
@@ -215,7 +215,7 @@ REMEDIES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("remedy", REMEDIES)
-def test_a_remedy_in_a_sweep_is_that_of_the_built_stack(remedy):
+def test_a_remedy_in_a_sweep_is_that_of_the_built_stack(remedy, as_graph):
     scales = remedy.get("scales", [])
     swept = sweeps.sweep(
         **{"scales": scales, **remedy},
@@ -246,7 +246,7 @@ def test_a_remedy_in_a_sweep_is_that_of_the_built_stack(remedy):
 
 
 @pytest.mark.slow
-def test_remedies_are_told_by_the_runs():
+def test_remedies_are_told_by_the_runs(as_graph):
     log = sweeps.sweep([0.5], [2], steps=1, residual="zero", normalization="batch")
     remedies = log.runs[["activation", "residual", "normalization"]]
     assert remedies.iloc[0].tolist() == ["linear", "zero", "batch"]
