@@ -13,7 +13,7 @@ from numpy.testing import assert_array_equal
 import vgkeras as vg
 from vgkeras import floats
 from vgkeras.stacks import initial_kernels
-from vgkeras.tape import check_loss, tape_pass
+from vgkeras.tape import objective_of, tape_pass
 
 SCALES = (0.3, 0.5, 0.9, 1.1, 1.5, 2.0)
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -185,7 +185,7 @@ def keras_failures(scale, depth, dtype, data):
     """What fails in a real Keras model before and at its first update."""
     x, y = (tf.cast(values, dtype) for values in data)
     model = vg.build_stack(depth, scale=scale, dtype=dtype)
-    taped = tape_pass(model, x, y, check_loss("mse"))
+    taped = tape_pass(objective_of(model, x, y, loss="mse"))
     outputs = taped.tensors[2 * depth - 1]
     before = [layer.kernel.numpy() for layer in model.layers]
     keras.optimizers.SGD(0.01).apply(taped.gradients, model.trainable_variables)

@@ -195,7 +195,7 @@ def test_any_keras_model_can_be_trained(rng):
         [keras.layers.Dense(8, activation="relu"), keras.layers.Dense(1)]
     )
 
-    log = training.train(model, x, x[:, :1], steps=20, learning_rate=0.1)
+    log = training.train(model, x, x[:, :1], steps=20, learning_rate=0.1, loss="mse")
 
     names = log.layers.query("kind == 'weight_gradient' and step == 0")["name"]
     assert [name.split("/")[-1] for name in names] == ["kernel", "bias"] * 2

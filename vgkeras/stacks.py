@@ -66,7 +66,8 @@ def build_stack(
     Returns:
         A built `keras.Sequential` (a functional `keras.Model` with `residual`), its
         layers named `dense_1` ... `dense_L`, `normalization_l`, `activation_l`,
-        `shortcut_l`.
+        `shortcut_l`. It is compiled with `SGD` and the mean squared error, in its
+        own format; compile it again for anything else.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -100,14 +101,12 @@ def build_stack(
         for number in range(1, depth)
     ]
     if residual:
-        return _with_shortcuts(inputs, dense, rest)
-    layers = [dense[0]]
-    for after, layer in zip(rest, dense[1:], strict=True):
-        layers += [*after, layer]
-    if len(layers) <= _DEEPEST_GRAPH:
-        name = "linear_stack" if len(layers) == depth else "stack"
-        return keras.Sequential([inputs, *layers], name=name)
-    return _built_layer_by_layer(layers, widths, dtype)
+        model = _with_shortcuts(inputs, dense, rest)
+    else:
+        model = _in_sequence(inputs, dense, rest, widths)
+    # In the format of the stack: a loss by its name would round a float64.
+    model.compile("sgd", keras.losses.MeanSquaredError(dtype=dtype))
+    return model
 
 
 @keras.saving.register_keras_serializable(package="vgkeras")
@@ -238,6 +237,21 @@ def _with_shortcuts(
             branch = step(branch)
         signal = shortcut([signal, branch])
     return keras.Model(inputs, dense[-1](signal), name="residual_stack")
+
+
+def _in_sequence(
+    inputs: Any,
+    dense: list[keras.layers.Dense],
+    rest: list[list[keras.layers.Layer]],
+    widths: list[tuple[int, int]],
+) -> keras.Sequential:
+    layers: list[keras.layers.Layer] = [dense[0]]
+    for after, layer in zip(rest, dense[1:], strict=True):
+        layers += [*after, layer]
+    if len(layers) > _DEEPEST_GRAPH:
+        return _built_layer_by_layer(layers, widths, inputs.dtype)
+    name = "linear_stack" if len(layers) == len(dense) else "stack"
+    return keras.Sequential([inputs, *layers], name=name)
 
 
 def _built_layer_by_layer(

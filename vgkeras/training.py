@@ -1,6 +1,7 @@
 """train(): a short training run of any Keras model, every gradient logged."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import keras
@@ -13,13 +14,15 @@ from vgkeras.logs import LAYER_COLUMNS, GradientLog, logged_steps, run_table, ve
 from vgkeras.tape import (
     STATISTICS,
     UPDATE_STATISTICS,
-    check_loss,
-    check_model,
+    Batch,
+    Objective,
     check_optimizer,
     garbage,
+    objective_of,
     statistics,
     tape_pass,
     update_statistics,
+    variables_restored,
 )
 from vgkeras.theory import predictions, run_outcomes
 
@@ -37,12 +40,13 @@ class Step(NamedTuple):
 def train(
     model: keras.Model,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
     steps: int = 200,
     learning_rate: float = 0.05,
     optimizer: str | keras.optimizers.Optimizer = "sgd",
-    loss: Any = "mse",
+    loss: Any = None,
+    sample_weight: Any = None,
     every: int | None = 1,
 ) -> GradientLog:
     """Trains a model on one batch and logs every gradient on the way.
@@ -53,12 +57,16 @@ def train(
 
     Args:
         model: Any Keras model. It is trained in place.
-        x: Inputs, shape `(samples, ...)`.
-        y: Targets, shape `(samples, ...)`.
+        x: Inputs, shape `(samples, ...)`, or a list or dict of them; or a batch with
+            its targets, as `gradient_norms` takes it.
+        y: Targets, in the structure of the model's outputs.
         steps: Number of updates.
         learning_rate: Learning rate; ignored if `optimizer` is an object.
         optimizer: A Keras optimizer or its name.
-        loss: A Keras loss, its name, or any callable `(y, y_pred)`.
+        loss: A Keras loss, its name, any callable `(y, y_pred)`, or one for each
+            output. Default: that of `compile()`. Regularizers and `add_loss` are part
+            of it either way.
+        sample_weight: Weights of the samples, as in `fit`.
         every: Log the layers at steps 0, `every`, 2 `every`, ... and the last.
             `None` logs losses only. The run is the same, whatever is logged.
 
@@ -83,6 +91,7 @@ def train(
         learning_rate=learning_rate,
         optimizer=optimizer,
         loss=loss,
+        sample_weight=sample_weight,
         every=every,
     )
     for _ in training:
@@ -111,22 +120,23 @@ class Training:
         self,
         model: keras.Model,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         steps: int = 200,
         learning_rate: float = 0.05,
         optimizer: str | keras.optimizers.Optimizer = "sgd",
-        loss: Any = "mse",
+        loss: Any = None,
+        sample_weight: Any = None,
         every: int | None = 1,
     ) -> None:
-        self._model = check_model(model)
+        objective = objective_of(model, x, y, loss=loss, sample_weight=sample_weight)
+        self._model = objective.model
+        self._objective = _in_format(objective)
         self._steps = check_positive_int("steps", steps)
         self._every = check_every(every)
         self._logged_steps = frozenset(logged_steps(self._steps, self._every))
         self._optimizer = _optimizer(optimizer, learning_rate)
-        self._loss = check_loss(loss)
-        self._loss_name = loss if isinstance(loss, str) else type(loss).__name__
-        self._x, self._y = _data(x, y, model)
+        self._loss_is_mse = _is_mse(self._model.loss if loss is None else loss)
         self._losses: list[float] = []
         self._tables: dict[int, np.ndarray] = {}
         self._labels: list[tuple[int, str, str]] = []
@@ -167,10 +177,10 @@ class Training:
 
     def _build(self) -> None:
         """Creates all variables now: a traced function may not create any."""
-        if not self._model.built:
-            self._model(self._x)
         if not self._optimizer.built:
             self._optimizer.build(self._model.trainable_variables)
+        with variables_restored(self._model):
+            self._loss_zero = self._objective.zero_loss()
 
     def _take_step(self, step: int) -> Step:
         loss, gradients, tensors = self._pass()
@@ -205,7 +215,7 @@ class Training:
         return self._update_statistics(before, moves, one).numpy()
 
     def _traced_pass(self) -> tuple[tf.Tensor, list[Any], list[Any]]:
-        result = tape_pass(self._model, self._x, self._y, self._loss)
+        result = tape_pass(self._objective)
         self._labels, self._sizes = result.labels, result.sizes
         pairs = zip(result.gradients, self._model.trainable_variables, strict=True)
         gradients = [tf.zeros_like(v.value) if g is None else g for g, v in pairs]
@@ -216,17 +226,18 @@ class Training:
 
     def _run_row(self) -> pd.DataFrame:
         scale = identity_scale(self._kernels)
+        x, y, _ = self._objective.batch
         return run_table(
             depth=max(layer for layer, _, _ in self._labels),
-            units=int(self._x.shape[-1]),
-            output_units=int(self._y.shape[-1]),
+            units=_units(x),
+            output_units=_units(y),
             scale=np.nan if scale is None else _shortest(scale, self._kernels),
             optimizer=type(self._optimizer).__name__.lower(),
             learning_rate=float(self._optimizer.learning_rate),
             steps=len(self._losses) - 1,
             dtype=self._model.trainable_variables[0].dtype,
-            samples=int(self._x.shape[0]),
-            loss_zero=float(self._loss(self._y, tf.zeros_like(self._y))),
+            samples=int(keras.tree.flatten(x)[0].shape[0]),
+            loss_zero=self._loss_zero,
         )
 
     def _layer_rows(self) -> pd.DataFrame:
@@ -243,15 +254,16 @@ class Training:
     def _theory(self) -> GradientLog | None:
         """The closed form, where the model started as a stack of scaled identities."""
         scale = identity_scale(self._kernels)
-        plain = _is_plain_descent(self._optimizer) and self._loss_name in _MEAN_SQUARES
-        if scale is None or not plain or self._x.shape.rank != 2:
+        x, y, weight = self._objective.batch
+        plain = _is_plain_descent(self._optimizer) and self._loss_is_mse
+        if scale is None or not plain or weight is not None or x.shape.rank != 2:
             return None
         runs = self._run_row()
         losses, layers = predictions.predict_run(
             scale,
             len(self._kernels),
-            self._x.numpy().astype(np.float64),
-            self._y.numpy().astype(np.float64),
+            x.numpy().astype(np.float64),
+            y.numpy().astype(np.float64),
             steps=self._steps,
             learning_rate=float(runs["learning_rate"].iloc[0]),
             every=self._every,
@@ -307,14 +319,31 @@ def _is_plain_descent(optimizer: keras.optimizers.Optimizer) -> bool:
     )
 
 
-def _data(x: Any, y: Any, model: keras.Model) -> tuple[tf.Tensor, tf.Tensor]:
-    """Inputs and targets as tensors in the model's format."""
-    dtype = model.trainable_variables[0].dtype if model.trainable_variables else None
-    tensors = [keras.ops.convert_to_tensor(values, dtype=dtype) for values in (x, y)]
-    if tensors[0].shape[0] != tensors[1].shape[0]:
-        raise ValueError(
-            "`x` and `y` must have the same number of samples. "
-            f"Received: x.shape={tuple(tensors[0].shape)}, "
-            f"y.shape={tuple(tensors[1].shape)}."
-        )
-    return tensors[0], tensors[1]
+def _in_format(objective: Objective) -> Objective:
+    """The same with floating inputs and targets in the format of the model."""
+    variables = objective.model.trainable_variables
+    if not variables:
+        return objective
+
+    def cast(value: Any) -> Any:
+        floating = tf.is_tensor(value) and value.dtype.is_floating
+        return tf.cast(value, variables[0].dtype) if floating else value
+
+    x, y, weight = objective.batch
+    x, y = (
+        part if part is None else keras.tree.map_structure(cast, part)
+        for part in (x, y)
+    )
+    return replace(objective, batch=Batch(x, y, weight))
+
+
+def _is_mse(loss: Any) -> bool:
+    name = loss if isinstance(loss, str) else type(loss).__name__
+    return name in _MEAN_SQUARES
+
+
+def _units(values: Any) -> int:
+    """The width of a single array of at least two axes; else 0, not known."""
+    if tf.is_tensor(values) and values.shape.rank > 1:
+        return int(values.shape[-1])
+    return 0

@@ -605,7 +605,9 @@ def digits(rng, samples=128):
 
 def sequential(shape, *layers):
     keras.utils.set_random_seed(0)
-    return keras.Sequential([keras.Input(shape), *layers])
+    model = keras.Sequential([keras.Input(shape), *layers])
+    model.compile("sgd", "mse")
+    return model
 
 
 def perceptron():

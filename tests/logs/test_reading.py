@@ -81,7 +81,8 @@ def test_a_trained_relu_network_with_biases_comes_back_exactly(tmp_path, rng):
 
     dense = [keras.layers.Dense(4, activation="relu") for _ in range(2)]
     model = keras.Sequential([keras.Input((3,)), *dense, keras.layers.Dense(1)])
-    log = train(model, rng.normal(size=(8, 3)), rng.normal(size=(8, 1)), steps=3)
+    x, y = rng.normal(size=(8, 3)), rng.normal(size=(8, 1))
+    log = train(model, x, y, steps=3, loss="mse")
 
     log.save(tmp_path / "log.parquet")
 

@@ -53,7 +53,7 @@ def test_one_weight_gradient_matches_a_finite_difference(rng):
     kernels = [rng.normal(size=(3, 3)) for _ in range(3)]
     model = stacks.build_stack(3, units=3, dtype="float64")
     model.set_weights(kernels)
-    taped = tape.tape_pass(model, x, y, tape.check_loss("mse"))
+    taped = tape.tape_pass(tape.objective_of(model, x, y, loss="mse"))
 
     def loss(entry):
         moved = [kernel.copy() for kernel in kernels]
@@ -196,7 +196,7 @@ def test_layers_are_numbered_and_named_in_the_order_of_their_calls(rng):
     model, x = Net(), rng.normal(size=(4, 3)).astype("float32")
     model(x)
 
-    frame = tape.gradient_norms(model, x, x[:, :1]).set_index("name")
+    frame = tape.gradient_norms(model, x, x[:, :1], loss="mse").set_index("name")
 
     outputs = frame[frame["kind"] == "activation"]
     assert outputs.index.tolist() == ["shared", "shared", "head"]
@@ -234,7 +234,7 @@ def test_a_float64_model_is_not_rounded_by_its_loss():
     model = stacks.build_stack(1, dtype="float64")
     x = np.full((1, 2), 1.0)
 
-    taped = tape.tape_pass(model, x, x + 1e-12, tape.check_loss("mse"))
+    taped = tape.tape_pass(tape.objective_of(model, x, x + 1e-12, loss="mse"))
 
     assert float(taped.loss) == pytest.approx(1e-24, rel=1e-3)
 

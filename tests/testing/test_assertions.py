@@ -167,7 +167,9 @@ def test_targets_in_a_dict_belong_to_the_outputs_of_their_names(rng):
     met = {name: part.numpy() for name, part in model(x).items()}
     y = {"b": met["b"] + 1.0, "a": met["a"]}  # only `b` is missed
 
-    text = failure(testing.assert_not_exploding, model, x, y, threshold=1e-3)
+    text = failure(
+        testing.assert_not_exploding, model, x, y, loss="mse", threshold=1e-3
+    )
 
     assert "to_b/kernel" in text.splitlines()[0]
     assert not any("> " in line and "to_a" in line for line in text.splitlines())
@@ -177,6 +179,7 @@ def test_targets_in_a_dict_belong_to_the_outputs_of_their_names(rng):
 def test_mixed_precision_passes_and_is_named(assertion, lesson):
     keras.utils.set_random_seed(0)
     model = keras.Sequential([L.Dense(4, dtype="mixed_float16"), L.Dense(2)])
+    model.compile("sgd", "mse")
 
     assertion(model, *lesson)
 
@@ -353,6 +356,7 @@ def test_float16_underflows_in_front(lesson):
 
 def test_a_disconnected_branch_is_named(rng):
     model = Residual(branch=L.Dense(3, name="aside"))
+    model.compile("sgd", "mse")
     x, y = rng.normal(size=(5, 4)), rng.normal(size=(5, 2))
 
     text = failure(testing.assert_gradients_connected, model, x, y)
@@ -371,6 +375,7 @@ def test_dead_units_are_not_connected(rng):
     model = keras.Sequential(
         [L.Dense(3, activation="relu", bias_initializer=negative, name="dead")]
     )
+    model.compile("sgd", "mse")
 
     text = failure(
         testing.assert_gradients_connected, model, np.ones((4, 2)), np.ones((4, 3))
@@ -652,15 +657,16 @@ def test_one_output_takes_no_dict_of_targets(lesson):
     x, y = lesson
 
     with pytest.raises(ValueError, match=r"outputs, \.\. Received: y=\{'a': \.\}"):
-        testing.assert_gradients_finite(stacks.build_stack(2), x, {"a": y})
+        testing.assert_gradients_finite(stacks.build_stack(2), x, {"a": y}, loss="mse")
 
 
 def test_outputs_in_a_dict_take_targets_in_a_dict():
     inputs = keras.Input((2,))
     model = keras.Model(inputs, {"a": L.Dense(1)(inputs)})
+    x, y = np.ones((3, 2)), np.ones((3, 1))
 
     with pytest.raises(ValueError, match=r"outputs, \{'a': \.\}\. Received: y=\."):
-        testing.assert_gradients_finite(model, np.ones((3, 2)), np.ones((3, 1)))
+        testing.assert_gradients_finite(model, x, y, loss="mse")
 
 
 @pytest.fixture

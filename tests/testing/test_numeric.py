@@ -1,5 +1,6 @@
 """Gradients held to finite differences: right ones pass, wrong ones are found."""
 
+import functools
 import math
 
 import keras
@@ -10,11 +11,11 @@ import tensorflow as tf
 from numpy.testing import assert_allclose, assert_array_equal
 from test_assertions import failure
 
-from vgkeras import stacks, theory
-from vgkeras.testing import assert_gradients_match_numeric as assert_match
+from vgkeras import stacks, testing, theory
 from vgkeras.testing.differences import Line
 
 L = keras.layers
+assert_match = functools.partial(testing.assert_gradients_match_numeric, loss="mse")
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -38,7 +38,9 @@ def mlp(names=(None, None, None), units=4):
     """A network of dense layers, the same weights every time."""
     keras.utils.set_random_seed(0)
     layers = [keras.layers.Dense(units, activation="tanh", name=n) for n in names]
-    return keras.Sequential([keras.Input((2,)), *layers])
+    model = keras.Sequential([keras.Input((2,)), *layers])
+    model.compile("sgd", "mse")
+    return model
 
 
 # Theory.

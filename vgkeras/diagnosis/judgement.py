@@ -23,8 +23,9 @@ def diagnose(
     x: Any = None,
     y: Any = None,
     *,
-    loss: Any = "mse",
+    loss: Any = None,
     learning_rate: float | None = None,
+    sample_weight: Any = None,
 ) -> Findings:
     """Says in words what is wrong with the gradients of a log or of a model.
 
@@ -63,13 +64,15 @@ def diagnose(
     Args:
         log_or_model: A `GradientLog`, of which every run is diagnosed, or a Keras
             model, which needs `x` and `y`.
-        x: Inputs of the model, batch first: an array, or a list or dict of them.
+        x: Inputs of the model, batch first: an array, or a list or dict of them; or a
+            batch with its targets, as `vgkeras.gradient_norms` takes it.
         y: Targets, in the structure of the model's outputs.
         loss: Loss of the model: a Keras loss, its name, a callable, or one for each
-            output.
+            output. Default: that of `compile()`.
         learning_rate: Learning rate of a step of plain SGD from the model as it is.
             The step is not made, but judged: would it round away, or be larger than
             the weights? Default: no step is judged.
+        sample_weight: Weights of the samples, as in `fit`.
 
     Returns:
         `Findings`: one or more for each run, never none. A run without a fault gets
@@ -85,7 +88,7 @@ def diagnose(
         >>> print(diagnose(predict(scales=[0.9], depths=[152]))[0].regime)
         vanishing
     """
-    log = log_of(log_or_model, x, y, loss, learning_rate)
+    log = log_of(log_or_model, x, y, loss, learning_rate, sample_weight)
     if not len(log.runs):
         raise ValueError("`log` must hold at least one run. Received: 0 runs.")
     return Findings(finding for run in runs(log) for finding in _findings(run))

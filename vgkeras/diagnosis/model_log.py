@@ -2,7 +2,6 @@
 
 import math
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -12,7 +11,12 @@ from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog, run_table
 
 
 def log_of(
-    log_or_model: Any, x: Any, y: Any, loss: Any, learning_rate: float | None
+    log_or_model: Any,
+    x: Any,
+    y: Any,
+    loss: Any,
+    learning_rate: float | None,
+    sample_weight: Any = None,
 ) -> GradientLog:
     """The log itself, or a log of one tape pass over the model; see `diagnose`."""
     if isinstance(log_or_model, GradientLog):
@@ -25,8 +29,7 @@ def log_of(
     if learning_rate is not None:
         check_positive("learning_rate", learning_rate)
     model = _check_model(log_or_model)
-    _check_data(x, y)
-    return _log_of_model(model, x, y, loss, learning_rate)
+    return _log_of_model(model, x, y, loss, learning_rate, sample_weight)
 
 
 def _check_model(model: Any) -> Any:
@@ -40,26 +43,16 @@ def _check_model(model: Any) -> Any:
     return model
 
 
-def _check_data(x: Any, y: Any) -> None:
-    missing = [name for name, value in (("x", x), ("y", y)) if value is None]
-    if missing:
-        raise ValueError(
-            "`x` and `y` must be given with a model: its gradients depend on them. "
-            f"Received: a model without {' and '.join(missing)}."
-        )
-
-
 def _log_of_model(
-    model: Any, x: Any, y: Any, loss: Any, rate: float | None
+    model: Any, x: Any, y: Any, loss: Any, rate: float | None, sample_weight: Any
 ) -> GradientLog:
     """One tape pass over the model as a log of one run without an update."""
     from vgkeras import tape
 
-    x, total = tape.as_tensors(x), tape.total_loss(loss)
-    tape.build_model(model, x)
+    objective = tape.objective_of(model, x, y, loss=loss, sample_weight=sample_weight)
     with tape.variables_restored(model):
-        taped = tape.tape_pass(model, x, y, total)
-        zero_map = _zero_loss(model(x), y, total)
+        taped = tape.tape_pass(objective)
+        zero_map = objective.zero_loss()
     rate = math.nan if rate is None else rate
     values = [variable.value for variable in model.trainable_variables]
     # What a step of plain SGD would do; NaN without a rate.
@@ -77,11 +70,3 @@ def _log_of_model(
         losses=pd.DataFrame({"run": [0], "step": [0], "loss": [float(taped.loss)]}),
         layers=layers[list(LAYER_COLUMNS)],
     )
-
-
-def _zero_loss(outputs: Any, y: Any, total: Callable) -> float:
-    """The loss of answering 0 to everything; NaN if it has none."""
-    import keras
-
-    value = float(total(y, keras.tree.map_structure(keras.ops.zeros_like, outputs)))
-    return value if value >= 0 else math.nan

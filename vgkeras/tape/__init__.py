@@ -7,13 +7,12 @@ from vgkeras.tape.losses import check_loss, total_loss
 from vgkeras.tape.model_facts import model_facts
 from vgkeras.tape.model_pass import TapePass, dense_gradient, gradient_norms, tape_pass
 from vgkeras.tape.models import (
-    as_tensors,
-    build_model,
     check_model,
     check_optimizer,
     policy_name,
     variables_restored,
 )
+from vgkeras.tape.objective import Batch, Objective, objective_of
 from vgkeras.tape.tensor_statistics import (
     STATISTICS,
     UPDATE_STATISTICS,

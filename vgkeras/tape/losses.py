@@ -1,17 +1,21 @@
 """One loss of models with any outputs, each of them under any loss of Keras."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+LossFunction = Callable[[Any, Any, Any], tf.Tensor]
 
-def check_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
-    """Returns a function `(y, y_pred) -> scalar`, or raises if `loss` is none.
 
-    A named Keras loss is evaluated in the format of `y_pred`: the class of that
-    name would compute in `keras.config.floatx()`, and round a float64 model.
+def check_loss(loss: Any) -> LossFunction:
+    """Returns a function `(y, y_pred, sample_weight) -> scalar`, or raises.
+
+    A name is evaluated in the format of `y_pred`: the class of that name would compute
+    in `keras.config.floatx()`, and round a float64 model. Integer labels have no place
+    in a narrow format; with them it is at least `floatx()`, as for other functions.
     """
     try:
         function = keras.losses.get(loss)
@@ -24,25 +28,44 @@ def check_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
         )
     if isinstance(function, keras.losses.Loss):
         return function
-    return lambda y, y_pred: keras.ops.mean(function(y, y_pred))
+    return functools.partial(_mean_loss, function, isinstance(loss, str))
 
 
-def total_loss(loss: Any) -> Callable[[Any, Any], tf.Tensor]:
-    """A function `(y, y_pred) -> scalar` that adds up the losses of the outputs."""
+def _mean_loss(
+    function: Callable, by_name: bool, y: Any, y_pred: Any, weight: Any = None
+) -> tf.Tensor:
+    """The mean that Keras takes of a function: by rank, mask and sample weight."""
+    dtype = keras.backend.standardize_dtype(y_pred.dtype)
+    if not (by_name and tf.convert_to_tensor(y).dtype.is_floating):
+        dtype = keras.backend.result_type(dtype, keras.config.floatx())
+    loss = keras.losses.MeanSquaredError(dtype=dtype)
+    loss.fn = function  # Keras exports its wrapper of functions only with one in it
+    return loss(y, y_pred, weight)
+
+
+def total_loss(loss: Any) -> LossFunction:
+    """As `check_loss`, adding up the losses of a model with several outputs."""
     single = not isinstance(loss, list | tuple | dict)
     functions = keras.tree.map_structure(check_loss, loss)
 
-    def total(y: Any, y_pred: Any) -> tf.Tensor:
+    def total(y: Any, y_pred: Any, weight: Any = None) -> tf.Tensor:
         outputs = _matched("y", y_pred, y_pred)
         targets = _matched("y", y, y_pred)
-        if single:
-            losses = [functions] * len(outputs)
-        else:
+        losses = [functions] * len(outputs)
+        if not single:
             losses = _matched("loss", functions, y_pred)
-        parts = [f(t, p) for f, t, p in zip(losses, targets, outputs, strict=True)]
-        return tf.add_n([tf.cast(part, parts[0].dtype) for part in parts])
+        weights = [weight] * len(outputs)
+        if isinstance(weight, list | tuple | dict):
+            weights = _matched("sample_weight", weight, y_pred)
+        rows = zip(losses, targets, outputs, weights, strict=True)
+        return total_of([f(*row) for f, *row in rows])
 
     return total
+
+
+def total_of(parts: list[tf.Tensor]) -> tf.Tensor:
+    """The sum of parts of a loss, in the format of the first."""
+    return tf.add_n([tf.cast(part, parts[0].dtype) for part in parts])
 
 
 def _matched(name: str, value: Any, outputs: Any) -> list[Any]:

@@ -1,6 +1,5 @@
 """One tf.GradientTape pass over any Keras model."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,26 +11,37 @@ import tensorflow as tf
 from vgkeras.logs import LAYER_COLUMNS
 from vgkeras.tape.calls import layer_calls
 from vgkeras.tape.labels import measured_layers, tensor_labels
-from vgkeras.tape.losses import check_loss
-from vgkeras.tape.models import check_model
+from vgkeras.tape.models import variables_restored
+from vgkeras.tape.objective import Objective, objective_of
 from vgkeras.tape.tensor_statistics import STATISTICS, statistics
 
 
 def gradient_norms(
-    model: keras.Model, x: Any, y: Any, *, loss: Any = "mse"
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    loss: Any = None,
+    sample_weight: Any = None,
 ) -> pd.DataFrame:
     """Measures every gradient and activation of a model in one tape pass.
 
-    Nothing is trained. The statistics can neither overflow nor underflow: each
-    tensor is divided by its largest magnitude before anything is squared.
+    The gradients are those that `fit` would see on this batch, regularizers and
+    `add_loss` included. Nothing is trained: the model, moving averages and random
+    seeds included, stays as it was. The statistics can neither overflow nor underflow:
+    each tensor is divided by its largest magnitude before anything is squared.
     (`tf.norm` squares first, and reports 0 or Inf at half the true exponent.)
 
     Args:
         model: Any Keras model on the TensorFlow backend.
-        x: Inputs, batch first.
-        y: Targets, batch first.
-        loss: A Keras loss, its name, or any callable `(y, y_pred)`. A name is
-            evaluated in the format of the model's output.
+        x: Inputs, batch first: an array or tensor, or a list or dict of them. Without
+            `y` also a batch `(x, y)` or `(x, y, sample_weight)`, or a `tf.data.Dataset`
+            or `keras.utils.PyDataset`, whose first batch is taken.
+        y: Targets, in the structure of the model's outputs.
+        loss: A Keras loss, its name, any callable `(y, y_pred)`, or one for each
+            output. A name is evaluated in the format of the model's output. Default:
+            the loss of `compile()`.
+        sample_weight: Weights of the samples, as in `fit`.
 
     Returns:
         A frame with a row per trainable variable (`kind="weight_gradient"`), and
@@ -44,15 +54,16 @@ def gradient_norms(
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If `loss` is no Keras loss.
+        ValueError: If `loss` is no Keras loss, or is left out with a model that has
+            none; if data are missing or do not match.
 
     Example:
         >>> model = vg.build_stack(depth=3, scale=0.5)  # doctest: +SKIP
         >>> vg.gradient_norms(model, x, y)["log10_norm"]  # doctest: +SKIP
     """
-    loss_function = check_loss(loss)
-    check_model(model)
-    result = tape_pass(model, x, y, loss_function)
+    objective = objective_of(model, x, y, loss=loss, sample_weight=sample_weight)
+    with variables_restored(model):
+        result = tape_pass(objective)
     frame = result.table().assign(frozen_fraction=np.nan, update_ratio=np.nan)
     return frame[[c for c in LAYER_COLUMNS if c not in ("run", "step")]]
 
@@ -80,15 +91,16 @@ class TapePass:
         return frame.assign(size=self.sizes)
 
 
-def tape_pass(model: keras.Model, x: Any, y: Any, loss_function: Callable) -> TapePass:
+def tape_pass(objective: Objective) -> TapePass:
     """Runs one `tf.GradientTape` over the model's own forward pass."""
+    model = objective.model
     calls: list[tuple[keras.layers.Layer, tf.Tensor]] = []
 
     def see(layer: keras.layers.Layer, outputs: list[tf.Tensor]) -> None:
         calls.extend((layer, output) for output in outputs)
 
     with tf.GradientTape() as tape, layer_calls(measured_layers(model), see):
-        loss = loss_function(y, model(x, training=True))
+        loss = objective.loss(objective.outputs())
     values = [variable.value for variable in model.trainable_variables]
     activations = [output for _, output in calls]
     sources = [*values, *activations]

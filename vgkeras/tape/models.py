@@ -58,9 +58,9 @@ def recurrent_layers(model: keras.Model) -> list[keras.layers.RNN]:
 
 @contextlib.contextmanager
 def variables_restored(model: keras.Model) -> Iterator[None]:
-    """Puts back every variable afterwards: moving averages, seeds, states, weights."""
+    """Puts back every variable afterwards: averages, seeds, states, weights, metrics."""
     states = keras.tree.flatten([la.states or [] for la in recurrent_layers(model)])
-    variables = [*model.variables, *states]  # a model does not count states as its own
+    variables = [*model.variables, *states, *model.metrics_variables]
     saved = [(variable, tf.identity(variable.value)) for variable in variables]
     try:
         yield

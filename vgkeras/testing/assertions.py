@@ -35,7 +35,8 @@ def assert_gradients_finite(
     x: Any = None,
     y: Any = None,
     *,
-    loss: Any = "mse",
+    loss: Any = None,
+    sample_weight: Any = None,
     kinds: Sequence[str] = WEIGHT_GRADIENT,
     steps: int | Iterable[int] | None = None,
     exclude: Iterable[str | int] = (),
@@ -49,11 +50,14 @@ def assert_gradients_finite(
             model one tape pass is measured, with `training=True`; the model,
             moving averages and random seeds included, stays as it was.
         x: Inputs of the model, batch first: an array or tensor, or a list or dict
-            of them. Not with a log.
+            of them. Without `y` also a batch `(x, y)` or `(x, y, sample_weight)`, or
+            a `tf.data.Dataset`, whose first batch is taken. Not with a log.
         y: Targets, in the structure of the model's outputs. Not with a log.
         loss: A Keras loss, its name, or a callable `(y, y_pred)`. A model with
             several outputs takes one loss for all of them or one for each, in the
-            structure of its outputs; they are added up. Not with a log.
+            structure of its outputs; they are added up. Default: that of
+            `compile()`. Regularizers and `add_loss` are part of it either way.
+        sample_weight: Weights of the samples, as in `fit`.
         kinds: Kinds of rows that are looked at: of `vgkeras.logs.KINDS`.
         steps: The step or steps of a log to look at. Default: all that it holds.
         exclude: Layers or variables to leave out: layer numbers, names such as
@@ -71,7 +75,14 @@ def assert_gradients_finite(
     """
     __tracebackhide__ = of_assertions
     log = select_rows(
-        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+        log_or_model,
+        x,
+        y,
+        loss=loss,
+        sample_weight=sample_weight,
+        kinds=kinds,
+        steps=steps,
+        exclude=exclude,
     )
     wording = Wording(
         problem=lambda row: "is not finite",
@@ -89,7 +100,8 @@ def assert_gradients_connected(
     x: Any = None,
     y: Any = None,
     *,
-    loss: Any = "mse",
+    loss: Any = None,
+    sample_weight: Any = None,
     kinds: Sequence[str] = WEIGHT_GRADIENT,
     steps: int | Iterable[int] | None = None,
     exclude: Iterable[str | int] = (),
@@ -110,7 +122,14 @@ def assert_gradients_connected(
     """
     __tracebackhide__ = of_assertions
     log = select_rows(
-        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+        log_or_model,
+        x,
+        y,
+        loss=loss,
+        sample_weight=sample_weight,
+        kinds=kinds,
+        steps=steps,
+        exclude=exclude,
     )
     wording = Wording(
         problem=lambda row: (
@@ -137,7 +156,8 @@ def assert_not_vanishing(
     y: Any = None,
     *,
     threshold: float | None = None,
-    loss: Any = "mse",
+    loss: Any = None,
+    sample_weight: Any = None,
     kinds: Sequence[str] | None = None,
     steps: int | Iterable[int] | None = None,
     exclude: Iterable[str | int] = (),
@@ -174,12 +194,27 @@ def assert_not_vanishing(
     __tracebackhide__ = of_assertions
     if threshold is None:
         _check_no_kinds(kinds)
-        log = select_rows(log_or_model, x, y, loss=loss, steps=steps, exclude=exclude)
+        log = select_rows(
+            log_or_model,
+            x,
+            y,
+            loss=loss,
+            sample_weight=sample_weight,
+            steps=steps,
+            exclude=exclude,
+        )
         return _check_diagnosis(log, _VANISHING)
     line = math.log10(_checks.check_positive("threshold", threshold))
     kinds = WEIGHT_GRADIENT if kinds is None else kinds
     log = select_rows(
-        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+        log_or_model,
+        x,
+        y,
+        loss=loss,
+        sample_weight=sample_weight,
+        kinds=kinds,
+        steps=steps,
+        exclude=exclude,
     )
     wording = Wording(
         problem=lambda row: f"vanishes: root mean square {number_of(row['value'])}",
@@ -200,7 +235,8 @@ def assert_not_exploding(
     *,
     threshold: float | None = None,
     learning_rate: float = 0.01,
-    loss: Any = "mse",
+    loss: Any = None,
+    sample_weight: Any = None,
     kinds: Sequence[str] | None = None,
     steps: int | Iterable[int] | None = None,
     exclude: Iterable[str | int] = (),
@@ -233,13 +269,28 @@ def assert_not_exploding(
     rate = _checks.check_positive("learning_rate", learning_rate)
     if threshold is None:
         _check_no_kinds(kinds)
-        rows: Any = {"steps": steps, "exclude": exclude, "learning_rate": rate}
-        log = select_rows(log_or_model, x, y, loss=loss, **rows)
+        log = select_rows(
+            log_or_model,
+            x,
+            y,
+            loss=loss,
+            sample_weight=sample_weight,
+            steps=steps,
+            exclude=exclude,
+            learning_rate=rate,
+        )
         return _check_diagnosis(log, _EXPLODING)
     line = math.log10(_checks.check_positive("threshold", threshold))
     kinds = WEIGHT_GRADIENT if kinds is None else kinds
     log = select_rows(
-        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+        log_or_model,
+        x,
+        y,
+        loss=loss,
+        sample_weight=sample_weight,
+        kinds=kinds,
+        steps=steps,
+        exclude=exclude,
     )
     wording = Wording(
         problem=lambda row: f"explodes: norm {number_of(row['value'])}",
@@ -306,7 +357,9 @@ def assert_matches_theory(
     """
     __tracebackhide__ = of_assertions
     tolerance = _checks.check_positive("tolerance_in_decades", tolerance_in_decades)
-    log = select_rows(log_or_model, x, y, kinds=kinds, steps=steps, exclude=exclude)
+    log = select_rows(
+        log_or_model, x, y, loss="mse", kinds=kinds, steps=steps, exclude=exclude
+    )
     theory, runs = theory_of(log_or_model, x, y, log)
     rows = beside_theory(log.layers, theory, runs, tolerance)
     if rows.empty:

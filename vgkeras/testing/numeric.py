@@ -4,7 +4,7 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ import pandas as pd
 import tensorflow as tf
 
 from vgkeras._checks import check_positive_int
-from vgkeras.tape import total_loss
+from vgkeras.tape import Batch, Objective
 from vgkeras.testing.differences import Line, Slope, norm
 from vgkeras.testing.messages import of_assertions
 from vgkeras.testing.widened import WideCall, wide, widened
@@ -98,9 +98,7 @@ def _unit(name: str, vector: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def compare(
-    model: keras.Model,
-    x: Any,
-    y: Any,
+    objective: Objective,
     loss: Any,
     variables: Mapping[int, str],
     settings: Settings,
@@ -109,18 +107,19 @@ def compare(
 
     The chain rule is checked in two parts, so that a gradient of 1e-40 can be behind
     a loss of 1: the loss by the outputs, and the outputs, weighted with that
-    gradient, by each variable. `variables` are names by index among the trainable ones.
+    gradient, by each variable. What the model adds to its loss, as regularizers do,
+    counts as one more output. `variables` are names by index among the trainable ones.
 
     Returns:
         A frame with a row per direction: `index, name, tape, numeric, error, scale,
         beside_kink, agrees, resolved`; `index` is -1 for the loss.
     """
     __tracebackhide__ = of_assertions
-    with widened(model, loss):
-        call = _wide_call(model, x, settings.training)
-        total = total_loss(loss)
-        loss_by_outputs = _LossByOutputs(call, total, wide(y))
-        cotangents = loss_by_outputs.gradients()
+    with widened(objective.model, objective.model.loss if loss is None else loss):
+        objective = replace(objective, batch=Batch(*wide(objective.batch)))
+        call = _wide_call(objective, settings.training)
+        loss_by_outputs = _LossByOutputs(call.outputs, objective)
+        cotangents = loss_by_outputs.gradients() + [np.ones(())] * len(call.added)
         if not all(np.isfinite(part).all() for part in cotangents):
             raise AssertionError(_NOT_FINITE)
         places = [(-1, place) for place in loss_by_outputs.places()]
@@ -139,9 +138,10 @@ def compare(
     return pd.DataFrame(rows)
 
 
-def _wide_call(model: keras.Model, x: Any, training: bool) -> WideCall:
+def _wide_call(objective: Objective, training: bool) -> WideCall:
+    model = objective.model
     try:
-        call = WideCall(model, x, training)
+        call = WideCall(objective, training)
         again = call.arrays()
     except (TypeError, ValueError, tf.errors.OpError) as error:
         raise ValueError(
@@ -149,7 +149,7 @@ def _wide_call(model: keras.Model, x: Any, training: bool) -> WideCall:
             f"taken. Received: {model.name!r} ({_gist(error)}). Let its layers "
             "use `keras.ops`, or `self.compute_dtype` in place of float32."
         ) from error
-    first = [part.numpy() for part in keras.tree.flatten(call.outputs)]
+    first = [p.numpy() for p in keras.tree.flatten([call.outputs, call.added])]
     for part, other in zip(first, again, strict=True):
         with np.errstate(invalid="ignore"):  # Inf is left to the comparison
             change = norm([part - other])
@@ -172,10 +172,10 @@ def _gist(error: Exception) -> str:
 class _LossByOutputs:
     """The loss as a function of the model's outputs, flat, in float64."""
 
-    def __init__(self, call: WideCall, total: Callable, y: Any) -> None:
-        self._total, self._y, self._structure = total, y, call.outputs
+    def __init__(self, outputs: Any, objective: Objective) -> None:
+        self._objective, self._structure = objective, outputs
         # Keras ties logits to the outputs of a softmax, and its losses would use them.
-        parts = keras.tree.flatten(call.outputs)
+        parts = keras.tree.flatten(outputs)
         self._outputs = [tf.constant(part.numpy()) for part in parts]
 
     def places(self) -> list[Place]:
@@ -210,8 +210,11 @@ class _LossByOutputs:
         return parts
 
     def _loss(self, parts: list[tf.Tensor]) -> tf.Tensor:
+        by_outputs = self._objective.by_outputs
+        if by_outputs is None:
+            return tf.zeros((), tf.float64)
         packed = keras.tree.pack_sequence_as(self._structure, parts)
-        return tf.cast(self._total(self._y, packed), tf.float64)
+        return tf.cast(by_outputs(self._objective.batch, packed), tf.float64)
 
 
 def _by_variable(

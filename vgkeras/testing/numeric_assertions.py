@@ -21,9 +21,10 @@ from vgkeras.testing.rows import (
 def assert_gradients_match_numeric(
     model: Any,
     x: Any,
-    y: Any,
+    y: Any = None,
     *,
-    loss: Any = "mse",
+    loss: Any = None,
+    sample_weight: Any = None,
     tolerance: float = 1e-4,
     directions: int | Mapping[str, Any] = 2,
     seed: int = 0,
@@ -87,8 +88,10 @@ def assert_gradients_match_numeric(
     from vgkeras import tape  # loads TensorFlow, as the next
     from vgkeras.testing import numeric
 
-    model = tape.check_model(model)
-    labels = select_rows(model, x, y, loss=loss, kinds=WEIGHT_GRADIENT).layers
+    objective = tape.objective_of(model, x, y, loss=loss, sample_weight=sample_weight)
+    labels = select_rows(
+        model, x, y, loss=loss, sample_weight=sample_weight, kinds=WEIGHT_GRADIENT
+    ).layers
     shapes = [tuple(variable.shape) for variable in model.trainable_variables]
     excluded = rows_named(labels, check_exclude(exclude))
     settings = numeric.Settings(
@@ -97,9 +100,8 @@ def assert_gradients_match_numeric(
         seed=_checks.check_non_negative_int("seed", seed),
         training=_check_training(training),
     )
-    rows = numeric.compare(
-        model, x, y, loss, labels["name"][~excluded].to_dict(), settings
-    )
+    names = labels["name"][~excluded].to_dict()
+    rows = numeric.compare(objective, loss, names, settings)
     rows["layer"] = rows["index"].map(labels["layer"]).fillna(0).astype(int)
     columns = ["layer", *rows.columns.difference(["layer", "index"], sort=False)]
     if not rows["agrees"].all():

@@ -27,7 +27,8 @@ def record_profile(
     y: Any = None,
     *,
     path: str | os.PathLike[str],
-    loss: Any = "mse",
+    loss: Any = None,
+    sample_weight: Any = None,
     kinds: Sequence[str] = WEIGHT_GRADIENT,
     steps: int | Iterable[int] | None = None,
     exclude: Iterable[str | int] = (),
@@ -48,7 +49,14 @@ def record_profile(
     """
     path = _check_path(path)
     log = select_rows(
-        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+        log_or_model,
+        x,
+        y,
+        loss=loss,
+        sample_weight=sample_weight,
+        kinds=kinds,
+        steps=steps,
+        exclude=exclude,
     )
     write(log, path)
 
@@ -60,7 +68,8 @@ def assert_matches_profile(
     *,
     path: str | os.PathLike[str],
     tolerance_in_decades: float = 0.1,
-    loss: Any = "mse",
+    loss: Any = None,
+    sample_weight: Any = None,
     kinds: Sequence[str] = WEIGHT_GRADIENT,
     steps: int | Iterable[int] | None = None,
     exclude: Iterable[str | int] = (),
@@ -95,7 +104,14 @@ def assert_matches_profile(
     tolerance = _checks.check_positive("tolerance_in_decades", tolerance_in_decades)
     path = _check_path(path)
     log = select_rows(
-        log_or_model, x, y, loss=loss, kinds=kinds, steps=steps, exclude=exclude
+        log_or_model,
+        x,
+        y,
+        loss=loss,
+        sample_weight=sample_weight,
+        kinds=kinds,
+        steps=steps,
+        exclude=exclude,
     )
     recorded, head = _profile(log, path)
     recorded = recorded[recorded["kind"].isin(kinds)]

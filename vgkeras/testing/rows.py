@@ -18,7 +18,8 @@ def select_rows(
     x: Any,
     y: Any,
     *,
-    loss: Any = "mse",
+    loss: Any = None,
+    sample_weight: Any = None,
     kinds: Any = KINDS,
     steps: Any = None,
     exclude: Any = (),
@@ -27,7 +28,7 @@ def select_rows(
     """A log of the rows that an assertion looks at; its arguments are checked."""
     kinds = _checks.check_each("kinds", kinds, _check_kind)
     exclude = check_exclude(exclude)
-    log = diagnosis.log_of(log_or_model, x, y, loss, learning_rate)
+    log = diagnosis.log_of(log_or_model, x, y, loss, learning_rate, sample_weight)
     layers = diagnosis.with_known_zeros(log.layers)  # before steps are left out
     layers = _at_steps(layers[layers["kind"].isin(kinds)], steps)
     layers = layers[~rows_named(layers, exclude)]

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vgkeras.tape import garbage
+from vgkeras.tape import Objective, garbage
 
 WIDE = "float64"
 
@@ -61,35 +61,36 @@ def _of_layer(layer: keras.layers.Layer) -> Iterator[tuple[Any, str, Any]]:
 
 
 class WideCall:
-    """The outputs of a widened model, as a function of its variables alone.
+    """What a widened model puts out, as a function of its variables alone.
 
-    Before each call the variables that are not trained, moving averages and random
-    seeds, are put back: a `Dropout` drops the same units every time. `outputs` are
-    those at first, in their structure, `variables` the trainable ones in float64.
+    That is its outputs, and what it adds to its loss. Before each call the variables
+    that are not trained, moving averages and random seeds, are put back: a `Dropout`
+    drops the same units every time. `outputs` are those at first, in their structure,
+    `added` what was added, `variables` the trainable ones in float64.
     """
 
-    def __init__(self, model: keras.Model, x: Any, training: bool) -> None:
-        self._model = model
-        self._x = wide(x)
+    def __init__(self, objective: Objective, training: bool) -> None:
+        model = objective.model
+        self._objective = objective
         self._training = training
         self._state = [
             (variable.value, tf.identity(variable.value))
             for variable in model.non_trainable_variables
         ]
         self.variables = [variable.value for variable in model.trainable_variables]
-        self.outputs = self._evaluate()  # eagerly: errors then name the layer
+        self.outputs, self.added = self._evaluate()  # eagerly: errors name the layer
         self._call = self._evaluate
         if not getattr(model, "run_eagerly", False):
             self._call = tf.function(self._evaluate, autograph=False)
 
     def arrays(self) -> list[np.ndarray]:
-        """The outputs for the values that the variables have now, float64."""
+        """The outputs, and what is added, of the variables as they are now; float64."""
         with garbage.paused():  # the first call builds the graph
             outputs = self._call()
         return [part.numpy() for part in keras.tree.flatten(outputs)]
 
     def gradients(self, cotangents: list[np.ndarray]) -> list[np.ndarray]:
-        """Gradient of `sum(cotangents * outputs)` by each variable, by the tape."""
+        """Gradient of `sum(cotangents * arrays)` by each variable, by the tape."""
         with tf.GradientTape() as tape:
             outputs = keras.tree.flatten(self._evaluate())
         weights = [tf.constant(part) for part in cotangents]
@@ -101,11 +102,11 @@ class WideCall:
             for variable, gradient in zip(self.variables, gradients, strict=True)
         ]
 
-    def _evaluate(self) -> Any:
+    def _evaluate(self) -> tuple[Any, list[tf.Tensor]]:
         for variable, value in self._state:
             variable.assign(value)
-        outputs = self._model(self._x, training=self._training)
-        return keras.tree.map_structure(lambda part: tf.cast(part, WIDE), outputs)
+        outputs = self._objective.outputs(training=self._training)
+        return wide(outputs), wide(self._objective.added())
 
 
 def wide(values: Any) -> Any:
@@ -113,7 +114,9 @@ def wide(values: Any) -> Any:
     return keras.tree.map_structure(_wide, values)
 
 
-def _wide(value: Any) -> tf.Tensor:
+def _wide(value: Any) -> Any:
+    if value is None:  # there are no sample weights
+        return None
     tensor = tf.convert_to_tensor(value)
     return tf.cast(tensor, WIDE) if tensor.dtype.is_floating else tensor
 
