@@ -58,7 +58,7 @@ def recurrent_layers(model: keras.Model) -> list[keras.layers.RNN]:
 
 @contextlib.contextmanager
 def variables_restored(model: keras.Model) -> Iterator[None]:
-    """Puts back every variable afterwards: averages, seeds, states, weights, metrics."""
+    """Puts back every variable afterwards: averages, seeds, states, weights."""
     states = keras.tree.flatten([la.states or [] for la in recurrent_layers(model)])
     variables = [*model.variables, *states, *model.metrics_variables]
     saved = [(variable, tf.identity(variable.value)) for variable in variables]
