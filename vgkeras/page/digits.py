@@ -4,7 +4,7 @@ import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.controls import choice
-from vgkeras.page.figures import KEYS, MOST_CHARTS, drawing_room, misreading
+from vgkeras.page.figures import KEYS, MOST_CHARTS, draw, drawing_room, misreading
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.recordings import DIGITS, recorded, recording
 
@@ -57,6 +57,5 @@ def _panels_once(run: NamedLog, activation: str, before: bool) -> str:
     with drawing_room(), st.container(horizontal=True, gap="small"):
         for name in vg.charts.digits_remedies(log, activation):
             chart = vg.charts.digits_panel(log, name, activation, before=before)
-            sentences.append(vg.charts.description(chart))
-            st.altair_chart(chart, width="content")
+            sentences.append(draw(chart, width="content"))
     return "\n".join(f"- {sentence}" for sentence in sentences)

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 import vgkeras as vg
 from vgkeras._text import typeset
 from vgkeras.page.controls import choice, move
-from vgkeras.page.figures import KEYS, MOST_CHARTS, drawing_room, explain, room
+from vgkeras.page.figures import KEYS, MOST_CHARTS, draw, drawing_room, explain, room
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.show import show_button
 from vgkeras.theory import EXPLODED, FLAT, LEARNED
@@ -79,12 +79,13 @@ def draw_cells(
     Not by the cache of figures: what it draws answers no clicks.
     """
     key = f"{'_'.join(keys.values())}_cell"
-    place.altair_chart(
-        chart,
-        key=key,
-        on_select=partial(_move_to_cell, key, runs, keys),
-        selection_mode=vg.charts.SELECTION,
-    )
+    with place:
+        draw(
+            chart,
+            key=key,
+            on_select=partial(_move_to_cell, key, runs, keys),
+            selection_mode=vg.charts.SELECTION,
+        )
 
 
 def _choice(label: str, values: pd.Series, first: Any, key: str, at: Any) -> Any:

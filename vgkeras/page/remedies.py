@@ -8,7 +8,7 @@ import vgkeras as vg
 from vgkeras.page.controls import Settings, choice, several, slider
 from vgkeras.page.digits import digits, digits_source
 from vgkeras.page.downloads import downloads_below
-from vgkeras.page.figures import KEYS, MOST_CHARTS, figure
+from vgkeras.page.figures import KEYS, MOST_CHARTS, draw, figure
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import OPTIONS
 from vgkeras.page.recordings import remedies_log
@@ -51,7 +51,7 @@ def remedies() -> None:
 def _preview(slot: st.delta_generator.DeltaGenerator) -> Callable:
     """Draws the remedies that a live run has compared so far."""
 
-    def draw(log: vg.GradientLog | None) -> None:
+    def show(log: vg.GradientLog | None) -> None:
         if log is None:
             slot.empty()
             return
@@ -60,9 +60,9 @@ def _preview(slot: st.delta_generator.DeltaGenerator) -> Callable:
                 vg.charts.outcome_by_remedy_and_depth,
                 vg.charts.remedy_gradient_by_depth,
             ):
-                st.altair_chart(make(log))
+                draw(make(log))
 
-    return draw
+    return show
 
 
 @st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)

@@ -10,7 +10,7 @@ from vgkeras._text import outcome_verb
 from vgkeras.page.controls import Settings, choice, slider
 from vgkeras.page.curves import curves
 from vgkeras.page.downloads import downloads_below
-from vgkeras.page.figures import KEYS, drawing_room, explain, room
+from vgkeras.page.figures import KEYS, draw, drawing_room, explain, room
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import DEFAULTS, log_interval
 from vgkeras.page.outcomes import DEFINITION, draw_cells, outcomes
@@ -47,12 +47,13 @@ def what_trains() -> None:
     picture, below = room(name, vg.charts.MAP_HEIGHT)
     place = picture.empty()
     slot = st.container(key="source").empty()
-    draw = getattr(vg.charts, name)
+    make = getattr(vg.charts, name)
     if not trainer().holds(settings):
         # There at once, and the same but for a few cells.
-        place.altair_chart(draw(vg.predict(**settings)))
+        with place:
+            draw(make(vg.predict(**settings)))
     run = trainer().log(settings, slot)
-    log, chart = run.log, _chart_once(draw, run)
+    log, chart = run.log, _chart_once(make, run)
     slot.markdown(
         f"{LIVE}: {len(log.runs):,} runs of {settings['steps']} steps, by one call of "
         f"`vgkeras.sweep`. {vg.theory.agreement(log).why()}"

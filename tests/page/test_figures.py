@@ -1,0 +1,50 @@
+"""What a figure hands to Streamlit is what Altair says of the chart."""
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from vgkeras.page import figures
+
+
+def inline(spec, datasets):
+    """The specification with each named table in the place of its name."""
+    if isinstance(spec, list):
+        return [inline(part, datasets) for part in spec]
+    if not isinstance(spec, dict):
+        return spec
+    if isinstance(name := spec.get("name"), str) and set(spec) == {"name"}:
+        return pd.DataFrame(datasets[name]).to_dict("records")
+    return {key: inline(part, datasets) for key, part in spec.items()}
+
+
+def concatenated():
+    """Charts of one table twice, of another one, and of none; layers in a row."""
+    points = alt.Chart(pd.DataFrame({"x": [1, 2], "y": [3.5, None]})).mark_point()
+    points = points.encode(x="x:Q", y="y:Q")
+    rule = alt.Chart(pd.DataFrame({"x": [7]})).mark_rule().encode(x="x:Q")
+    counted = alt.Chart(alt.sequence(1, 5, as_="x")).mark_tick().encode(x="x:Q")
+    return alt.hconcat(
+        alt.layer(points, rule, counted), points.mark_line(), description="Two charts."
+    )
+
+
+def test_a_chart_is_drawn_as_altair_says(monkeypatch):
+    sent = []
+    monkeypatch.setattr(st, "vega_lite_chart", lambda *a, **b: sent.append((*a, b)))
+
+    words = figures.draw(concatenated(), width="content")
+
+    [(spec, options)] = sent
+    tables = spec.pop("datasets")
+    said = concatenated().to_dict()
+    rows = said.pop("datasets")
+    for key in ("$schema", "config"):  # of Altair's theme; Streamlit has one of its own
+        del said[key]
+    ours, theirs = inline(spec, tables), inline(said, rows)
+    pd.testing.assert_series_equal(pd.Series(ours), pd.Series(theirs))
+    assert sorted(map(len, tables.values())) == [
+        1,
+        2,
+    ]  # a table that is shown twice: once
+    assert (words, options) == ("Two charts.", {"width": "content"})
