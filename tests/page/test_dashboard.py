@@ -1062,12 +1062,14 @@ def test_a_number_in_the_address_means_what_it_says(spelled, value):
 def test_what_the_address_asks_for_in_vain_is_said():
     bad = "![x](http://127.0.0.1:9/x)"
     bad_too = {"learning_rate": "0.02", "depths": ["3", "999"]}
-    page = open_page(target=bad, **{**SMALL, **bad_too})
+    page = open_page(target=bad, step="9999", **{**SMALL, **bad_too})
 
     (line,) = (text for text in plain(page) if "left out" in text)
     assert "Learning rate = 0.02" in line
     assert "Depth L: number of layers = 999" in line
     assert "What to learn = ![x](http://127.0.0" in line
+    assert "Training step = 9999" in line
+    assert "step" not in page.query_params
     assert not any("![x]" in text.value for text in (*page.markdown, *page.caption))
     go_to(page, YOURS)
     assert not any("left out" in text for text in plain(page))

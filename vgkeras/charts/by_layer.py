@@ -234,7 +234,8 @@ def _heat_map(cells: pd.DataFrame) -> alt.LayerChart:
         x2=alt.X2("step_end:Q"),
         y2=alt.Y2("top:Q"),
         tooltip=[
-            *(alt.Tooltip(field) for field in ("step:Q", "layer:Q", *names)),
+            *(alt.Tooltip(field) for field in ("step:Q", "layer:Q")),
+            *(alt.Tooltip(f"{name}:N") for name in names),
             alt.Tooltip("value:N", title="norm"),
         ],
     )

@@ -80,7 +80,7 @@ def points_over_lines(
         "tooltip": [
             alt.Tooltip("series:N", title=_KEY_TITLES.get(key, key)),
             alt.Tooltip(f"{across}:Q", title=across),
-            *names,
+            *(alt.Tooltip(f"{name}:N") for name in names),
             alt.Tooltip("value:N", title=y),
             alt.Tooltip("origin:N", title="by"),
         ],

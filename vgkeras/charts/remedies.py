@@ -62,7 +62,11 @@ def outcome_by_remedy_and_depth(log: GradientLog) -> alt.LayerChart:
             "depth:O", title="depth L (number of layers)", axis=alt.Axis(labelAngle=0)
         ),
         alt.Y("remedy:N", title=None, sort=names, axis=alt.Axis(labelLimit=220)),
-        tooltip=["remedy", "depth", "outcome", "share", *theory.OUTCOMES],
+        tooltip=[
+            alt.Tooltip("remedy:N"),
+            alt.Tooltip("depth:Q", title="depth L"),
+            *(alt.Tooltip(f"{name}:Q", title=name) for name in theory.OUTCOMES),
+        ],
     )
     legend = alt.Legend(orient="bottom", title="most seeds", columns=2)
     marks = base.mark_point(filled=True, size=110, xOffset=-14)

@@ -56,7 +56,10 @@ def gradient_with_and_without_shortcuts(log: GradientLog) -> alt.LayerChart:
         y=alt.Y("log10:Q", title="rms of ∂L/∂W (log scale)", axis=axis),
         color=color,
         shape=shape,
-        tooltip=["network:N", "layer:Q", "name:N", "value:N"],
+        tooltip=[
+            *(alt.Tooltip(field) for field in ("network:N", "layer:Q", "name:N")),
+            alt.Tooltip("value:N", title="rms of ∂L/∂W"),
+        ],
     )
     lines = base.mark_line(opacity=0.5, strokeWidth=1.5, tooltip=None)
     marks = base.mark_point(filled=True, size=26, opacity=0.9)

@@ -65,7 +65,7 @@ def several(label: str, options: Any, first: list, key: str, most: int) -> list:
     """A choice of at most `most` options."""
     more: Settings = {"default": first, "max_selections": most, "select_all": False}
     if len(st.query_params.get_all(key)) > most:
-        _drop(key, f"more than {most} of “{label}”")
+        drop(key, f"more than {most} of “{label}”")
     return control(st.multiselect, label, options, key=key, **more)
 
 
@@ -98,11 +98,12 @@ def _as_in_the_address(
         same = [option for option in names.values() if _is_number(option, text)]
         spelled |= dict.fromkeys(same, text)
         if not same:
-            _drop(key, f"{label} = {beginning(text, 20)}")
+            drop(key, f"{label} = {beginning(text, 20)}")
     return lambda option: spelled.get(option) or show(option)
 
 
-def _drop(key: str, what: str) -> None:
+def drop(key: str, what: str) -> None:
+    """Notes what the address asks for in vain."""
     st.session_state.setdefault("dropped", {})[key] = what
 
 

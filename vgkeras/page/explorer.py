@@ -5,7 +5,8 @@ from typing import Any
 import streamlit as st
 
 import vgkeras as vg
-from vgkeras.page.controls import Settings, move, slider
+from vgkeras._text import beginning
+from vgkeras.page.controls import Settings, drop, move, slider
 from vgkeras.page.figures import draw_once
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import OPTIONS
@@ -97,8 +98,12 @@ def _follow_old_address() -> None:
 
 def _player(steps: int, scale: float, depth: int) -> None:
     """The buttons; the step at which they stand is in the address."""
-    text = st.query_params.get("step", "")
-    first = min(int(text), steps) if text.isdecimal() and len(text) < 6 else 0
+    text = st.query_params.get("step", "0")
+    asked = int(text) if text.isdecimal() and len(text) < 6 else steps + 1
+    if asked > steps and "player" not in st.session_state:
+        drop("step", f"Training step = {beginning(text, 20)}")
+        asked = 0
+    first = min(asked, steps)
     run = f"{scale:g} {depth}"
     step = player(CHARTS, run, steps=steps, step=first, scale="scale", depth="depth")
     if step:
