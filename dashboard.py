@@ -16,6 +16,7 @@ from vgkeras.page.navigation import navigation
 from vgkeras.page.present import present, stage
 from vgkeras.page.show import mark_chart
 from vgkeras.page.style import style
+from vgkeras.page.trainer import trainer
 
 # A section is the function of that name, in the module of that name.
 SECTIONS = {
@@ -33,6 +34,7 @@ MORE = {
 
 st.set_page_config(page_title="Vanishing and exploding gradients", layout="wide")
 style()
+trainer()  # loads TensorFlow in a process of its own, meanwhile
 with st.container(horizontal=True, key="top"):
     section = {**SECTIONS, **MORE}[navigation(SECTIONS, MORE)]
     link()

@@ -1,9 +1,15 @@
-"""The memory of one server over hundreds of fresh runs."""
+"""The memory of one server over a thousand requests of hundreds of shapes.
+
+A shape is a program of its own, which a worker keeps for good: units, samples, number
+format, depth, and how many networks are trained side by side. Each is asked for as a
+visitor asks, by an address; what theory knows for sure is held to it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import itertools
+import random
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,57 +17,84 @@ from tests.load.checks import DEFAULTS, seen, wrong
 from tests.load.report import Goal
 from tests.load.server import Server
 from tests.load.visitor import Visitor
-from tests.load.visitors import RATES, tracebacks
+from tests.load.visitors import tracebacks
+from tests.load.watch import Watch
 
-GOAL = 60  # megabytes
-STAY = 25  # runs until the tab is closed and another visitor comes
-
-
-def grid() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Settings that differ from the one before in one control, and which it is."""
-    rates = list(RATES)
-    for seed in range(1, 100):
-        for place, rate in enumerate(rates):
-            moved = "learning_rate" if place else "seed"
-            yield moved, {**DEFAULTS, "seed": seed, "learning_rate": rate}
-        rates.reverse()
+GOAL = 30  # megabytes
+STEPS, SCALE = 50, 0.9
+# Programs are compiled for networks of up to 8, 32 and 152 layers, few or many.
+DEPTHS = ((5,), (20,), (50,), (5, 6), (20, 21), (50, 100))
+MANY = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+FORMATS = ("float32", "float64", "bfloat16", "float16")
 
 
-async def run_all(server: Server, count: int, failures: list[str]) -> list[float]:
-    """Megabytes of the server after each fresh run of the lesson's grid."""
-    settings = grid()
-    megabytes: list[float] = []
-    while len(megabytes) < count:
+def shapes() -> list[dict[str, Any]]:
+    """Every combination, in an order that looks like that of visitors."""
+    names = ("units", "samples", "dtype", "depths")
+    grid = itertools.product((2, 4, 8, 16), (16, 64, 256), FORMATS, DEPTHS)
+    combinations = [dict(zip(names, values, strict=True)) for values in grid]
+    random.Random(0).shuffle(combinations)
+    return combinations
+
+
+def all_requests(count: int) -> list[dict[str, Any]]:
+    """Each shape once, then again with other seeds: programs are the same."""
+    rounds = ({**shape, "seed": seed} for seed in range(100) for shape in shapes())
+    return list(itertools.islice(rounds, count))
+
+
+async def ask_all(
+    server: Server, watch: Watch, count: int, failures: list[str]
+) -> list[float]:
+    """Private megabytes of the page after each request."""
+    megabytes = []
+    for number, request in enumerate(all_requests(count), 1):
+        scales = (SCALE,) if len(request["depths"]) == 1 else MANY
+        request = {**request, "scales": scales, "steps": STEPS}
+        view = {**request, "scale": SCALE, "depth": request["depths"][0]}
         async with Visitor(server.address) as visitor:
-            for place in range(min(STAY, count - len(megabytes))):
-                moved, setting = next(settings)
-                if place:
-                    await visitor.move(moved, setting[moved])
-                else:
-                    changed = {k: setting[k] for k in ("seed", "learning_rate")}
-                    await visitor.open(urlencode(changed))
-                failures += wrong(seen(visitor.page), setting)[:1]
-                megabytes.append(server.megabytes())
-        print(f"  after {len(megabytes):4} runs {megabytes[-1]:6.0f} MB", flush=True)
+            await visitor.open(urlencode(view, doseq=True))
+            failures += faults(visitor, request)
+        megabytes.append(watch.last.page)
+        if number % 25 == 0:
+            workers = " and ".join(f"{each:.0f}" for each in watch.last.workers)
+            print(
+                f"  after {number:4} requests {megabytes[-1]:4.0f} MB, workers "
+                f"{workers} MB",
+                flush=True,
+            )
     return megabytes
 
 
-def measure(server: Server, *, runs: int, after: int) -> tuple[list[Goal], list[str]]:
+def faults(visitor: Visitor, request: dict[str, Any]) -> list[str]:
+    """What is wrong with a page; what is checked further are the lesson's networks."""
+    page = visitor.page
+    found = page.exceptions()
+    lesson = {"units": 2, "samples": 64, "dtype": "float32"}
+    if not found and lesson.items() <= request.items():
+        found = wrong(seen(page), {**DEFAULTS, **request})
+    elif not found and not page.words("outcomes"):
+        found = ["no outcome"]
+    return [f"{request}: {text}" for text in found[:1]]
+
+
+def measure(
+    server: Server, *, requests: int, after: int
+) -> tuple[list[Goal], list[str]]:
     """The goals, and what went wrong."""
     failures: list[str] = []
-    megabytes = asyncio.run(run_all(server, runs, failures))
+    with Watch(server) as watch:
+        megabytes = asyncio.run(ask_all(server, watch, requests, failures))
     failures += [f"server: {line}" for line in tracebacks(server.log())]
     base = megabytes[after - 1]
     grown = max(megabytes[after - 1 :]) - base
     return [
         Goal(
-            f"{runs} fresh runs: memory grows < {GOAL} MB after the first {after}",
+            f"{requests} requests of {min(requests, len(shapes()))} shapes: the page "
+            f"grows < {GOAL} MB after the first {after}",
             f"{grown:+.0f} MB at most, {megabytes[-1] - base:+.0f} MB at the end",
             grown < GOAL,
         ),
-        Goal(
-            "each of them as in theory",
-            f"{len(failures)} wrong of {runs}",
-            not failures,
-        ),
+        *watch.goals(),
+        Goal("nothing wrong", f"{len(failures)} wrong of {requests}", not failures),
     ], failures

@@ -1,6 +1,6 @@
 """The memory of one server after every section was used, live runs included.
 
-Private memory is what the server cannot do without. The rest of what is resident are
+Private memory is what a process cannot do without. The rest of what is resident are
 pages of files, most of them TensorFlow's library: the system takes them back when
 memory is short. A limit on both is set from outside, for instance by a container.
 """
@@ -14,8 +14,8 @@ from tests.load.report import Goal
 from tests.load.server import Server
 from tests.load.visitor import Visitor
 from tests.load.visitors import tracebacks
+from tests.load.watch import Watch
 
-GOAL = 900  # megabytes
 VIEWS = (
     {},
     {"steps": 100},
@@ -31,30 +31,23 @@ VIEWS = (
 )
 
 
-async def visit_all(server: Server, failures: list[str]) -> list[tuple[float, float]]:
-    """Private and resident megabytes after each view."""
-    views = []
+async def visit_all(server: Server, watch: Watch, failures: list[str]) -> None:
+    """Prints the private megabytes after each view."""
     for view in VIEWS:
         async with Visitor(server.address) as visitor:
             await visitor.open(urlencode(view))
             failures += visitor.page.exceptions()
-        views.append((server.megabytes("RssAnon"), server.megabytes()))
-        line = "  {:60} {:5.0f} MB private, {:5.0f} MB resident"
-        print(line.format(urlencode(view) or "the lesson", *views[-1]), flush=True)
-    return views
+        look = watch.last
+        workers = " and ".join(f"{megabytes:.0f}" for megabytes in look.workers)
+        name = urlencode(view) or "the lesson"
+        print(f"  {name:44} {look.page:4.0f} MB, workers {workers} MB", flush=True)
 
 
 def measure(server: Server) -> tuple[list[Goal], list[str]]:
     """The goals, and what went wrong."""
     failures: list[str] = []
-    views = asyncio.run(visit_all(server, failures))
+    with Watch(server) as watch:
+        asyncio.run(visit_all(server, watch, failures))
     failures += [f"server: {line}" for line in tracebacks(server.log())]
-    private, resident = (max(values) for values in zip(*views, strict=True))
-    return [
-        Goal(
-            f"every section used: private memory < {GOAL} MB",
-            f"{private:.0f} MB, {resident:.0f} MB resident",
-            private < GOAL,
-        ),
-        Goal("no exception", f"{len(failures)} wrong", not failures),
-    ], failures
+    wrong = Goal("no exception", f"{len(failures)} wrong", not failures)
+    return [*watch.goals(), wrong], failures

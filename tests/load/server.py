@@ -22,6 +22,32 @@ OPTIONS = (
 )
 
 
+WORKER = "vgkeras.page.worker_process"
+PRIVATE, RESIDENT = "RssAnon", "VmRSS"
+
+
+def megabytes(process: int, what: str = PRIVATE) -> float:
+    """A part of the memory of a process, in units of 2**20 bytes; 0 once it is gone.
+
+    What is private cannot be taken back; the rest of what is resident are pages of
+    files, most of them TensorFlow's library, which processes share.
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0.0
+    lines = [line for line in status.splitlines() if line.startswith(what)]
+    return int(lines[0].split()[1]) / 1024 if lines else 0.0
+
+
+def command(process: int) -> str:
+    """The command line of a process; empty once it is gone."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
 class Server:
     """`with Server() as server: ...` runs the page of a folder until the end.
 
@@ -78,16 +104,21 @@ class Server:
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
 
-    def megabytes(self, what: str = "VmRSS") -> float:
-        """Resident memory, or a part of it as in `/proc`, in units of 2**20 bytes."""
-        status = Path(f"/proc/{self._process.pid}/status")
-        if not status.exists():
+    def megabytes(self, what: str = PRIVATE) -> float:
+        """Memory of the page's own process; see the function `megabytes`."""
+        if not Path("/proc/self/status").exists():
             raise RuntimeError(
                 "Memory must be read where there is a /proc, that is on Linux. "
                 f"Received: platform={sys.platform!r}. Run this part in a container."
             )
-        line = next(s for s in status.read_text().splitlines() if what in s)
-        return int(line.split()[1]) / 1024
+        return megabytes(self._process.pid, what)
+
+    def workers(self) -> list[int]:
+        """The processes that make the runs: their numbers, the oldest first."""
+        task = Path(f"/proc/{self._process.pid}/task")
+        texts = [path.read_text() for path in task.glob("*/children")]
+        children = sorted(int(number) for text in texts for number in text.split())
+        return [number for number in children if WORKER in command(number)]
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is None or self._process.poll() is not None:

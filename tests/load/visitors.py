@@ -40,7 +40,7 @@ TITLES = {
 }
 SHARES = {"look": 0.55, "again": 0.25, "section": 0.13, "leave": 0.07}
 ERROR = re.compile(r"^[\w.]+(?:Error|Exception|Exit|Interrupt)\b.*", re.MULTILINE)
-CACHED_GOAL, FRESH_GOAL = 1.0, 10.0  # seconds, 95th percentile
+CACHED_GOAL, FRESH_GOAL = 0.3, 2.5  # seconds, 95th percentile
 
 
 class Move(NamedTuple):

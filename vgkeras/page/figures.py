@@ -15,7 +15,6 @@ from streamlit.delta_generator import DeltaGenerator
 import vgkeras as vg
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.svg_button import svg_button
-from vgkeras.page.trainer import let_the_browser_draw
 
 MISREAD = ":material/help:"
 MOST_CHARTS = 500  # in the cache, of 10 to 60 kB
@@ -132,7 +131,6 @@ def explain(
 ) -> None:
     """Says how to read a chart, how people misread it, and its numbers in words."""
     below.caption(f"**How to read it.** {read}")
-    let_the_browser_draw()
     with below.container(horizontal=True, vertical_alignment="center"):
         misreading(misread, words, write)
         svg_button(name)

@@ -12,7 +12,6 @@ from vgkeras.page.outcomes import outcome_grid
 from vgkeras.page.recordings import lesson_log
 from vgkeras.page.show import show_button
 from vgkeras.page.texts import FORMULAS, KINDS, MISCONCEPTIONS, SOURCES
-from vgkeras.page.trainer import warm_up
 
 
 def lesson() -> None:
@@ -40,7 +39,6 @@ def lesson() -> None:
     run = explorer.run()
     with by_step:
         _gradient_by_step(run)
-    warm_up()
 
 
 def _gradient_by_depth(log: NamedLog, scales: list[float]) -> None:

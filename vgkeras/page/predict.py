@@ -11,7 +11,7 @@ from vgkeras.page.curves import curves
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.outcomes import outcomes
 from vgkeras.page.poll import poll
-from vgkeras.page.trainer import LIVE, trainer, warm_up
+from vgkeras.page.trainer import LIVE, trainer
 
 NUMBERS = range(1, 100)
 OPEN = "?"  # not yet guessed
@@ -38,8 +38,6 @@ def predict() -> None:
     if is_open:
         _next(number)
         curves(run)
-    else:
-        warm_up()
 
 
 def _ask(settings: Settings) -> None:

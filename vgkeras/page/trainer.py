@@ -1,11 +1,10 @@
-"""The server's one trainer: a live run at a time, for all visitors."""
+"""The server's one trainer: a live run at a time, shared by all who ask for it."""
 
-import ctypes
-import gc
-import sys
+import contextlib
 import threading
 import time
-from collections import OrderedDict, deque
+import traceback
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -13,30 +12,92 @@ import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.controls import Settings
+from vgkeras.page.durations import Durations
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import DEFAULTS
+from vgkeras.page.parcel import Parcel, Task, unpack
+from vgkeras.page.recent import Recent
+from vgkeras.page.worker import Lost, Workers
 
-MOST_WAITING = 30  # visitors in the queue
-MOST_LOGS = 24  # of finished runs
+MOST_WAITING = 30  # runs in the queue
+MOST_BYTES = 30_000_000  # of the logs of the last runs, packed
+MOST_OPEN = 4  # of them that are unpacked
+MOST_TRIES = 3  # of a run whose worker is lost
 LIVE = ":material/bolt: **Run live** on this server"
+LOADING = "Starting TensorFlow…"
+STARTING = "Starting; a program for a new shape is compiled first…"
+AGAIN = "The process that made this run has ended; it is made once more. "
+LOST = (
+    f"The process that made this run has ended {MOST_TRIES} times. Take fewer or "
+    "smaller networks, or try again in a minute."
+)
+_PATIENCE = 0.2  # seconds between two reports to a visitor; that is how one leaves
+_IDLE = 1.0  # seconds without a run until the trainer looks ahead
+
+_ONE: Settings = {**DEFAULTS, "scales": [0.9], "steps": 1}
+# Programs are compiled for networks of up to 8, 32 and 152 layers, and for the map.
+WARM_UP = (Task(None, {**DEFAULTS, "steps": 1}), Task(None, {**_ONE, "depths": [50]}))
+_MAP: Settings = {"scales": vg.charts.MAP_SCALES, "depths": vg.charts.MAP_DEPTHS}
+AHEAD = (
+    Task(None, {**_ONE, "depths": [20]}),
+    Task(None, {**_ONE, "depths": [5]}),
+    Task(None, {**_ONE, **_MAP, "samples": 4, "every": None}),
+)
+
+
+class Run:
+    """A run that is made once, for all the visitors who wait for it."""
+
+    def __init__(self, name: str, task: Task) -> None:
+        self.name, self.task = name, task
+        self.visitors = 0
+        self.begun = 0.0  # by the clock of `time.monotonic`, once it has
+        self.share = 0.0  # that is done
+        self.calls: dict[str, Parcel] = {}  # the last call of each callback
+        self.tries = 0
+        self.log: Parcel | None = None
+        self.failure = ""
+        self.is_over = threading.Event()
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.visitors > 0
+
+    def hear(self, what: str, value: Any) -> None:
+        """Takes down what a worker says."""
+        if what == "progress":
+            done, total = value
+            self.share = done / total
+        elif what == "called":
+            name, parcel = value
+            self.calls[name] = parcel
+        elif what == "log":
+            self.log = value
+        elif what == "failed":
+            self.failure = value
 
 
 class Trainer:
-    """A queue of visitors, and the logs of the last runs.
+    """A queue of runs, the thread that has them made, and the logs of the last ones.
 
     Visitors see their place in the queue. One who leaves or moves a control is noticed
-    at the next progress report: that is a Streamlit call, and Streamlit ends the script
-    there.
+    at the next report: that is a Streamlit call, and Streamlit ends the script there.
+    A run that nobody waits for any more is stopped.
     """
 
-    def __init__(self) -> None:
-        self._queue: deque[object] = deque()  # the first one is at work
-        self._logs: OrderedDict[str, vg.GradientLog] = OrderedDict()
-        self._lock = threading.Lock()  # of the logs
+    def __init__(self, workers: Workers, ahead: tuple[Task, ...] = ()) -> None:
+        self._workers = workers
+        self._ahead = deque(ahead)  # runs that make others quicker
+        self._queue: list[Run] = []  # the first one is at work
+        self._changed = threading.Condition()  # of the queue
+        self._durations = Durations()
+        self._logs: Recent[Parcel] = Recent(MOST_BYTES)
+        self._open: Recent[vg.GradientLog] = Recent(MOST_OPEN)
+        threading.Thread(target=self._serve, daemon=True).start()
 
     @property
-    def visitors(self) -> int:
-        """How many are at work or wait."""
+    def waiting(self) -> int:
+        """How many runs are at work or wait."""
         return len(self._queue)
 
     def log(
@@ -48,67 +109,145 @@ class Trainer:
     ) -> NamedLog:
         """The log of `make`, `vg.sweep` if it is not said, with these arguments.
 
-        `callbacks` are arguments, too, that play no part in what comes out.
+        `make` is a function of a module: another process imports it. It takes
+        `progress` and the names of `callbacks`, which get logs and play no part in
+        what comes out.
         """
         name = _name(settings, make)
-        log = self._find(name)
-        if log is None:
-            log = self._run_in_turn(name, settings, bar, make, callbacks)
-        return NamedLog(name, lambda: log)
+        parcel = self._logs.get(name)
+        if parcel is None:
+            task = Task(make, settings, tuple(callbacks))
+            parcel = self._wait(self._join(name, task, bar), bar, callbacks)
+        return NamedLog(name, lambda: self._unpacked(name, parcel, settings, make))
 
     def holds(self, settings: Settings) -> bool:
         """Whether `log` has the runs of `vgkeras.sweep` at hand."""
-        return self._find(_name(settings, None)) is not None
+        return self._logs.get(_name(settings, None)) is not None
 
-    def _find(self, name: str) -> vg.GradientLog | None:
-        """The log of that name; the last to be asked for is the last to be given up."""
-        with self._lock:
-            if name in self._logs:
-                self._logs.move_to_end(name)
-            return self._logs.get(name)
-
-    def _keep(self, name: str, log: vg.GradientLog) -> None:
-        with self._lock:
-            self._logs[name] = log
-            while len(self._logs) > MOST_LOGS:
-                self._logs.popitem(last=False)
-
-    def _run_in_turn(
-        self,
-        name: str,
-        settings: Settings,
-        bar: Any,
-        make: Callable | None,
-        callbacks: dict[str, Callable],
+    def _unpacked(
+        self, name: str, parcel: Parcel, settings: Settings, make: Callable | None
     ) -> vg.GradientLog:
-        self._refuse_if_full(bar)
-        turn = object()
-        self._queue.append(turn)
+        log = self._open.get(name)
+        if log is None:
+            log = unpack(parcel)
+            if make is None:  # worked out when it is first looked at
+                log = log.replace(theory=lambda: vg.predict(**settings))
+            self._open.put(name, log)
+        return log
+
+    # --- What visitors do, each in a thread of their own -----------------------------
+
+    def _join(self, name: str, task: Task, bar: Any) -> Run:
+        """The run of that name in the queue, or a new one at its end."""
+        with self._changed:
+            run = next((run for run in self._queue if run.name == name), None)
+            if run is None and self.waiting < MOST_WAITING:
+                run = Run(name, task)
+                self._queue.append(run)
+                self._changed.notify()
+            if run is not None:
+                run.visitors += 1
+                return run
+        bar.warning(
+            f"{MOST_WAITING} runs are waited for. Come back in a minute, or look at "
+            "what is recorded: the lecture's setting."
+        )
+        st.stop()
+
+    def _wait(self, run: Run, bar: Any, callbacks: dict[str, Callable]) -> Parcel:
+        """Reports to one visitor until the run is over."""
+        shown: dict[str, Parcel] = {}
         try:
-            self._wait(turn, bar)
-            # Another visitor may have asked for the same meanwhile.
-            log = self._find(name)
-            if log is None:
-                log = _run({**settings, **callbacks}, bar, make)
-                self._keep(name, log)
-            return log
+            while True:
+                bar.progress(run.share, self._report(run))
+                for name, parcel in [*run.calls.items()]:
+                    if shown.get(name) is not parcel:
+                        callbacks[name](unpack(parcel))
+                        shown[name] = parcel
+                if run.is_over.wait(_PATIENCE):
+                    break
         finally:
-            _give_memory_back()
-            self._queue.remove(turn)
-
-    def _refuse_if_full(self, bar: Any) -> None:
-        if self.visitors >= MOST_WAITING:
-            bar.warning(
-                f"{MOST_WAITING} visitors wait for a run. Come back in a minute, or "
-                "look at what is recorded: the lecture's setting."
-            )
+            self._leave(run)
+        if run.failure:
+            raise RuntimeError(run.failure)
+        if run.log is None:
+            bar.error(LOST)
             st.stop()
+        return run.log
 
-    def _wait(self, turn: object, bar: Any) -> None:
-        while self._queue[0] is not turn:
-            before = self._queue.index(turn)
-            bar.progress(0.0, f"In the queue: {before} before you.")
-            time.sleep(0.1)
+    def _leave(self, run: Run) -> None:
+        with self._changed:
+            run.visitors -= 1
+            if not run.is_wanted and run in self._queue:
+                self._queue.remove(run)
+
+    def _report(self, run: Run) -> str:
+        again = AGAIN if run.tries > 1 else ""
+        if run.share:
+            return f"{again}Training: {run.share:.0%}. Move a control to stop it."
+        with self._changed:
+            queue = [*self._queue]
+        place = queue.index(run) if run in queue else 0
+        if place == 0:
+            return again + (STARTING if self._workers.is_warm else LOADING)
+        seconds = sum(self._seconds_of(other) for other in queue[:place])
+        return f"In the queue: {place} before you, about {max(1, round(seconds))} s."
+
+    def _seconds_of(self, run: Run) -> float:
+        """Seconds that a run in the queue will take from now on."""
+        if not run.begun:
+            return self._durations.expected(run.task.make)
+        gone = time.monotonic() - run.begun
+        return self._durations.left(run.task.make, gone, run.share)
+
+    # --- What the trainer's own thread does ------------------------------------------
+
+    def _serve(self) -> None:
+        while True:
+            run = self._next()
+            if run is None:
+                self._look_ahead()
+                continue
+            self._make(run)
+            if run.log is not None:
+                self._durations.note(run.task.make, time.monotonic() - run.begun)
+                self._logs.put(run.name, run.log, run.log.size)
+            with self._changed:
+                if run in self._queue:
+                    self._queue.remove(run)
+            run.is_over.set()
+
+    def _next(self) -> Run | None:
+        """The first run in the queue; `None` if there is none for a while."""
+        with self._changed:
+            if not self._queue:
+                self._changed.wait(_IDLE)
+            return self._queue[0] if self._queue else None
+
+    def _make(self, run: Run) -> None:
+        """Has a run made, and made again if its worker is lost."""
+        while run.is_wanted and run.tries < MOST_TRIES:
+            run.tries += 1
+            try:
+                for what, value in self._workers.run(run.task, lambda: run.is_wanted):
+                    run.begun = run.begun or time.monotonic()
+                    run.hear(what, value)
+            except Lost:
+                run.begun = run.share = 0.0
+            except Exception:  # this thread serves the next visitors, too
+                run.failure = traceback.format_exc()
+                return
+            else:
+                return
+
+    def _look_ahead(self) -> None:
+        """Has a run made that makes others quicker; then sees to the next worker."""
+        if not self._ahead:
+            self._workers.prepare()
+            return
+        with contextlib.suppress(Lost):
+            for _ in self._workers.run(self._ahead.popleft(), lambda: not self._queue):
+                pass
 
 
 def _name(settings: Settings, make: Callable | None) -> str:
@@ -117,49 +256,5 @@ def _name(settings: Settings, make: Callable | None) -> str:
 
 @st.cache_resource(show_spinner=False)
 def trainer() -> Trainer:
-    """The one of this server."""
-    return Trainer()
-
-
-@st.cache_resource(show_spinner=False)
-def warm_up() -> None:
-    """Loads TensorFlow and compiles the program once, when the page is drawn."""
-    vg.sweep(**{**DEFAULTS, "steps": 1})
-    # Streamlit collects garbage after each run of a page that knows Keras. What has
-    # been loaded by now stays for good: looking through it took a quarter of a second.
-    gc.collect()
-    gc.freeze()
-
-
-@st.cache_resource(show_spinner=False)
-def let_the_browser_draw() -> None:
-    """Sleeps, once for a server, when there is a first chart to draw.
-
-    The first visitor's browser is asking for the files that it draws charts with.
-    Another thread of this process hands them out, and would wait for seconds for all
-    that follows: other charts, then TensorFlow. Nothing tells a script when they have
-    arrived. `tests/benchmarks/page.py` measures what the sleep gains; a trainer in a
-    process of its own would need none.
-    """
-    time.sleep(2)
-
-
-def _run(settings: Settings, bar: Any, make: Callable | None) -> vg.GradientLog:
-    """One live run under a progress bar."""
-    bar.progress(0.0, "Starting TensorFlow and compiling…")
-    let_the_browser_draw()
-
-    def progress(done: int, total: int) -> None:
-        share = done / total
-        bar.progress(share, f"Training: {share:.0%}. Move a control to stop it.")
-
-    # Not a default value: `vg.sweep` loads TensorFlow when it is first looked at.
-    return (make or vg.sweep)(**settings, progress=progress)
-
-
-def _give_memory_back() -> None:
-    """To the system, of what was freed: the C library of Linux keeps it otherwise."""
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-        if trim is not None:
-            trim(0)
+    """The one of this server. With it a worker is started, which loads TensorFlow."""
+    return Trainer(Workers(WARM_UP), AHEAD)

@@ -14,9 +14,10 @@ from vgkeras.page.figures import KEYS, draw, drawing_room, explain, room
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import DEFAULTS, log_interval
 from vgkeras.page.outcomes import DEFINITION, draw_cells, outcomes
-from vgkeras.page.trainer import LIVE, MOST_LOGS, trainer
+from vgkeras.page.trainer import LIVE, trainer
 
 AXES = {"scale": "scale", "learning rate": "learning_rate"}
+MOST_MAPS = 24  # charts in the cache
 OPTIONS: Settings = {
     "learning_rate": [0.001, 0.003, 0.01, 0.03, 0.1],
     "scale": [round(0.5 + 0.05 * k, 2) for k in range(25)],
@@ -66,7 +67,7 @@ def what_trains() -> None:
     downloads_below(log)
 
 
-@st.cache_resource(max_entries=MOST_LOGS, show_spinner=False, hash_funcs=KEYS)
+@st.cache_resource(max_entries=MOST_MAPS, show_spinner=False, hash_funcs=KEYS)
 def _chart_once(draw: Callable, run: NamedLog) -> Any:
     """A chart, made once for all visitors; it is sent anew, as it answers clicks."""
     with drawing_room():

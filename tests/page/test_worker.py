@@ -1,0 +1,273 @@
+"""The processes that make runs for the page: logs, stops, losses, followers."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import streamlit as st
+
+import vgkeras as vg
+from tests.page import fake_runs
+from vgkeras.page import worker
+from vgkeras.page.parcel import Task, pack, unpack
+from vgkeras.page.trainer import AGAIN, LOST, Trainer
+from vgkeras.page.worker import Lost, Workers
+
+ROOT = Path(__file__).parents[2]
+QUICK = Task(fake_runs.predicted, {"depths": [2]})
+
+
+@pytest.fixture(scope="module")
+def workers():
+    both = Workers()
+    yield both
+    both.end()
+
+
+def heard(workers, task, is_wanted=lambda: True):
+    """All that is heard of a run, but for the time in between."""
+    return [news for news in workers.run(task, is_wanted) if news[0]]
+
+
+def facts(workers):
+    """What a quick run says of its process."""
+    (_, parcel) = heard(workers, QUICK)[-1]
+    return unpack(parcel).metadata
+
+
+def is_there(pid):
+    """Whether the process runs; one that nobody has waited for does not."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rsplit(")")[-1].split()[0] != "Z"
+
+
+def wait_until(condition, seconds=20.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def same(first, second):
+    tables = ("runs", "losses", "layers")
+    for name in tables:
+        pd.testing.assert_frame_equal(
+            getattr(first, name), getattr(second, name), check_exact=True
+        )
+
+
+# --- Logs ----------------------------------------------------------------------------
+
+
+def test_a_log_comes_out_of_its_parcel_to_the_bit():
+    log = vg.predict(scales=[0.5, 1.5], depths=[2, 152], steps=3, learning_rate=1.0)
+    values = [np.nan, np.inf, -np.inf, -0.0, 5e-324]
+    log.layers.loc[:4, "log10_norm"] = values
+    log = log.replace(theory=log, metadata={"origin": "here"})
+
+    other = unpack(pack(log))
+
+    same(other, log)
+    same(other.theory, log.theory)
+    assert np.signbit(other.layers["log10_norm"][3])
+    assert other.metadata == {"origin": "here"}
+
+
+def test_a_run_is_heard_as_it_goes_and_its_log_comes_last(workers):
+    task = Task(fake_runs.compared, {"depths": [2, 3]}, ("after_each",))
+
+    news = heard(workers, task)
+
+    assert [what for what, _ in news] == [
+        *["progress", "called"] * 2,
+        "progress",
+        "log",
+    ]
+    assert [list(unpack(p).runs["depth"]) for what, (_, p) in news[1:4:2]] == [[2], [3]]
+    same(unpack(news[-1][1]), vg.predict(scales=[0.9], depths=[2, 3], steps=4))
+
+
+def test_a_run_that_raises_says_so_and_the_next_one_is_made(workers):
+    ((what, text),) = heard(workers, Task(fake_runs.failing, {}))
+
+    assert what == "failed"
+    assert "ValueError: `depth` must be a positive integer." in text
+    assert facts(workers)["pid"] != os.getpid()
+
+
+def test_a_worker_imports_neither_the_page_nor_streamlit(monkeypatch, tmp_path):
+    """Streamlit puts the page in the place of `__main__`, which spawn imports."""
+    page = types.ModuleType("__main__")
+    page.__file__ = str(tmp_path / "page.py")
+    (tmp_path / "page.py").write_text("raise SystemExit('the page was imported')")
+    monkeypatch.setitem(sys.modules, "__main__", page)
+
+    both = Workers()
+    said = facts(both)
+    both.end()
+
+    assert said["main"].endswith("worker_process.py")
+    assert not said["streamlit"]
+
+
+# --- Stops and losses ----------------------------------------------------------------
+
+
+def test_a_run_that_nobody_wants_stops_within_half_a_second(workers):
+    pid = facts(workers)["pid"]
+    begun = time.monotonic()
+
+    news = heard(
+        workers,
+        Task(fake_runs.reporting, {}),
+        lambda: time.monotonic() < begun + 0.2,
+    )
+
+    assert news[-1][0] == "stopped"
+    assert time.monotonic() - begun < 0.7
+    assert facts(workers)["pid"] == pid
+
+
+def test_a_run_that_does_not_stop_is_left_for_the_worker_that_is_ready(workers):
+    pid = facts(workers)["pid"]
+    workers.prepare().is_warm.wait()
+    begun = time.monotonic()
+
+    heard(workers, Task(fake_runs.deaf, {}), lambda: time.monotonic() < begun + 0.1)
+
+    assert 0.1 + worker.GRACE <= time.monotonic() - begun < 0.5 + worker.GRACE
+    assert not is_there(pid)
+    assert facts(workers)["pid"] != pid
+
+
+def test_a_lost_worker_is_followed_by_another(workers):
+    with pytest.raises(Lost):
+        heard(workers, Task(fake_runs.always_killed, {}))
+
+    assert is_there(facts(workers)["pid"])
+
+
+def test_a_worker_that_has_grown_is_followed_once_the_next_one_is_warm(
+    workers, monkeypatch
+):
+    pid = facts(workers)["pid"]
+    assert facts(workers)["pid"] == pid
+    assert workers._worker.memory > 2**20
+
+    monkeypatch.setattr(worker, "MOST_MEMORY", 2**20)
+    pids = [facts(workers)["pid"]]  # this one may still be made by the old one
+    wait_until(workers.prepare().is_warm.is_set)
+    pids.append(facts(workers)["pid"])
+
+    assert pids[0] == pid
+    assert pids[1] != pid
+    assert not is_there(pid)
+
+
+@pytest.mark.slow
+def test_a_worker_ends_with_a_page_that_is_killed():
+    code = (
+        "import time; from tests.page.test_worker import *; "
+        "print(facts(Workers())['pid'], flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as page:
+        pid = int(page.stdout.readline())
+        assert is_there(pid)
+        page.send_signal(signal.SIGKILL)
+
+    wait_until(lambda: not is_there(pid), seconds=5)
+
+
+# --- With the trainer ----------------------------------------------------------------
+
+
+class Bar:
+    """A place on the page that remembers what was written there."""
+
+    def __init__(self):
+        self.texts = []
+
+    def progress(self, share, text):
+        self.texts.append(text)
+
+    def error(self, text):
+        self.texts.append(text)
+
+
+def test_a_killed_worker_costs_a_visitor_one_sentence_and_a_second_try(tmp_path):
+    workers, bar = Workers(), Bar()
+    one = Trainer(workers)
+
+    log = one.log({"path": str(tmp_path / "flag")}, bar, fake_runs.killed_once).log
+    workers.end()
+
+    assert list(log.runs["depth"]) == [2]
+    assert any(text.startswith(AGAIN) for text in bar.texts)
+    assert LOST not in bar.texts
+
+
+@pytest.mark.slow
+def test_a_run_that_always_ends_its_process_is_given_up_in_a_sentence(monkeypatch):
+    def stop():
+        raise RuntimeError("Streamlit ends the script here")
+
+    monkeypatch.setattr(st, "stop", stop)
+    workers, bar = Workers(), Bar()
+    one = Trainer(workers)
+
+    with pytest.raises(RuntimeError, match="ends the script"):
+        one.log({}, bar, fake_runs.always_killed)
+    workers.end()
+
+    assert bar.texts[-1] == LOST
+    assert one.waiting == 0
+
+
+def test_a_visitor_who_leaves_stops_the_run_and_frees_the_worker(workers):
+    one, threads = Trainer(workers), []
+
+    class Leaving(Bar):
+        def progress(self, share, text):
+            if share:
+                raise RuntimeError("Streamlit ends the script here")
+
+    def visit():
+        with pytest.raises(RuntimeError):
+            one.log({}, Leaving(), fake_runs.reporting)
+
+    threads = [threading.Thread(target=visit) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    begun = time.monotonic()
+    one.log({"depths": [3]}, Bar(), fake_runs.predicted)
+
+    assert time.monotonic() - begun < 1
+
+
+@pytest.mark.slow
+def test_a_worker_computes_the_numbers_of_this_process_to_the_bit():
+    settings = {"scales": [0.5, 1.5], "depths": [2, 50], "steps": 70, "every": 25}
+    log = vg.sweep(**settings)
+
+    workers = Workers()
+    parcels = [heard(workers, Task(None, settings))[-1][1]]
+    workers._worker.end()  # its successor finds the program in the cache
+    parcels.append(heard(workers, Task(None, settings))[-1][1])
+    cached = os.listdir(workers._cache)
+    workers.end()
+
+    assert cached
+    for parcel in parcels:
+        same(unpack(parcel), log)
