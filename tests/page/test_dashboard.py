@@ -55,7 +55,7 @@ def networks_alone():
 
 def open_controls(**query):
     """The controls of the lesson's networks; nothing is run."""
-    page = AppTest.from_function(networks_alone)
+    page = AppTest.from_function(networks_alone, default_timeout=120)
     for name, value in query.items():
         page.query_params[name] = value
     return page.run()
@@ -1193,6 +1193,9 @@ class Runs:
         yield "log", pack(log_of(name))
 
     def prepare(self):
+        pass
+
+    def end(self):
         pass
 
 

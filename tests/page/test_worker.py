@@ -191,6 +191,13 @@ def test_a_worker_ends_with_a_page_that_is_killed():
 # --- With the trainer ----------------------------------------------------------------
 
 
+@pytest.fixture
+def trainer():
+    one = Trainer(Workers())
+    yield one
+    one.end()
+
+
 class Bar:
     """A place on the page that remembers what was written there."""
 
@@ -204,38 +211,36 @@ class Bar:
         self.texts.append(text)
 
 
-def test_a_killed_worker_costs_a_visitor_one_sentence_and_a_second_try(tmp_path):
-    workers, bar = Workers(), Bar()
-    one = Trainer(workers)
+def test_a_killed_worker_costs_a_visitor_one_sentence_and_a_second_try(
+    trainer, tmp_path
+):
+    bar = Bar()
 
-    log = one.log({"path": str(tmp_path / "flag")}, bar, fake_runs.killed_once).log
-    workers.end()
+    run = trainer.log({"path": str(tmp_path / "flag")}, bar, fake_runs.killed_once)
 
-    assert list(log.runs["depth"]) == [2]
+    assert list(run.log.runs["depth"]) == [2]
     assert any(text.startswith(AGAIN) for text in bar.texts)
     assert LOST not in bar.texts
 
 
 @pytest.mark.slow
-def test_a_run_that_always_ends_its_process_is_given_up_in_a_sentence(monkeypatch):
+def test_a_run_that_always_ends_its_process_is_given_up_in_a_sentence(
+    trainer, monkeypatch
+):
     def stop():
         raise RuntimeError("Streamlit ends the script here")
 
     monkeypatch.setattr(st, "stop", stop)
-    workers, bar = Workers(), Bar()
-    one = Trainer(workers)
+    bar = Bar()
 
     with pytest.raises(RuntimeError, match="ends the script"):
-        one.log({}, bar, fake_runs.always_killed)
-    workers.end()
+        trainer.log({}, bar, fake_runs.always_killed)
 
     assert bar.texts[-1] == LOST
-    assert one.waiting == 0
+    assert trainer.waiting == 0
 
 
-def test_a_visitor_who_leaves_stops_the_run_and_frees_the_worker(workers):
-    one, threads = Trainer(workers), []
-
+def test_a_visitor_who_leaves_stops_the_run_and_frees_the_worker(trainer):
     class Leaving(Bar):
         def progress(self, share, text):
             if share:
@@ -243,7 +248,7 @@ def test_a_visitor_who_leaves_stops_the_run_and_frees_the_worker(workers):
 
     def visit():
         with pytest.raises(RuntimeError):
-            one.log({}, Leaving(), fake_runs.reporting)
+            trainer.log({}, Leaving(), fake_runs.reporting)
 
     threads = [threading.Thread(target=visit) for _ in range(2)]
     for thread in threads:
@@ -251,7 +256,7 @@ def test_a_visitor_who_leaves_stops_the_run_and_frees_the_worker(workers):
     for thread in threads:
         thread.join(10)
     begun = time.monotonic()
-    one.log({"depths": [3]}, Bar(), fake_runs.predicted)
+    trainer.log({"depths": [3]}, Bar(), fake_runs.predicted)
 
     assert time.monotonic() - begun < 1
 

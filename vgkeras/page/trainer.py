@@ -1,5 +1,6 @@
 """The server's one trainer: a live run at a time, shared by all who ask for it."""
 
+import atexit
 import contextlib
 import threading
 import time
@@ -93,7 +94,10 @@ class Trainer:
         self._durations = Durations()
         self._logs: Recent[Parcel] = Recent(MOST_BYTES)
         self._open: Recent[vg.GradientLog] = Recent(MOST_OPEN)
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._is_over = False
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+        atexit.register(self.end)
 
     @property
     def waiting(self) -> int:
@@ -119,6 +123,12 @@ class Trainer:
             task = Task(make, settings, tuple(callbacks))
             parcel = self._wait(self._join(name, task, bar), bar, callbacks)
         return NamedLog(name, lambda: self._unpacked(name, parcel, settings, make))
+
+    def end(self) -> None:
+        """Ends the thread and the processes."""
+        self._is_over = True
+        self._thread.join()
+        self._workers.end()
 
     def holds(self, settings: Settings) -> bool:
         """Whether `log` has the runs of `vgkeras.sweep` at hand."""
@@ -203,7 +213,7 @@ class Trainer:
     # --- What the trainer's own thread does ------------------------------------------
 
     def _serve(self) -> None:
-        while True:
+        while not self._is_over:
             run = self._next()
             if run is None:
                 self._look_ahead()
@@ -226,10 +236,14 @@ class Trainer:
 
     def _make(self, run: Run) -> None:
         """Has a run made, and made again if its worker is lost."""
-        while run.is_wanted and run.tries < MOST_TRIES:
+
+        def is_wanted() -> bool:
+            return run.is_wanted and not self._is_over
+
+        while is_wanted() and run.tries < MOST_TRIES:
             run.tries += 1
             try:
-                for what, value in self._workers.run(run.task, lambda: run.is_wanted):
+                for what, value in self._workers.run(run.task, is_wanted):
                     run.begun = run.begun or time.monotonic()
                     run.hear(what, value)
             except Lost:
@@ -246,7 +260,10 @@ class Trainer:
             self._workers.prepare()
             return
         with contextlib.suppress(Lost):
-            for _ in self._workers.run(self._ahead.popleft(), lambda: not self._queue):
+            task = self._ahead.popleft()
+            for _ in self._workers.run(
+                task, lambda: not (self._queue or self._is_over)
+            ):
                 pass
 
 

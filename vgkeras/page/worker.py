@@ -8,7 +8,6 @@ Streamlit has replaced by the page. They outlive a server that is killed. And a 
 that is asked to end would first wait for the run at work.
 """
 
-import atexit
 import contextlib
 import math
 import os
@@ -140,7 +139,6 @@ class Workers:
         self._cache = tempfile.mkdtemp(prefix="vgkeras-")
         self._worker = self._new()
         self._next: Worker | None = None
-        atexit.register(self.end)
 
     @property
     def is_warm(self) -> bool:
