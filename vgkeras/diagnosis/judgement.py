@@ -44,6 +44,8 @@ def diagnose(
     - vanishing: root mean square below 1e-7 (the number of SageMaker and
       DeepDiagnosis, and the `epsilon` of Keras' Adam), or 2 decades lost from end to
       end by activations or their gradients (craft-bits).
+      Of recurrent layers whose states are logged: 2 decades lost back through time,
+      as measured where the gradient keeps a tenth over so many time steps.
     - exploding: 2 decades gained from end to end, by a factor of more than 1.05 a
       layer (craft-bits), an update of more than 10 times the weights (SageMaker),
       outputs whose square overflows, or a loss of more than 1000 times its start

@@ -18,6 +18,7 @@ from vgkeras.diagnosis.advice import (
     vanishing_advice,
 )
 from vgkeras.diagnosis.finding import Finding, finding_of
+from vgkeras.diagnosis.in_time import memory
 from vgkeras.diagnosis.run_arrays import (
     DECADES,
     IMPROVED,
@@ -239,6 +240,7 @@ LIMITS: tuple[Callable[[Run], list[Finding]], ...] = (
     _frozen,
     _vanishing,
     _by_layer,
+    memory,
     _large_update,
     _large_output,
     _loss_growth,

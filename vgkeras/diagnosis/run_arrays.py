@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from vgkeras.logs import KINDS, GradientLog
+from vgkeras.logs import KINDS, TIME_KINDS, GradientLog
 from vgkeras.theory import LEARNED
 
 IMPROVED = 0.5  # a run with a last loss below this share of its start learns
@@ -82,6 +82,7 @@ class Run:
     weights: Tensors
     activations: Tensors
     gradients: Tensors  # with respect to the activations
+    states: Tensors  # gradients by the states of recurrent layers, in order of time
 
     @property
     def first(self) -> float:
@@ -165,7 +166,10 @@ class Run:
 def runs(log: GradientLog) -> Iterator[Run]:
     """The runs of a log, in its order; one without rows in a table has empty arrays."""
     layers = with_known_zeros(log.layers)
-    kinds = [dict(_by_run(layers[layers["kind"] == kind])) for kind in KINDS]
+    kinds = [
+        dict(_by_run(layers[layers["kind"] == kind]))
+        for kind in (*KINDS, TIME_KINDS[0])
+    ]
     ordered = log.losses.sort_values(["run", "step"], kind="stable")
     losses = dict(iter(ordered.groupby("run")))
     nothing = _tensors(layers.iloc[:0])

@@ -52,7 +52,8 @@ def gradient_through_time(
         A `GradientLog` of one run at step 0. Its `layers` have a column `time`. A row
         of kind `"state_gradient"` is the gradient by the state that a layer hands on
         at time step 1, 2, ... of its input, all ways to the loss counted; its name
-        ends in `h`, of an LSTM's cell state in `c`. One of kind `"input_gradient"` is
+        ends in `h`, of an LSTM's cell state in `c`, and in `backwards` where a layer
+        reads its input from the end. One of kind `"input_gradient"` is
         that by what the layer receives there. Samples whose step is masked have none.
         `"weight_gradient"` rows are those of the whole pass, with `time` 0.
         `log10_norm` is the base-10 logarithm of the Frobenius norm over the batch.

@@ -80,7 +80,8 @@ def _inner_loop(
     own = partial(own, initial_state=initial_state, mask=mask, training=training)
     sequences = _on_record(sequences, watched)
     see(TimeSteps(layer, "x", _INPUT, sequences))
-    names = _state_names(layer.cell)
+    way = " backwards" if layer.go_backwards else ""
+    names = [name + way for name in _state_names(layer.cell)]
     with _without_cudnn(layer):
         if _reads_its_state(layer.cell, sequences[:, 0], initial_state):
             return _unrolled(layer, names, see, own, sequences)
