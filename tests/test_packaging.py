@@ -68,9 +68,9 @@ def fresh(tmp_path_factory):
         shutil.copy(ROOT / name, source)
     subprocess.run([*pip, "wheel", "--no-deps", "-w", folder, source], check=True)
     (wheel,) = folder.glob("*.whl")
-    venv.create(folder / "env", with_pip=True)
+    venv.create(folder / "env")
     python = folder / "env" / "bin" / "python"
-    pip[0] = python
+    pip += ["--python", python]
     subprocess.run([*pip, "install", "--no-deps", wheel], check=True)
     (site,) = (folder / "env" / "lib").glob("python3*/site-packages")
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib"))
