@@ -100,12 +100,16 @@ def test_theory_predicts_the_outcome_and_the_norms_of_a_sweep():
 @pytest.mark.slow
 def test_the_loss_overflows_at_the_depth_at_which_that_of_keras_does():
     x, y = theory.make_data()
-    for depth in (103, 104, 105, 106):
-        swept = sweeps.sweep([1.5], [depth], steps=1)
+    depths = (104, 105)
+
+    swept = sweeps.sweep([1.5], depths, steps=1)
+
+    for run, depth in enumerate(depths):
         model = stacks.build_stack(depth, scale=1.5)
         trained = training.train(model, x, y, steps=1)
-
-        first, reference = (log.losses["loss"][0] for log in (swept, trained))
+        first, reference = (
+            log.losses["loss"][0] for log in (swept.select(run=run), trained)
+        )
         assert np.isfinite(first) == np.isfinite(reference) == (depth < 105)
 
 
