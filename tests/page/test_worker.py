@@ -16,7 +16,7 @@ import streamlit as st
 
 import vgkeras as vg
 from tests.page import fake_runs
-from vgkeras.page import worker
+from vgkeras.page import programs, worker
 from vgkeras.page.parcel import Task, pack, unpack
 from vgkeras.page.trainer import AGAIN, LOST, Trainer
 from vgkeras.page.worker import Lost, Workers
@@ -262,17 +262,49 @@ def test_a_visitor_who_leaves_stops_the_run_and_frees_the_worker(trainer):
 
 
 @pytest.mark.slow
-def test_a_worker_computes_the_numbers_of_this_process_to_the_bit():
+def test_a_worker_computes_the_numbers_of_this_process_to_the_bit(tmp_path):
     settings = {"scales": [0.5, 1.5], "depths": [2, 50], "steps": 70, "every": 25}
     log = vg.sweep(**settings)
 
-    workers = Workers()
+    workers = Workers(programs=tmp_path)
     parcels = [heard(workers, Task(None, settings))[-1][1]]
     workers._worker.end()  # its successor finds the program in the cache
     parcels.append(heard(workers, Task(None, settings))[-1][1])
-    cached = os.listdir(workers._cache)
     workers.end()
 
-    assert cached
+    assert [*tmp_path.iterdir()]
     for parcel in parcels:
         same(unpack(parcel), log)
+
+
+# --- Compiled programs ---------------------------------------------------------------
+
+
+def test_compiled_programs_are_of_one_user_one_machine_and_one_version(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    own = programs.folder()
+    monkeypatch.setattr(programs, "version", lambda package: "another")
+
+    assert own.stat().st_mode & 0o777 == 0o700
+    assert own.is_relative_to(tmp_path)
+    assert programs.folder() != own
+
+
+def test_a_page_without_a_folder_for_programs_does_without(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+
+    assert programs.folder() is None
+
+
+def test_the_oldest_programs_are_given_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(programs, "MOST", 2)
+    for age in (3, 1, 2):
+        (tmp_path / f"{age}").touch()
+        os.utime(tmp_path / f"{age}", (0, 1000 - age))
+
+    programs.give_up_oldest(tmp_path)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"1", "2"}

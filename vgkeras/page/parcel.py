@@ -2,20 +2,21 @@
 
 A log travels as Arrow streams, compressed. A Parquet file of it takes four times as
 long to write and to read and is no smaller: it is made to last, and to be checked by
-whoever opens it.
+whoever opens it. Arrow and pandas are loaded when the first log is packed or opened: the
+page starts its worker before that.
 """
+
+from __future__ import annotations
 
 import io
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
-
-import pandas as pd
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import vgkeras as vg
 
-_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Task(NamedTuple):
@@ -37,7 +38,7 @@ class Parcel(NamedTuple):
     losses: bytes
     layers: bytes
     metadata: str
-    theory: "Parcel | None"
+    theory: Parcel | None
 
     @property
     def size(self) -> int:
@@ -59,6 +60,8 @@ def pack(log: vg.GradientLog) -> Parcel:
 
 def unpack(parcel: Parcel) -> vg.GradientLog:
     """The log, exactly as it was."""
+    import pyarrow as pa
+
     tables = [
         pa.ipc.open_stream(table).read_pandas()
         for table in (parcel.runs, parcel.losses, parcel.layers)
@@ -68,8 +71,11 @@ def unpack(parcel: Parcel) -> vg.GradientLog:
 
 
 def _stream(table: pd.DataFrame) -> bytes:
+    import pyarrow as pa
+
     buffer = io.BytesIO()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
     arrow = pa.Table.from_pandas(table, preserve_index=False)
-    with pa.ipc.new_stream(buffer, arrow.schema, options=_OPTIONS) as writer:
+    with pa.ipc.new_stream(buffer, arrow.schema, options=options) as writer:
         writer.write_table(arrow)
     return buffer.getvalue()

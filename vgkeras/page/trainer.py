@@ -1,12 +1,13 @@
 """The server's one trainer: a live run at a time, shared by all who ask for it."""
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import threading
 import time
 import traceback
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import streamlit as st
@@ -17,6 +18,7 @@ from vgkeras.page.durations import Durations
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import DEFAULTS
 from vgkeras.page.parcel import Parcel, Task, unpack
+from vgkeras.page.programs import folder
 from vgkeras.page.recent import Recent
 from vgkeras.page.worker import Lost, Workers
 
@@ -36,14 +38,8 @@ _PATIENCE = 0.2  # seconds between two reports to a visitor; that is how one lea
 _IDLE = 1.0  # seconds without a run until the trainer looks ahead
 
 _ONE: Settings = {**DEFAULTS, "scales": [0.9], "steps": 1}
-# Programs are compiled for networks of up to 8, 32 and 152 layers, and for the map.
+# Programs are compiled for networks of up to 8, 32 and 152 layers.
 WARM_UP = (Task(None, {**DEFAULTS, "steps": 1}), Task(None, {**_ONE, "depths": [50]}))
-_MAP: Settings = {"scales": vg.charts.MAP_SCALES, "depths": vg.charts.MAP_DEPTHS}
-AHEAD = (
-    Task(None, {**_ONE, "depths": [20]}),
-    Task(None, {**_ONE, "depths": [5]}),
-    Task(None, {**_ONE, **_MAP, "samples": 4, "every": None}),
-)
 
 
 class Run:
@@ -86,9 +82,11 @@ class Trainer:
     A run that nobody waits for any more is stopped.
     """
 
-    def __init__(self, workers: Workers, ahead: tuple[Task, ...] = ()) -> None:
+    def __init__(
+        self, workers: Workers, ahead: Callable[[], Iterator[Task]] = lambda: iter(())
+    ) -> None:
         self._workers = workers
-        self._ahead = deque(ahead)  # runs that make others quicker
+        self._ahead = ahead()  # runs that make others quicker
         self._queue: list[Run] = []  # the first one is at work
         self._changed = threading.Condition()  # of the queue
         self._durations = Durations()
@@ -256,11 +254,11 @@ class Trainer:
 
     def _look_ahead(self) -> None:
         """Has a run made that makes others quicker; then sees to the next worker."""
-        if not self._ahead:
+        task = next(self._ahead, None)
+        if task is None:
             self._workers.prepare()
             return
         with contextlib.suppress(Lost):
-            task = self._ahead.popleft()
             for _ in self._workers.run(
                 task, lambda: not (self._queue or self._is_over)
             ):
@@ -271,7 +269,15 @@ def _name(settings: Settings, make: Callable | None) -> str:
     return repr((make, sorted(settings.items())))
 
 
+def _ahead() -> Iterator[Task]:
+    """Runs of the shapes that are asked for next: few layers, and the map."""
+    yield Task(None, {**_ONE, "depths": [20]})
+    yield Task(None, {**_ONE, "depths": [5]})
+    every: Settings = {"scales": vg.charts.MAP_SCALES, "depths": vg.charts.MAP_DEPTHS}
+    yield Task(None, {**_ONE, **every, "samples": 4, "every": None})
+
+
 @st.cache_resource(show_spinner=False)
 def trainer() -> Trainer:
     """The one of this server. With it a worker is started, which loads TensorFlow."""
-    return Trainer(Workers(WARM_UP), AHEAD)
+    return Trainer(Workers(WARM_UP, folder()), _ahead)

@@ -13,10 +13,8 @@ import math
 import os
 import pickle
 import queue
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +22,10 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from vgkeras.page.parcel import Task
+from vgkeras.page.programs import give_up_oldest
 
 MOST_MEMORY = 600 * 2**20  # private bytes of a worker: then the next one takes over
 FAR_TOO_MUCH = 800 * 2**20  # and then it does so even if it is not warm
-MOST_PROGRAMS = 200  # in the cache of compiled ones
 GRACE = 0.5  # seconds that a run is given to stop
 _MODULE = ("-P", "-m", "vgkeras.page.worker_process")  # not of this folder
 _ROOT = Path(__file__).parents[2]
@@ -42,14 +40,14 @@ class Lost(Exception):
 class Worker:
     """A process that makes runs, one at a time; those of `warm_up` come first."""
 
-    def __init__(self, warm_up: Sequence[Task], cache: str) -> None:
+    def __init__(self, warm_up: Sequence[Task], programs: Path | None) -> None:
         self.is_warm, self._is_lost = threading.Event(), threading.Event()
         self._news: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._process = subprocess.Popen(
             [sys.executable, *_MODULE],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=_environment(cache),
+            env=_environment(programs),
         )
         self._requests = cast(IO[bytes], self._process.stdin)
         self._answers = cast(IO[bytes], self._process.stdout)
@@ -133,10 +131,10 @@ class Workers:
     All of this is for one thread; whoever asks for a run is in another one.
     """
 
-    def __init__(self, warm_up: Sequence[Task] = ()) -> None:
-        self._warm_up = warm_up
-        # Programs compiled before, for the workers to come; of this machine alone.
-        self._cache = tempfile.mkdtemp(prefix="vgkeras-")
+    def __init__(
+        self, warm_up: Sequence[Task] = (), programs: Path | None = None
+    ) -> None:
+        self._warm_up, self._programs = warm_up, programs
         self._worker = self._new()
         self._next: Worker | None = None
 
@@ -178,7 +176,6 @@ class Workers:
         for worker in (self._worker, self._next):
             if worker is not None:
                 worker.end()
-        shutil.rmtree(self._cache, ignore_errors=True)
 
     def _warm_worker(self, is_wanted: Callable[[], bool]) -> Worker | None:
         """The worker once it is warm; `None` if nobody wants it any more."""
@@ -203,21 +200,15 @@ class Workers:
         return True
 
     def _new(self) -> Worker:
-        _give_up_oldest(Path(self._cache))
-        return Worker(self._warm_up, self._cache)
+        if self._programs is not None:
+            give_up_oldest(self._programs)
+        return Worker(self._warm_up, self._programs)
 
 
-def _give_up_oldest(cache: Path) -> None:
-    """Of the compiled programs: they are 0.4 MB each."""
-    programs = sorted(cache.iterdir(), key=lambda path: path.stat().st_mtime)
-    for program in programs[:-MOST_PROGRAMS]:
-        program.unlink()
-
-
-def _environment(cache: str) -> dict[str, str]:
+def _environment(programs: Path | None) -> dict[str, str]:
     """The page's, and where modules and compiled programs are found."""
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    flags = [f"--tf_xla_persistent_cache_directory={cache}"]
+    flags = [f"--tf_xla_persistent_cache_directory={programs}"] if programs else []
     flags += filter(None, [os.environ.get("TF_XLA_FLAGS")])
     return {
         "TF_CPP_MIN_LOG_LEVEL": "3",
