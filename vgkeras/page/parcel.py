@@ -2,8 +2,8 @@
 
 A log travels as Arrow streams, compressed. A Parquet file of it takes four times as
 long to write and to read and is no smaller: it is made to last, and to be checked by
-whoever opens it. Arrow and pandas are loaded when the first log is packed or opened: the
-page starts its worker before that.
+whoever opens it. Arrow and pandas are loaded when the first log is packed or opened:
+the page starts its worker before that.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from vgkeras.page.worker import Lost, Workers
 MOST_WAITING = 30  # runs in the queue
 MOST_BYTES = 30_000_000  # of the logs of the last runs, packed
 MOST_OPEN = 4  # of them that are unpacked
-MOST_TRIES = 3  # of a run whose worker is lost
+MOST_TRIES, MOST_LOSSES = 3, 10  # of a run whose worker is lost, in it or at any time
 LIVE = ":material/bolt: **Run live** on this server"
 LOADING = "Starting TensorFlow…"
 STARTING = "Starting; a program for a new shape is compiled first…"
@@ -51,7 +51,7 @@ class Run:
         self.begun = 0.0  # by the clock of `time.monotonic`, once it has
         self.share = 0.0  # that is done
         self.calls: dict[str, Parcel] = {}  # the last call of each callback
-        self.tries = 0
+        self.tries, self.losses = 0, 0  # once it has begun, and at all
         self.log: Parcel | None = None
         self.failure = ""
         self.is_over = threading.Event()
@@ -190,7 +190,7 @@ class Trainer:
                 self._queue.remove(run)
 
     def _report(self, run: Run) -> str:
-        again = AGAIN if run.tries > 1 else ""
+        again = AGAIN if run.tries else ""
         if run.share:
             return f"{again}Training: {run.share:.0%}. Move a control to stop it."
         with self._changed:
@@ -238,13 +238,14 @@ class Trainer:
         def is_wanted() -> bool:
             return run.is_wanted and not self._is_over
 
-        while is_wanted() and run.tries < MOST_TRIES:
-            run.tries += 1
+        while is_wanted() and run.tries < MOST_TRIES and run.losses < MOST_LOSSES:
             try:
                 for what, value in self._workers.run(run.task, is_wanted):
                     run.begun = run.begun or time.monotonic()
                     run.hear(what, value)
             except Lost:
+                run.losses += 1
+                run.tries += bool(run.begun)
                 run.begun = run.share = 0.0
             except Exception:  # this thread serves the next visitors, too
                 run.failure = traceback.format_exc()
