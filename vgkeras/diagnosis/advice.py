@@ -2,7 +2,8 @@
 
 from vgkeras._text import number_of
 from vgkeras.diagnosis.finding import Finding
-from vgkeras.diagnosis.run_arrays import DECADES, Run, slopes
+from vgkeras.diagnosis.lines import DECADES, lines
+from vgkeras.diagnosis.run_arrays import Run
 from vgkeras.floats import stored_in
 
 _GAIN = (
@@ -20,8 +21,9 @@ _SHORTCUT = (
 )
 CLIP = "use a smaller learning rate or clip the gradient (`global_clipnorm=1`)"
 STALLED = (
-    "if no other finding of this run names a cause, try other learning rates, and see "
-    "whether the model can learn one small batch by heart"
+    "if no other finding of this run names a cause, see that inputs and labels "
+    "(targets) still belong together, then whether the model can learn one small batch "
+    "by heart; `diagnose(log, model, x, y)` looks at the data as well"
 )
 SLOW = "it needs more steps, or a larger learning rate if the loss falls steadily"
 CONNECT = (
@@ -45,7 +47,9 @@ def advice_by_layer(regime: str, *, backward: bool) -> str:
 
 def vanishing_advice(run: Run) -> str:
     """Against a small weight gradient."""
-    seen = [line.total.min() for line in slopes(run) if line is not None]
+    seen = [
+        line.total.min() for pair in lines(run) for line in pair if line is not None
+    ]
     if seen and min(seen) > -DECADES:
         return (
             "no layer loses it, so scale the loss or the targets, or use an optimizer "
@@ -92,20 +96,3 @@ def frozen_advice(finding: Finding) -> str:
         times = number_of(finding.margin)
         return f"a learning rate {times} times larger would move them, or {cause}"
     return f"no sensible learning rate makes up for this, so {cause}"
-
-
-def non_finite_advice(run: Run, step: int) -> str:
-    """Against Inf or NaN that first occurs at a step."""
-    narrow = str(run.row["dtype"]).removeprefix("mixed_") == "float16"
-    wider = ", or bfloat16 or float32" if narrow else ""
-    grown = [line.total.max() for line in slopes(run) if line is not None]
-    if step > 0:
-        return (
-            f"use a smaller learning rate, or clip the gradient from the start{wider}"
-        )
-    if grown and max(grown) > DECADES:
-        return f"the layers multiply it, so {SHRINK}{wider}"
-    return (
-        "look for Inf or NaN in the data first, then use smaller initial weights or "
-        f"normalization{wider}; clipping cannot repair Inf"
-    )

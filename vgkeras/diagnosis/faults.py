@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vgkeras.diagnosis.advice import CONNECT, REVIVE, non_finite_advice, zero_advice
+from vgkeras.diagnosis.advice import CONNECT, REVIVE, zero_advice
 from vgkeras.diagnosis.finding import Finding, finding_of
+from vgkeras.diagnosis.origins import Origin, origin
 from vgkeras.diagnosis.run_arrays import Run, Tensors
 from vgkeras.floats import computed_in, vanishes_below
 
@@ -24,24 +25,26 @@ def _non_finite(run: Run) -> Finding | None:
     if not steps or (run.scaled and _recovered(run)):
         return None
     step = int(min(steps))
-    remedy = non_finite_advice(run, step)
+    why = origin(run, step)
     forward, *backward = (rows.at(step) for rows in bad)
     if len(forward.step):
-        return _share(run, forward.where([0]), "activation", remedy)
+        return _share(run, forward.where([0]), "activation", why)
     if step in bad_losses:
         value = float(run.losses[run.steps == step][0])
         rule = f"loss is {'NaN' if math.isnan(value) else 'Inf'}"
-        return finding_of(run, "non-finite", rule, math.nan, remedy, value, step=step)
+        facts = ("non-finite", rule, math.nan, why.remedy, value)
+        return finding_of(run, *facts, step=step, cause=why.cause)
     kinds = ("activation gradient", "weight gradient")
     for rows, what in zip(backward, kinds, strict=True):
         if len(rows.step):
-            return _share(run, rows.where([-1]), what, remedy)
+            return _share(run, rows.where([-1]), what, why)
     return None
 
 
-def _share(run: Run, at: Tensors, what: str, remedy: str) -> Finding:
+def _share(run: Run, at: Tensors, what: str, why: Origin) -> Finding:
     rule, share = f"share of Inf or NaN in the {what} > 0", at.nonfinite_fraction[0]
-    return finding_of(run, "non-finite", rule, 0.0, remedy, share, at=at)
+    facts = ("non-finite", rule, 0.0, why.remedy, share)
+    return finding_of(run, *facts, at=at, cause=why.cause)
 
 
 def _recovered(run: Run) -> bool:
@@ -125,7 +128,15 @@ def _zero(run: Run) -> Finding | None:
         return None  # such a branch wakes with the first update
     rule, remedy = "weight gradient is exactly zero", zero_advice(run, cause)
     extent = f"{len(here)} of {len(np.unique(rows.layer))} layers"
-    return finding_of(run, "zero", rule, 0.0, remedy, 0.0, at=at, extent=extent)
+    regime = "zero"
+    if not cause and _one_sided(run):
+        regime, remedy = "dead units", REVIVE
+    return finding_of(run, regime, rule, 0.0, remedy, 0.0, at=at, extent=extent)
+
+
+def _one_sided(run: Run) -> bool:
+    """Whether the layers have activations under which units can die."""
+    return bool({"relu", "relu6"} & set(run.facts.activations()))
 
 
 def _to_the_end(rows: Tensors, empty: np.ndarray) -> np.ndarray:

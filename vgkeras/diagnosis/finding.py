@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from vgkeras._text import decades, number
@@ -17,10 +18,40 @@ REGIMES = (
     "frozen",
     "vanishing",
     "exploding",
+    "mismatch",
     "stalled",
     "slow",
     "healthy",
     "unknown",
+)
+
+CAUSES = (
+    "Inf or NaN in the data",
+    "the loss function",
+    "overflow of the format",
+    "epsilon below the format",
+    "explosion",
+    "growth in time",
+    "nothing is trained",
+    "frozen output",
+    "uphill",
+    "labels outside the loss",
+    "targets outside the output",
+    "no probabilities",
+    "labels compete",
+    "softmax of one unit",
+    "learning rate too high",
+    "learning rate too low",
+    "inputs not scaled",
+    "targets not scaled",
+    "batches not shuffled",
+    "penalty too large",
+    "units that never part",
+    "signal lost on the way forward",
+    "saturation",
+    "memory lost in time",
+    "moving averages",
+    "output ignores the input",
 )
 
 _SIDES = {"<": ("below", "above"), ">": ("above", "below")}
@@ -45,6 +76,7 @@ class Finding:
         dtype: Number format of the run.
         remedy: What helps against this cause; `""` if nothing is wrong.
         extent: How far it reaches, e.g. `"50 of 50 layers"`, or `""`.
+        cause: One of `CAUSES`, where the rule tells what is behind it, or `""`.
     """
 
     regime: str
@@ -59,13 +91,16 @@ class Finding:
     dtype: str
     remedy: str
     extent: str = ""
+    cause: str = ""
 
     def __str__(self) -> str:
         place, evidence = self._place(), self._evidence()
         if self.regime == "healthy":
             sentence = _joint("Healthy: nearest to a limit", place, evidence)
         else:
-            sentence = f"{self.regime.capitalize()} {place}".rstrip() + f": {evidence}"
+            regime = _joint(self.regime.capitalize(), self.cause)
+            sentence = _joint(regime, place) if self.cause else f"{regime} {place}"
+            sentence = f"{sentence.rstrip()}: {evidence}"
         details = _joint(self.dtype, self.extent)
         sentence += f" ({details})" if details else ""
         return f"{sentence}; {self.remedy}." if self.remedy else f"{sentence}."
@@ -98,6 +133,7 @@ class Finding:
         return {
             "run": self.run,
             "regime": self.regime,
+            "cause": self.cause,
             "where": _joint(self._place(), self.dtype, self.extent),
             "rule": self.rule,
             "measured": number(self.measured),
@@ -142,6 +178,7 @@ def finding_of(
     at: Tensors | None = None,
     step: int | None = None,
     extent: str = "",
+    cause: str = "",
 ) -> Finding:
     """A finding at the first row of `at`, or at a step of the whole run."""
     return Finding(
@@ -157,4 +194,57 @@ def finding_of(
         dtype=str(run.row["dtype"]),
         remedy=remedy,
         extent=extent,
+        cause=cause,
+    )
+
+
+def beyond(
+    run: Run,
+    regime: str,
+    cause: str,
+    rule: str,
+    measured: float,
+    remedy: str,
+    *,
+    at: Tensors | None = None,
+    step: int | None = None,
+    extent: str = "",
+) -> Finding | None:
+    """The finding of a cause, if `measured` is beyond the limit that ends its rule."""
+    *_, sign, limit = rule.split(" ")
+    threshold = float(limit)
+    if not (measured < threshold if sign == "<" else measured > threshold):
+        return None
+    with np.errstate(all="ignore"):
+        quotient = abs(np.log10(np.float64(measured) / threshold))
+    margin = quotient if np.isfinite(quotient) else math.inf
+    return finding_of(
+        run,
+        regime,
+        rule,
+        threshold,
+        remedy,
+        measured,
+        margin,
+        at=at,
+        step=step,
+        extent=extent,
+        cause=cause,
+    )
+
+
+def certain(
+    run: Run,
+    regime: str,
+    cause: str,
+    rule: str,
+    remedy: str,
+    *,
+    at: Tensors | None = None,
+    extent: str = "",
+) -> Finding:
+    """The finding of a cause that is there or not, without a number."""
+    nothing = math.nan
+    return finding_of(
+        run, regime, rule, nothing, remedy, at=at, extent=extent, cause=cause
     )

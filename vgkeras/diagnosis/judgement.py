@@ -7,6 +7,7 @@ number alone.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +15,12 @@ from vgkeras.diagnosis.advice import LOG_MORE
 from vgkeras.diagnosis.faults import FAULTS
 from vgkeras.diagnosis.finding import REGIMES, Finding, Findings, finding_of
 from vgkeras.diagnosis.limits import LIMITS
+from vgkeras.diagnosis.mismatches import MISMATCHES
 from vgkeras.diagnosis.model_log import log_of
 from vgkeras.diagnosis.run_arrays import Run, runs
+from vgkeras.diagnosis.suspects import ALWAYS, POSSIBILITIES, SUSPECTS
+
+Questions = tuple[Callable[[Run], Finding | None], ...]
 
 
 def diagnose(
@@ -97,21 +102,67 @@ def diagnose(
 
 
 def _findings(run: Run) -> list[Finding]:
-    """The findings of one run, gravest first."""
+    """The findings of one run, gravest first: what is certain leaves no guesses."""
     faults = [finding for find in FAULTS if (finding := find(run)) is not None]
+    certain = _asked(MISMATCHES, run)
     limits = [finding for measure in LIMITS for finding in measure(run)]
     beyond = [f for f in limits if f.margin > 0 and not _excused(f, run)]
-    findings = [*faults, *_one_of_each(beyond)]
+    first = [fault.cause for fault in faults if fault.regime == "non-finite"]
+    if certain or (first and first[0] not in ("", "explosion")):
+        findings = _explained(faults, certain)
+    elif run.stuck or faults:
+        findings = _of_a_stuck_run(run, faults, _one_of_each(beyond))
+    else:
+        findings = _asked(ALWAYS, run) or _one_of_each(beyond)
     findings.sort(key=lambda finding: REGIMES.index(finding.regime))
     return findings or [_healthy(run, [f for f in limits if f.margin <= 0])]
+
+
+def _asked(questions: Questions, run: Run) -> list[Finding]:
+    return [finding for ask in questions if (finding := ask(run)) is not None]
+
+
+def _explained(faults: list[Finding], causes: list[Finding]) -> list[Finding]:
+    """Faults with what is behind them; a cause that explains none stands by itself."""
+    if not causes:
+        return faults
+    first, *more = causes
+    explained = [
+        replace(fault, cause=first.cause, remedy=first.remedy)
+        for fault in faults
+        if fault.regime != "disconnected" and not fault.cause
+    ]
+    apart = [f for f in faults if f.regime == "disconnected" or f.cause]
+    return [*apart, *(explained[:1] or [first]), *more]
+
+
+def _of_a_stuck_run(
+    run: Run, faults: list[Finding], beyond: list[Finding]
+) -> list[Finding]:
+    """Its causes; without any, what is beyond a limit; or what may be behind it."""
+    causes = _asked((*ALWAYS[:2], *SUSPECTS), run)
+    if causes:
+        return _explained(faults, causes)
+    others = [f for f in beyond if f.regime not in ("stalled", "slow")]
+    if faults or others:
+        return [_with_remedy_of(f, [*faults, *others][0]) for f in [*faults, *beyond]]
+    return _asked((*ALWAYS, *POSSIBILITIES), run)[:1] or beyond
+
+
+def _with_remedy_of(finding: Finding, cause: Finding) -> Finding:
+    """A run that stalls for a reason needs no advice of its own."""
+    stalls = finding.regime in ("stalled", "slow")
+    return replace(finding, remedy=cause.remedy) if stalls else finding
 
 
 def _excused(finding: Finding, run: Run) -> bool:
     """Whether the loss has shown that the number did no harm."""
     if finding.regime in ("stalled", "slow"):
         return False
-    relative = finding.regime == "exploding" or finding.rule.startswith("log10")
-    return run.improved if relative else run.learned
+    relative = finding.regime in ("exploding", "frozen")
+    if relative or finding.rule.startswith("log10"):
+        return run.improved or run.uses_input
+    return run.learned
 
 
 def _one_of_each(findings: list[Finding]) -> list[Finding]:

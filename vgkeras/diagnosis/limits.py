@@ -19,14 +19,14 @@ from vgkeras.diagnosis.advice import (
 )
 from vgkeras.diagnosis.finding import Finding, finding_of
 from vgkeras.diagnosis.in_time import memory
+from vgkeras.diagnosis.lines import DECADES, Slope, kernel_lines, lines
 from vgkeras.diagnosis.run_arrays import (
-    DECADES,
+    FEWEST_STEPS,
+    IGNORED,
     IMPROVED,
+    STILL,
     Run,
-    Slope,
     Tensors,
-    slope,
-    slopes,
 )
 from vgkeras.floats import computed_in, stored_in
 from vgkeras.theory import EXPLODED
@@ -35,8 +35,6 @@ SMALL_GRADIENT = 1e-7  # root mean square
 FACTOR = 1.05  # a layer; a network of many layers may grow more slowly and train
 KERNEL_FACTOR = 1.1  # the same for kernels' gradients: kernels differ in shape
 LARGE_UPDATE = 10.0  # relative to the weights
-STILL = 0.01  # a loss that lost less than this share has not moved
-FEWEST_STEPS = 10  # a run of fewer updates cannot be called stalled
 
 
 class Limit(NamedTuple):
@@ -94,10 +92,13 @@ def _subnormal(run: Run) -> list[Finding]:
 def _frozen(run: Run) -> list[Finding]:
     rows = _weights(run)
     rows = rows.where(np.isfinite(rows.update_ratio))
+    if (rows.step > run.weights.step.min(initial=0)).any():  # warm-up may start at 0
+        rows = rows.where(rows.step > rows.step.min())
     rounding = stored_in(run.row["dtype"]).epsilon / 2
     with np.errstate(divide="ignore"):
         ratio = np.log10(rows.update_ratio)
     rounds = rows.frozen_fraction > rows.zero_fraction + 1e-9
+    rounds &= ~(run.rates_at(rows.step) == 0)
     rule = f"update relative to the weights < {rounding:.2g}"
     findings = _small(run, Limit("frozen", rule, rounding, ""), rows, ratio, rounds)
     return [
@@ -116,9 +117,30 @@ def _share(finding: Finding, rows: Tensors) -> str:
 
 def _vanishing(run: Run) -> list[Finding]:
     rows = _weights(run)
-    rule = f"root mean square of the weight gradient < {SMALL_GRADIENT:.2g}"
-    limit = Limit("vanishing", rule, SMALL_GRADIENT, vanishing_advice(run))
-    return _small(run, limit, rows, rows.log10_rms())
+    small = SMALL_GRADIENT
+    if 0 < run.start < 1:  # in another unit, the same loss has smaller gradients
+        small = max(small * run.start, 1e-300)
+    rule = f"root mean square of the weight gradient < {small:.2g}"
+    limit = Limit("vanishing", rule, small, vanishing_advice(run))
+    return _small(run, limit, rows, rows.log10_rms(), ~_behind_a_gate(run, rows))
+
+
+def _behind_a_gate(run: Run, rows: Tensors) -> np.ndarray:
+    """Whether a small gradient is that of a branch which is closed at the start.
+
+    A tiny factor behind it (LayerScale) lets little back, and grows; what is further
+    back gets its gradient past it.
+    """
+    tiny = run.weights.where(run.weights.are_tiny())
+    closed = np.zeros(len(rows.step), bool)
+    if not len(tiny.step):
+        return closed
+    for step in np.unique(rows.step):
+        here = rows.step == step
+        large = rows.layer[here & (rows.log10_rms() >= math.log10(SMALL_GRADIENT))]
+        first = large.min(initial=np.iinfo(np.int64).max)
+        closed |= here & (rows.layer > first) & (rows.layer < tiny.layer.max())
+    return closed
 
 
 def _weights(run: Run) -> Tensors:
@@ -143,17 +165,22 @@ def _small(
 
 def _by_layer(run: Run) -> list[Finding]:
     """Decay and growth from layer to layer, forward and backward."""
-    forward, backward = slopes(run)
-    lines = (
-        ("last / first activation", forward, FACTOR),
-        ("first / last activation gradient", backward, FACTOR),
-        ("first / last weight gradient (rms)", _weight_slope(run), KERNEL_FACTOR),
-    )
+    named = [
+        (f"log10 of {ends}", line, factor)
+        for pair in lines(run)
+        for ends, line, factor in (
+            ("last / first activation", pair.forward, FACTOR),
+            ("first / last activation gradient", pair.backward, FACTOR),
+        )
+    ]
+    if len(run.losses) > 1 or not len(run.gradients.step):
+        rule = "log10 of first / last weight gradient"
+        named += [(rule, line, KERNEL_FACTOR) for line in kernel_lines(run)]
     return [
         finding
-        for ends, line, factor in lines
+        for ends, line, factor in named
         if line is not None
-        for finding in _on_line(run, f"log10 of {ends}", line, math.log10(factor))
+        for finding in _on_line(run, f"{ends} (rms)", line, math.log10(factor))
     ]
 
 
@@ -171,18 +198,10 @@ def _on_line(run: Run, ends: str, line: Slope, growth: float) -> Iterator[Findin
         yield from _at_first(run, limit, line.place, line.total, margin, extent)
 
 
-def _weight_slope(run: Run) -> Slope | None:
-    """The kernels' gradients stand in for those of activations that were not logged."""
-    if len(run.gradients.step):
-        return None
-    rows = run.rows_to_judge(run.weights).main()
-    rms = rows._replace(log10_norm=rows.log10_rms())
-    return slope(rms, DECADES, backward=True)
-
-
 def _large_update(run: Run) -> list[Finding]:
     rows = _weights(run)
     rows = rows.where(np.isfinite(rows.update_ratio) & (rows.update_ratio > 0))
+    rows = rows.where(~rows.are_tiny())
     rule = f"update relative to the weights > {LARGE_UPDATE:g}"
     limit = Limit("exploding", rule, LARGE_UPDATE, CLIP)
     margin = np.log10(rows.update_ratio / LARGE_UPDATE)
@@ -214,19 +233,21 @@ def _loss_growth(run: Run) -> list[Finding]:
 
 def _no_progress(run: Run) -> list[Finding]:
     """A loss that does not fall, or not far enough."""
-    start = run.start
-    if math.isnan(run.zero_map) and len(run.losses):
-        start = float(np.median(run.losses[: max(1, len(run.losses) // 10)]))
-    enough = len(run.losses) > FEWEST_STEPS and start > 0 and run.last >= 0
-    if not enough or run.learned or run.last > EXPLODED * start:
+    enough = len(run.losses) > FEWEST_STEPS and run.start > 0 and run.last >= 0
+    if not enough or run.learned or run.last > EXPLODED * run.start:
         return []
-    ratio = run.last / start
-    fall = max(1 - ratio, 0.0)
+    fall = max(run.fall, 0.0)
     flat = math.log10(STILL / fall) if fall else math.inf
-    slow = math.log10(ratio / IMPROVED) if ratio else -math.inf
+    if flat > 0 and not run.stuck:  # the noise of batches, or learned before
+        flat = -math.inf
     findings = [finding_of(run, *_STALLED, fall, flat)]
+    ratio = 1 - fall
+    slow = math.log10(ratio / IMPROVED) if ratio else -math.inf
     if flat <= 0 and (slow <= 0 or run.row["outcome"] in ("slow", "stalls")):
         findings.append(finding_of(run, *_SLOW, ratio, slow))
+    if flat <= 0 and run.ignores_input:
+        margin = math.log10(IGNORED / max(run.late_excess, IGNORED / 10))
+        findings.append(finding_of(run, *_IGNORES, run.late_excess, margin))
     return findings
 
 
@@ -234,6 +255,13 @@ _STALLED = Limit(
     "stalled", f"share of the loss that was lost < {STILL}", STILL, STALLED
 )
 _SLOW = Limit("slow", f"last loss relative to the start > {IMPROVED}", IMPROVED, SLOW)
+
+_IGNORES = Limit(
+    "stalled",
+    f"cost of one answer for all inputs, relative to the loss < {IGNORED}",
+    IGNORED,
+    STALLED,
+)
 
 LIMITS: tuple[Callable[[Run], list[Finding]], ...] = (
     _subnormal,

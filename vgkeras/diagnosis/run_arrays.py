@@ -5,6 +5,7 @@ A log of a sweep has half a million rows; arrays make a finding on each run quic
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +14,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from vgkeras.logs import KINDS, TIME_KINDS, GradientLog
+from vgkeras.diagnosis.facts import Facts
+from vgkeras.logs import KINDS, LOSS_COLUMNS, TIME_KINDS, GradientLog
 from vgkeras.theory import LEARNED
 
 IMPROVED = 0.5  # a run with a last loss below this share of its start learns
 HIGH = 0.9  # a step with a loss above this share of the start has learned nothing yet
-TINY = 1e-6  # counts as learned where the loss of the zero map is unknown
+IGNORED = 0.03  # a mean output that costs no more than this share says it all
+TINY = -3.0  # log10 of the root mean square of weights next to 0
+STILL = 0.01  # a loss that lost less than this share has not moved
+FEWEST_STEPS = 10  # a run of fewer updates cannot be called stalled
+PATIENCE = 100  # updates after which an output may be asked to depend on its input
+
+
+_LABELS = ("step", "layer", "name", "optimizer", "update")
 
 
 class Tensors(NamedTuple):
@@ -34,6 +43,10 @@ class Tensors(NamedTuple):
     frozen_fraction: np.ndarray
     update_ratio: np.ndarray
     size: np.ndarray
+    log10_weight: np.ndarray
+    cosine: np.ndarray
+    optimizer: np.ndarray
+    update: np.ndarray
 
     def where(self, chosen: Any) -> Tensors:
         """The rows of a mask, of a list of indices or of a slice."""
@@ -53,11 +66,22 @@ class Tensors(NamedTuple):
         A bias in front of a normalization has a gradient of rounding errors only, and
         a bias that starts at 0 an update that is infinitely larger than itself.
         """
-        order = np.lexsort((self.log10_norm, self.size, self.layer, self.step))
+        keys = (self.log10_norm, self.size, self.layer, self.update, self.step)
+        order = np.lexsort(keys)
         rows = self.where(order)
         last = np.ones(len(order), bool)
-        last[:-1] = (np.diff(rows.layer) != 0) | (np.diff(rows.step) != 0)
+        changes = [np.diff(part) != 0 for part in (rows.layer, rows.update, rows.step)]
+        last[:-1] = np.logical_or.reduce(changes)
         return rows.where(last | (rows.layer == 0))  # 0: of no layer
+
+    def are_tiny(self) -> np.ndarray:
+        """Whether weights start next to 0, as factors that let nothing through do."""
+        with np.errstate(all="ignore"):
+            return self.log10_weight - 0.5 * np.log10(self.size) < TINY
+
+    def as_rms(self) -> Tensors:
+        """The same with root mean squares in the place of norms: sizes differ."""
+        return self._replace(log10_norm=self.log10_rms())
 
     def log10_rms(self) -> np.ndarray:
         """log10 of the root mean square of the elements that are not 0.
@@ -83,6 +107,8 @@ class Run:
     activations: Tensors
     gradients: Tensors  # with respect to the activations
     states: Tensors  # gradients by the states of recurrent layers, in order of time
+    facts: Facts
+    batches: dict[str, np.ndarray]  # what a step was given, by step; NaN: not taken
 
     @property
     def first(self) -> float:
@@ -112,15 +138,114 @@ class Run:
 
     @property
     def learned(self) -> bool:
-        """Whether the loss came down to 1%."""
-        if self.row["outcome"]:
+        """Whether the loss came down to 1%, and not by an answer that is always one."""
+        if self.row["outcome"] and self.row["outcome"] != "diverges":
             return bool(self.row["outcome"] == "trains")
-        return self.last <= self._goal
+        return self.last <= self._goal and not self.ignores_input
 
     @property
     def improved(self) -> bool:
-        """Whether the loss came down to half, or was learned."""
-        return self.learned or self.last <= self._share(IMPROVED)
+        """Whether the loss came down to half, or was learned; or does so elsewhere.
+
+        A second fit begins where the first one ended: its outputs tell inputs apart.
+        """
+        halved = self.last <= self._share(IMPROVED) and not self.ignores_input
+        return self.learned or halved
+
+    def batch(self, name: str) -> np.ndarray:
+        """What each step was given, by its column in `losses`; NaN: not taken."""
+        return self.batches.get(name, np.full(len(self.steps), np.nan))
+
+    def first_batch(self, name: str) -> float:
+        """The first of these numbers that was taken, or NaN."""
+        taken = self.batch(name)
+        taken = taken[~np.isnan(taken)]
+        return float(taken[0]) if len(taken) else math.nan
+
+    def rates_at(self, steps: np.ndarray) -> np.ndarray:
+        """The learning rate at each of some steps, or NaN."""
+        if not len(self.steps):
+            return np.full(len(steps), np.nan)
+        place = np.searchsorted(self.steps, steps, side="right") - 1
+        return self.batch("learning_rate")[np.maximum(place, 0)]
+
+    @functools.cached_property
+    def excess(self) -> np.ndarray:
+        """What the mean output would cost, relative to the loss, less 1; by look.
+
+        0 if every input gets the same answer. Left out where the targets of a batch
+        are all the same, or a loss has a sign.
+        """
+        loss, mean = self.losses - self.batch("penalty"), self.batch("loss_of_mean")
+        varied = self.batch("target_code_std") > 0
+        with np.errstate(all="ignore"):
+            excess = mean / loss - 1
+        return np.where(varied & (loss > 0) & (mean > 0), excess, np.nan)
+
+    @property
+    def late_excess(self) -> float:
+        """The median of these shares over the second half of the run, or NaN."""
+        late = self.excess[len(self.excess) // 2 :]
+        late = late[np.isfinite(late)]
+        return float(np.median(late)) if len(late) > 2 else math.nan
+
+    @property
+    def ignores_input(self) -> bool:
+        """Whether one answer for all inputs would do as well, after many updates."""
+        patient = len(self.steps) > 0 and self.steps[-1] - self.steps[0] >= PATIENCE
+        return bool(patient and self.late_excess < IGNORED)
+
+    @property
+    def uses_input(self) -> bool:
+        """Whether an answer that is always the same would be worse."""
+        return bool(self.late_excess >= IGNORED)
+
+    @functools.cached_property
+    def fall(self) -> float:
+        """The share of the loss that was lost, from the first tenth to the last."""
+        if not len(self.losses):
+            return math.nan
+        start = self.start
+        if math.isnan(self.zero_map):
+            start = float(np.median(self.losses[: max(1, len(self.losses) // 10)]))
+        return 1 - self.last / start if start > 0 else math.nan
+
+    @property
+    def stalls(self) -> bool:
+        """Whether the loss did not move, as far as the noise of batches allows."""
+        moved = not self.fall < STILL or len(self.losses) <= FEWEST_STEPS
+        return not moved and self.loss_error < STILL and self.last >= 0
+
+    @functools.cached_property
+    def stuck(self) -> bool:
+        """Whether it does not learn: what would be harmless elsewhere may be why."""
+        if self.improved or self.uses_input:
+            return False
+        return self.stalls or self.ignores_input
+
+    @functools.cached_property
+    def still_falls(self) -> bool:
+        """Whether the last third of the losses is below the one before, for sure."""
+        third = len(self.losses) // 3
+        if third < 2 or not np.isfinite(self.losses).all():
+            return False
+        middle, late = (np.mean(self.losses[-n * third :][:third]) for n in (2, 1))
+        return bool(middle - late > 3 * self.loss_error * abs(middle))
+
+    @functools.cached_property
+    def loss_error(self) -> float:
+        """Standard error of the mean loss of a third of the run, relative to it.
+
+        From differences of neighbours, so that a trend is no noise; from their median,
+        so that a jump is none.
+        """
+        loss = self.losses[np.isfinite(self.losses)]
+        if len(loss) < 3:
+            return math.inf
+        scale = np.abs(loss).max() or 1.0
+        noise = 1.48 * np.median(np.abs(np.diff(loss / scale, n=2))) / math.sqrt(6)
+        third, level = max(len(loss) // 3, 1), np.abs(np.median(loss / scale))
+        return float(noise / math.sqrt(third) / level) if level else 0.0
 
     @property
     def scaled(self) -> bool:
@@ -134,10 +259,10 @@ class Run:
     def rows_to_judge(self, tensors: Tensors) -> Tensors:
         """The rows of steps at which a small gradient is no sign of success.
 
-        Those with a loss about as high as at the start. Of a run that learned, the
-        first, so that there is something to say about it.
+        Those with a loss about as high as at the start. Of a run that learned, or has
+        no loss to tell, the first, so that there is something to say about it.
         """
-        if self.learned:
+        if self.learned or not np.isfinite(self.losses).any():
             return tensors.where(tensors.step == tensors.step[:1])
         high = self._share(HIGH)
         return tensors.where(~(self._loss_at(tensors.step) <= high))
@@ -147,9 +272,7 @@ class Run:
         """The loss that counts as learned; a loss with a sign has none."""
         if (self.losses < 0).any():
             return -math.inf
-        if math.isnan(self.zero_map):
-            return max(LEARNED * self.first, TINY)
-        return LEARNED * self.zero_map
+        return LEARNED * (self.first if math.isnan(self.zero_map) else self.zero_map)
 
     def _share(self, share: float) -> float:
         """The loss at which `share` of the start is left, whatever its sign."""
@@ -170,16 +293,26 @@ def runs(log: GradientLog) -> Iterator[Run]:
         dict(_by_run(layers[layers["kind"] == kind]))
         for kind in (*KINDS, TIME_KINDS[0])
     ]
+    facts = Facts(log.metadata if len(log.runs) == 1 else {})
+    more = [c for c in log.losses.columns if c not in LOSS_COLUMNS]
     ordered = log.losses.sort_values(["run", "step"], kind="stable")
     losses = dict(iter(ordered.groupby("run")))
     nothing = _tensors(layers.iloc[:0])
     for row in log.runs.to_dict("records"):
         own = losses.get(row["run"], ordered.iloc[:0])
+        weights, activations, gradients, states = (
+            kind.get(row["run"], nothing) for kind in kinds
+        )
         yield Run(
             row,
             own["step"].to_numpy(),
             own["loss"].to_numpy(float),
-            *(kind.get(row["run"], nothing) for kind in kinds),
+            weights,
+            activations,
+            gradients,
+            states,
+            facts,
+            {name: own[name].to_numpy(float) for name in more},
         )
 
 
@@ -216,10 +349,11 @@ def _tensors(rows: pd.DataFrame) -> Tensors:
     """The rows of a table of layers, in its order."""
 
     def column(name: str) -> np.ndarray:
-        if name not in rows:  # `size` is optional
-            return np.full(len(rows), np.nan)
-        label = name in ("step", "layer", "name")
-        return rows[name].to_numpy() if label else rows[name].to_numpy(float)
+        if name not in rows:  # some are optional
+            return np.zeros(len(rows), int) if name in _LABELS else unknown
+        return rows[name].to_numpy() if name in _LABELS else rows[name].to_numpy(float)
+
+    unknown = np.full(len(rows), np.nan)
 
     return Tensors(*map(column, Tensors._fields))
 
@@ -227,54 +361,3 @@ def _tensors(rows: pd.DataFrame) -> Tensors:
 def root_mean_square(layers: pd.DataFrame) -> pd.Series:
     """log10 of the root mean square of the elements that are not 0, row by row."""
     return pd.Series(_tensors(layers).log10_rms(), layers.index)
-
-
-class Slope(NamedTuple):
-    """A straight line through the logarithms of the norms at each step.
-
-    `total` is its change in decades from end to end, in the way of travel (forward,
-    or backward for gradients), `rate` its change per layer, `whole` whether every
-    tensor of that step was finite, and `place` the row at which the change is first
-    larger than `decades`, or the end.
-    """
-
-    total: np.ndarray
-    rate: np.ndarray
-    whole: np.ndarray
-    place: Tensors
-
-
-def slope(rows: Tensors, decades: float, *, backward: bool = False) -> Slope | None:
-    """Fits the growth from layer to layer at each step with three finite layers.
-
-    `decades` is what counts as a change, for `place`; `backward` travels from the last
-    layer to the first. `None` if there is no such step.
-    """
-    broken = np.unique(rows.step[rows.log10_norm == np.inf])
-    rows = rows.finite()
-    rows = rows.where(np.lexsort((-rows.layer if backward else rows.layer, rows.step)))
-    _, begin, counts = np.unique(rows.step, return_index=True, return_counts=True)
-    enough = counts >= 3
-    if not enough.any():
-        return None
-    count = np.repeat(counts, counts)
-    distance = np.arange(len(count)) - np.repeat(begin, counts)
-    centred = distance - (count - 1) / 2
-    spread = np.add.reduceat(centred**2, begin)[enough]
-    rate = np.add.reduceat(centred * rows.log10_norm, begin)[enough] / spread
-    change = np.abs(rows.log10_norm - np.repeat(rows.log10_norm[begin], counts))
-    end = np.where(change > decades, distance, count - 1)
-    place = rows.where((begin + np.minimum.reduceat(end, begin))[enough])
-    whole = ~np.isin(place.step, broken)
-    return Slope(rate * (counts[enough] - 1), rate, whole, place)
-
-
-DECADES = 2.0  # from the first layer to the last, or back
-
-
-def slopes(run: Run) -> tuple[Slope | None, Slope | None]:
-    """Slopes of the activations, and backward of their gradients."""
-    return (
-        slope(run.rows_to_judge(run.activations), DECADES),
-        slope(run.rows_to_judge(run.gradients), DECADES, backward=True),
-    )

@@ -1,0 +1,159 @@
+"""Where Inf and NaN come from: what was there before them tells."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from vgkeras.diagnosis.advice import SHRINK
+from vgkeras.diagnosis.lines import DECADES, lines
+from vgkeras.diagnosis.run_arrays import Run
+from vgkeras.floats import computed_in, stored_in
+
+GROWTH = 2.0  # decades by which a gradient grows before it explodes
+UNSCALED = 30.0  # root mean square of inputs or targets; a scaled one is 1
+UNBOUNDED = ("relu", "linear", "elu", "leaky_relu", "selu", "softplus", "exponential")
+_RECURRENT = 10  # steps in time that can make a number explode
+
+SCALE_TARGETS = (
+    "scale the targets to a mean of 0 and a variance of 1 (and its outputs back), or "
+    "clip the gradient (`clipnorm=1`)"
+)
+_TANH = (
+    "use a bounded activation in the recurrent layer (tanh, its default), smaller "
+    "recurrent weights (orthogonal), or clip the gradient (`clipnorm=1`)"
+)
+_LOSS = (
+    "neither the data nor the gradients before it were large, so look at the loss "
+    "itself: log(0), the root of 0, a division by 0; add an epsilon inside, or use a "
+    "loss of Keras on logits"
+)
+_DATA_OR_LOSS = (
+    "no gradient had grown before, so a smaller learning rate does not help: look for "
+    "Inf or NaN in the data of this step, then for log(0), the root of 0 or a division "
+    "by 0 in the loss"
+)
+_UNMEASURED = (
+    "log the weight gradients: if they grew before, use a smaller learning rate or "
+    "clip the gradient; if not, look for Inf or NaN in the data and for log(0) in the "
+    "loss"
+)
+_SLOWER = "use a smaller learning rate, or clip the gradient from the start"
+
+
+class Origin(NamedTuple):
+    """The cause of Inf or NaN, one of `CAUSES` or `""`, and what helps against it."""
+
+    cause: str
+    remedy: str
+
+
+def origin(run: Run, step: int) -> Origin:
+    """What made a number Inf or NaN, which first occurs at `step`."""
+    if _at(run, "input_nonfinite", step) > 0 or _at(run, "target_nonfinite", step) > 0:
+        what = "inputs" if _at(run, "input_nonfinite", step) > 0 else "targets"
+        remedy = f"remove or replace what is Inf or NaN in the {what}: the data is bad"
+        return Origin("Inf or NaN in the data", remedy)
+    if growth(run, step) > GROWTH:
+        return _explosion(run)
+    if _is_narrow(run):
+        return _overflow(run)
+    if step > 0 or math.isfinite(_at(run, "output_max", step)):
+        return _without_growth(run, step)
+    return _at_once(run)
+
+
+def growth(run: Run, step: int) -> float:
+    """Decades by which the largest gradient norm has grown before a step, or NaN."""
+    rows = run.weights.where(run.weights.step < step).finite()
+    if not len(rows.step):
+        return math.nan
+    _, begin = np.unique(rows.step, return_index=True)
+    largest = np.maximum.reduceat(rows.log10_norm, begin)
+    return float(largest[-5:].max() - np.median(largest))
+
+
+def _explosion(run: Run) -> Origin:
+    recurrent = run.facts.recurrent()
+    grows = [
+        layer
+        for _, layer in recurrent
+        if layer["steps"] >= _RECURRENT and layer.get("activation") in UNBOUNDED
+    ]
+    if grows:
+        return Origin("growth in time", _TANH)
+    if targets_unscaled(run) > UNSCALED:
+        return Origin("targets not scaled", SCALE_TARGETS)
+    wider = ", or bfloat16 or float32" if _is_narrow(run) else ""
+    return Origin("explosion", _SLOWER + wider)
+
+
+def _overflow(run: Run) -> Origin:
+    format_name = str(run.row["dtype"]).removeprefix("mixed_")
+    if epsilon_rounds_away(run):
+        return Origin("epsilon below the format", epsilon_remedy(run))
+    remedy = (
+        f"{format_name} ends at {computed_in(run.row['dtype']).largest:.2g}: scale the "
+        "inputs and the targets, or use bfloat16 or float32"
+    )
+    return Origin("overflow of the format", remedy)
+
+
+def _without_growth(run: Run, step: int) -> Origin:
+    known = bool(run.batches) or run.facts.known
+    own = run.facts.loss.get("own")
+    if known and own is not False:
+        return Origin("the loss function", _LOSS)
+    if math.isnan(growth(run, step)):
+        return Origin("", _UNMEASURED)
+    return Origin("", _DATA_OR_LOSS)
+
+
+def _at_once(run: Run) -> Origin:
+    """At step 0, before anything could grow."""
+    grown = [
+        line.total.max() for pair in lines(run) for line in pair if line is not None
+    ]
+    if grown and max(grown) > DECADES:
+        return Origin("explosion", f"the layers multiply it, so {SHRINK}")
+    if run.facts.loss.get("own") and math.isnan(run.first_batch("output_max")):
+        remedy = (
+            "look at the loss itself (log(0), the root of 0, a division by 0) and for "
+            "Inf or NaN in the data; clipping cannot repair Inf"
+        )
+        return Origin("", remedy)
+    remedy = (
+        "look for Inf or NaN in the data first, then use smaller initial weights or "
+        "normalization; clipping cannot repair Inf"
+    )
+    return Origin("", remedy)
+
+
+def epsilon_rounds_away(run: Run) -> bool:
+    """Whether the optimizer's epsilon is 0, or nearly, in the format of the weights."""
+    epsilon = run.facts.setting("epsilon")
+    stored = stored_in(run.row["dtype"])
+    return epsilon is not None and 0 < epsilon < stored.smallest_normal
+
+
+def epsilon_remedy(run: Run) -> str:
+    """Against an epsilon that rounds to 0."""
+    return (
+        "the optimizer divides by a number that rounds to 0: use `epsilon=1e-4`, or "
+        f"keep the weights in float32 (`mixed_{run.row['dtype']}`)"
+    )
+
+
+def targets_unscaled(run: Run) -> float:
+    """Root mean square of the targets, relative to outputs of about 1; or NaN."""
+    return math.hypot(run.first_batch("target_mean"), run.first_batch("target_std"))
+
+
+def _is_narrow(run: Run) -> bool:
+    return str(run.row["dtype"]).removeprefix("mixed_") == "float16"
+
+
+def _at(run: Run, name: str, step: int) -> float:
+    """A number of the batch of one step, or NaN."""
+    values = run.batch(name)[run.steps == step]
+    return float(values[0]) if len(values) else math.nan

@@ -1,0 +1,264 @@
+"""Causes of a run that does not learn: numbers that do no harm in a run that does."""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from vgkeras.diagnosis.finding import Finding, beyond, certain
+from vgkeras.diagnosis.origins import (
+    SCALE_TARGETS,
+    UNSCALED,
+    targets_unscaled,
+)
+from vgkeras.diagnosis.run_arrays import PATIENCE, Run, Tensors
+
+SLOW_UPDATE = 2e-4  # relative to the weights; 1e-3 is usual (Karpathy)
+FAST_UPDATE = 0.1  # the same: a step that moves a kernel by a tenth forgets it in ten
+_ORDER = 5.0  # variance of batch means, relative to that of shuffled batches
+_LOOKS = 8  # batches that tell whether they were shuffled
+_PENALTY = 0.5  # share of the loss
+_LITTLE = 0.5  # what the outputs say, as cost of one answer for all inputs
+_SHRUNK = -1.0  # decades by which a kernel's norm changes
+_SAME = 1e-2  # spread of outputs over the batch, relative to the outputs
+_SATURATING = ("tanh", "sigmoid", "hard_sigmoid", "softsign", "hard_tanh")
+_DEEP = 2  # saturating layers in a row that lose little
+_LONG = 20  # steps in time that a plain recurrent layer bridges
+_SCALERS = ("Normalization", "BatchNormalization", "LayerNormalization", "Rescaling")
+_REGRESSION = ("mean_squared_error", "mean_absolute_error", "huber", "log_cosh")
+
+
+def penalty(run: Run) -> Finding | None:
+    """Kernels that shrink under a penalty, and outputs that say little."""
+    if run.late_excess > _LITTLE or len(run.losses) < PATIENCE:
+        return None
+    remedy = (
+        "the penalty on the weights decides, not the data: use weaker regularization "
+        "(L2 of 1e-5 to 1e-4) or less weight decay"
+    )
+    with np.errstate(all="ignore"):
+        share = run.batch("penalty") / run.losses
+    late = share[len(share) // 2 :]
+    late = late[np.isfinite(late)]
+    most = float(np.median(late)) if len(late) else 0.0
+    shrunk, at = _shrinkage(run)
+    if at is None:
+        return None
+    limit = _SHRUNK / 2 if most > _PENALTY else _SHRUNK
+    rule = f"log10 of the kernel's norm relative to the start < {limit:g}"
+    cause = ("stalled" if run.stuck else "slow", "penalty too large")
+    extent = f"the penalty is {most:.0%} of the loss"
+    return beyond(run, *cause, rule, shrunk, remedy, at=at, extent=extent)
+
+
+def _shrinkage(run: Run) -> tuple[float, Tensors | None]:
+    """By how many decades the kernel that shrinks most does so, and where."""
+    rows = run.weights.main()
+    rows = rows.where(np.isfinite(rows.log10_weight))
+    worst, place = math.inf, None
+    for layer in np.unique(rows.layer):
+        own = rows.where(rows.layer == layer)
+        change = own.log10_weight[-1] - own.log10_weight[0]
+        if change < worst:
+            worst, place = float(change), own.where([-1])
+    return worst, place
+
+
+def inputs_unscaled(run: Run) -> Finding | None:
+    """Inputs far from 1, so that one rate cannot suit kernel and bias."""
+    classes = [str(layer.get("class")) for layer in run.facts.layers.values()]
+    first = next((c for c in classes if c not in ("Reshape", "Dropout")), "")
+    if run.facts.has("Embedding") or first in _SCALERS:
+        return None
+    remedy = (
+        "scale the inputs to a mean of 0 and a variance of 1 (`keras.layers."
+        "Normalization`, or divide images by 255)"
+    )
+    cause = ("stalled", "inputs not scaled")
+    rms = math.hypot(run.first_batch("input_mean"), run.first_batch("input_std"))
+    if math.isfinite(rms):
+        rule = f"root mean square of the inputs > {UNSCALED:g}"
+        return beyond(run, *cause, rule, rms, remedy)
+    ratio, at = _kernel_to_bias(run)
+    rule = f"kernel gradient relative to that of the bias > {UNSCALED:g}"
+    return None if at is None else beyond(run, *cause, rule, ratio, remedy, at=at)
+
+
+def _kernel_to_bias(run: Run) -> tuple[float, Tensors | None]:
+    """Root mean squares of the first kernel's and bias' gradients: that of an input."""
+    rows = run.weights.where(run.weights.step == run.weights.step.min(initial=0))
+    rows = rows.where(rows.layer == rows.layer.min(initial=1)).finite()
+    names = [str(name).rpartition("/")[2] for name in rows.name]
+    if sorted(names) != ["bias", "kernel"]:
+        return math.nan, None
+    kernel, bias = (
+        rows.where([names.index("kernel")]),
+        rows.where([names.index("bias")]),
+    )
+    with np.errstate(all="ignore"):
+        inputs = 0.5 * np.log10(kernel.size[0] / bias.size[0])
+    decades = kernel.log10_norm[0] - bias.log10_norm[0] - inputs
+    return float(10 ** min(decades, 300.0)), kernel
+
+
+def unscaled_targets(run: Run) -> Finding | None:
+    """Targets far from what a fresh network puts out."""
+    name = run.facts.loss_name
+    regression = name in _REGRESSION or bool(run.facts.loss.get("own"))
+    if not regression:
+        return None
+    rule = f"root mean square of the targets > {UNSCALED:g}"
+    cause = ("stalled", "targets not scaled")
+    return beyond(run, *cause, rule, targets_unscaled(run), SCALE_TARGETS)
+
+
+def unordered(run: Run) -> Finding | None:
+    """Batches that differ more from each other than shuffled ones would.
+
+    A loss that falls says little if most batches hold one target each.
+    """
+    count = run.batch("samples")
+    means, within = run.batch("target_code"), run.batch("target_code_std") ** 2
+    taken = np.isfinite(means) & np.isfinite(within) & (count > 1)
+    if taken.sum() < _LOOKS:
+        return None
+    between = float(np.var(means[taken]))
+    everything = between + float(np.mean(within[taken]))
+    pure = np.median(within[taken]) <= 1e-12 * everything
+    if everything <= 0 or (run.improved and not pure):
+        return None
+    ratio = float(np.median(count[taken])) * between / everything
+    rule = f"variance of the targets' batch means, relative to shuffled > {_ORDER:g}"
+    remedy = (
+        "shuffle the data before it is cut into batches (`shuffle=True`, or "
+        "`dataset.shuffle` with a buffer of all samples): each batch holds targets of "
+        "one kind, in order"
+    )
+    return beyond(run, "stalled", "batches not shuffled", rule, ratio, remedy)
+
+
+def rate_too_high(run: Run) -> Finding | None:
+    """Steps that throw the weights about, or have thrown them where nothing moves."""
+    if not run.facts.known:
+        return None
+    rows = run.weights.main()
+    rows = rows.where(np.isfinite(rows.update_ratio) & (rows.update_ratio > 0))
+    rows = rows.where(~rows.are_tiny())  # from 0 any step is large
+    if not len(rows.step):
+        return None
+    steps = np.unique(rows.step)[:5]
+    medians = [float(np.median(rows.at(step).update_ratio)) for step in steps]
+    worst = int(np.argmax(medians))
+    at = rows.at(steps[worst])
+    at = at.where([int(np.argmax(at.update_ratio))])
+    times = 10 ** math.ceil(math.log10(max(medians[worst], FAST_UPDATE) / 1e-3) - 0.5)
+    remedy = (
+        f"use a learning rate about {times:g} times smaller: a usual step moves a "
+        "kernel by a thousandth of its norm"
+    )
+    rule = f"update relative to the weights (median of kernels) > {FAST_UPDATE:g}"
+    cause = ("stalled", "learning rate too high")
+    return beyond(run, *cause, rule, medians[worst], remedy, at=at)
+
+
+def rate_too_low(run: Run) -> Finding | None:
+    """A loss that falls steadily and too slowly, by steps that are small."""
+    if run.improved or len(run.losses) < PATIENCE or not run.still_falls:
+        return None
+    rows = run.weights.main()
+    rows = rows.where(np.isfinite(rows.update_ratio) & (rows.update_ratio > 0))
+    if not len(rows.step):
+        return None
+    layers = [
+        np.median(rows.update_ratio[rows.layer == n]) for n in np.unique(rows.layer)
+    ]
+    largest = float(np.max(layers))
+    remedy = (
+        f"use a larger learning rate, {1e-3 / largest:.0f} times or so, or more steps: "
+        "the loss falls steadily, by small steps"
+    )
+    rule = f"update relative to the weights (largest of kernels) < {SLOW_UPDATE:g}"
+    return beyond(run, "slow", "learning rate too low", rule, largest, remedy)
+
+
+def equal_units(run: Run) -> Finding | None:
+    """Kernels whose units start equal, get equal gradients, and never part."""
+    layers = list(run.facts.layers.items())
+    with_kernel = [(n, la) for n, la in layers if la.get("equal_columns") is not None]
+    for (name, layer), (_, following) in itertools.pairwise(with_kernel):
+        if layer["equal_columns"] and following.get("equal_rows"):
+            rows = run.weights.where(
+                [str(n).startswith(name) for n in run.weights.name]
+            )
+            rule = "initial weights of all units are equal"
+            remedy = (
+                "use random initial weights: units that start equal get equal "
+                "gradients, and never part (symmetry)"
+            )
+            at = rows if len(rows.step) else None
+            cause = ("stalled", "units that never part")
+            return certain(run, *cause, rule, remedy, at=at)
+    return None
+
+
+def lost_signal(run: Run) -> Finding | None:
+    """Outputs that hardly depend on the input, from the first step to the last."""
+    spread, scale = run.batch("output_spread"), _output_scale(run)
+    with np.errstate(all="ignore"):
+        share = spread / scale
+    share = share[np.isfinite(share)]
+    if len(share) < 3:
+        return None
+    remedy = (
+        "what tells inputs apart is lost on the way forward: let every layer keep its "
+        "norm (He or orthogonal initial weights, normalization, residual connections, "
+        "ReLU in place of sigmoid)"
+    )
+    rule = f"spread of the outputs over the batch, relative to them < {_SAME:g}"
+    cause = ("vanishing", "signal lost on the way forward")
+    return beyond(run, *cause, rule, float(share.max()), remedy)
+
+
+def _output_scale(run: Run) -> np.ndarray:
+    return np.maximum(np.abs(run.batch("output_min")), np.abs(run.batch("output_max")))
+
+
+def saturation(run: Run) -> Finding | None:
+    """Many saturating layers in a row; how far they saturate is not in this log."""
+    count = sum(name in _SATURATING for name in run.facts.activations())
+    if run.facts.recurrent() or run.facts.has(*_SCALERS[1:3]):
+        return None
+    remedy = (
+        "saturated layers pass no error back: use ReLU, variance-scaled initial "
+        "weights (Glorot for tanh) or normalization between them; log all `kinds` to "
+        "see where the signal is lost"
+    )
+    rule = f"number of saturating layers (tanh, sigmoid) > {_DEEP}"
+    return beyond(run, "vanishing", "saturation", rule, count, remedy)
+
+
+def memory(run: Run) -> Finding | None:
+    """A long sequence: whether the gradient reaches its start is not in this log."""
+    longest = max((la["steps"] for _, la in run.facts.recurrent()), default=0)
+    remedy = (
+        "this log cannot tell whether the gradient reaches the first time steps; "
+        "`diagnose(log, model, x, y)` measures it. If it does not: an LSTM or GRU, "
+        "orthogonal recurrent weights, or shorter sequences"
+    )
+    rule = f"steps in time of a recurrent layer > {_LONG}"
+    return beyond(run, "stalled", "memory lost in time", rule, longest, remedy)
+
+
+SUSPECTS: tuple[Callable[[Run], Finding | None], ...] = (
+    inputs_unscaled,
+    unscaled_targets,
+    equal_units,
+    rate_too_high,
+)
+ALWAYS: tuple[Callable[[Run], Finding | None], ...] = (unordered, penalty, rate_too_low)
+POSSIBILITIES: tuple[Callable[[Run], Finding | None], ...] = (
+    lost_signal,
+    saturation,
+    memory,
+)
