@@ -608,3 +608,16 @@ def test_tensorflow_makes_a_product_zero_just_below_that_limit(name):
 
     assert float(product(root * 1.05, root * 1.05)) > 0
     assert float(product(root * 0.95, root * 0.95)) == 0
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [rules.RULES["sagemaker_large_update"], rules.RULES["sagemaker_small_update"]],
+)
+@pytest.mark.parametrize(("variable", "fires"), [("kernel", True), ("bias", False)])
+def test_the_update_ratio_of_sagemaker_is_one_of_weights(rule, variable, fires):
+    """A bias starts at 0: its first update is infinitely larger than itself."""
+    ratio = math.inf if rule.sign == ">" else 0.0
+    log = hand_made([ONE], changes={"update_ratio": ratio, "name": f"d/{variable}"})
+
+    assert rule(log)["fires"].to_list() == [fires]

@@ -164,6 +164,16 @@ _gradients, _outputs, _signals = (functools.partial(_tensors, kind=k) for k in K
 _losses = operator.attrgetter("losses")
 
 
+_BIASES = ("bias", "beta")
+
+
+def _weights(log: GradientLog) -> pd.DataFrame:
+    """The gradients of all variables but biases, which start at 0."""
+    rows = _gradients(log)
+    names = rows["name"].astype(str).str.split("/").str[-1]
+    return rows[~names.isin(_BIASES)].reset_index(drop=True)
+
+
 def _zero_shares(log: GradientLog) -> pd.DataFrame:
     """The gradients, with the `share` of zeros in those that are finite."""
     rows = _gradients(log)
@@ -300,13 +310,13 @@ _TABLE = (
          "All values are exactly 0: `threshold`, 100%.",
          fires=lambda rows: rows["log10_norm"] == -np.inf),
     Rule("sagemaker_large_update", *_SAGEMAKER, "WeightUpdateRatio, large",
-         "update / weight > 10", _gradients, "update_ratio", ">", 10.0,
-         "`large_threshold`. The ratio is one of Frobenius norms here; SageMaker adds "
-         "1e-9 to the weights."),
+         "update / weight > 10", _weights, "update_ratio", ">", 10.0,
+         "`large_threshold`. SageMaker keeps biases apart. It is a ratio of Frobenius "
+         "norms here; SageMaker adds 1e-9 to the weights."),
     Rule("sagemaker_small_update", *_SAGEMAKER, "WeightUpdateRatio, small",
-         "update / weight < 1e-8", _gradients, "update_ratio", "<", 1e-8,
-         "`small_threshold`. The update here is the one that was to be made; SageMaker "
-         "compares saved weights, and sees 0 already where it rounds away."),
+         "update / weight < 1e-8", _weights, "update_ratio", "<", 1e-8,
+         "`small_threshold`. Of weights too. The update here is the one that was to be "
+         "made; SageMaker compares saved weights, and sees 0 where it rounds away."),
     Rule("sagemaker_loss_not_decreasing", *_SAGEMAKER, "LossNotDecreasing",
          "loss not below that of 10 steps before", _loss_ratios, "ratio", "not <", 10,
          "At least `num_steps`, 10, steps before, and asked that often. What is "
