@@ -9,9 +9,11 @@ import numpy as np
 
 from vgkeras.diagnosis.advice import (
     CLIP,
+    RETAIN,
     SHRINK,
     SLOW,
     STALLED,
+    TAME,
     advice_by_layer,
     frozen_advice,
     underflow_advice,
@@ -19,7 +21,13 @@ from vgkeras.diagnosis.advice import (
 )
 from vgkeras.diagnosis.finding import Finding, finding_of
 from vgkeras.diagnosis.in_time import memory
-from vgkeras.diagnosis.lines import DECADES, Slope, kernel_lines, lines
+from vgkeras.diagnosis.lines import (
+    DECADES,
+    Slope,
+    kernel_lines,
+    lines,
+    through_time,
+)
 from vgkeras.diagnosis.run_arrays import (
     FEWEST_STEPS,
     IGNORED,
@@ -34,6 +42,8 @@ from vgkeras.theory import EXPLODED
 SMALL_GRADIENT = 1e-7  # root mean square
 FACTOR = 1.05  # a layer; a network of many layers may grow more slowly and train
 KERNEL_FACTOR = 1.1  # the same for kernels' gradients: kernels differ in shape
+MEMORY = 0.6  # a time step; a plain recurrence that keeps less remembers two
+_GATED = ("LSTM", "GRU", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
 LARGE_UPDATE = 10.0  # relative to the weights
 
 
@@ -198,6 +208,35 @@ def _on_line(run: Run, ends: str, line: Slope, growth: float) -> Iterator[Findin
         yield from _at_first(run, limit, line.place, line.total, margin, extent)
 
 
+def _through_time(run: Run) -> list[Finding]:
+    """Decay and growth from one time step of a recurrent layer to the one before.
+
+    A gated cell forgets at the start and learns to keep: LSTM and GRU lose 10 to 20
+    decades over 100 steps before training. What counts here is a plain recurrence.
+    """
+    findings = []
+    for line in through_time(run.rows_to_judge(run.gradients), backward=True):
+        facts = run.facts.layer_of(f"{line.place.name[0]}/")
+        steps = facts.get("steps")
+        if not isinstance(steps, int) or facts.get("class") in _GATED:
+            continue
+        rate = line.total / max(steps - 1, 1)
+        lost = math.log10(MEMORY) - rate
+        won = np.where(rate > math.log10(FACTOR), line.total - DECADES, -np.inf)
+        sides = (
+            ("vanishing", "<", math.log10(MEMORY), rate, lost, RETAIN),
+            ("exploding", ">", math.log10(FACTOR), rate, won, TAME),
+        )
+        for regime, sign, threshold, measured, margin, remedy in sides:
+            rule = (
+                f"log10 of the gradient's factor per time step {sign} {threshold:.2g}"
+            )
+            limit = Limit(regime, rule, threshold, remedy)
+            extent = f"{line.total[_first(margin)]:+.2g} decades over {steps} steps"
+            findings += _at_first(run, limit, line.place, measured, margin, extent)
+    return findings
+
+
 def _large_update(run: Run) -> list[Finding]:
     rows = _weights(run)
     rows = rows.where(np.isfinite(rows.update_ratio) & (rows.update_ratio > 0))
@@ -269,6 +308,7 @@ LIMITS: tuple[Callable[[Run], list[Finding]], ...] = (
     _vanishing,
     _by_layer,
     memory,
+    _through_time,
     _large_update,
     _large_output,
     _loss_growth,

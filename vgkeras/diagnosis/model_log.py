@@ -59,6 +59,8 @@ def _log_of_model(
     step = tape.update_statistics(values, taped.gradients, rate).numpy()
     step = pd.DataFrame(step, columns=list(tape.UPDATE_STATISTICS))
     layers = taped.table().assign(run=0, step=0).join(step)
+    norms = tape.statistics(values).numpy()[:, 0]
+    layers["log10_weight"] = pd.Series(norms, layers.index[: len(norms)])
     return GradientLog(
         runs=run_table(
             depth=int(layers.loc[layers["kind"] == KINDS[0], "layer"].nunique()),
@@ -68,5 +70,6 @@ def _log_of_model(
             loss_zero=zero_map,
         ),
         losses=pd.DataFrame({"run": [0], "step": [0], "loss": [float(taped.loss)]}),
-        layers=layers[list(LAYER_COLUMNS)],
+        layers=layers[[*LAYER_COLUMNS, "log10_weight"]],
+        metadata={"facts": tape.model_facts(model)},
     )
