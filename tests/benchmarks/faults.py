@@ -3,10 +3,9 @@
     python -m tests.benchmarks.faults              # all, in a process of their own
     python -m tests.benchmarks.faults latch ascent # some, with every finding
 
-Each program of `tests/programs` is trained as it was reported, and again with the advice
-carried out, a default `GradientLogger(every=1)` beside it. Published rules are asked
-about the same logs. A program counts as repaired where its loss on the training data,
-in inference, ends lower than that of the faulty one, or becomes finite.
+Each program of `tests/programs` is trained as it was reported, and again with the
+advice carried out, a default `GradientLogger()` beside it. Published rules are asked
+about the same logs.
 """
 
 import argparse
