@@ -1,7 +1,12 @@
-"""Remedies compared: what they do is measured here; tables are counted by hand."""
+"""Remedies compared: what they do is measured; tables are counted by hand.
+
+The long runs are those of the recording. Fresh runs of the same remedies begin like
+them, are sweeps, and are real Keras models; `tests/record` repeats some to their end.
+"""
 
 import pickle
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,33 +20,30 @@ from vgkeras import training as trainings
 from vgkeras.logs import LAYER_COLUMNS, RUN_COLUMNS, GradientLog, concat
 
 SEEDS = (0, 1)
-LONG = (  # those of which it counts what they reach
+NAMES = (
     "Scaled identity",
-    "Orthogonal",
-    "He normal + ReLU",
-    "Glorot normal + sigmoid",
-    "Residual, ReZero",
-    "Residual, ReZero, rate 0.02",
-    "Momentum 0.9",
-    "Adam",
-)
-SHORT = (  # those that show at once what becomes of them
     "LeCun normal",
     "He normal",
+    "Orthogonal",
     "Glorot normal + ReLU",
+    "He normal + ReLU",
+    "Glorot normal + sigmoid",
     "Residual",
+    "Residual, ReZero",
+    "Residual, ReZero, rate 0.02",
     "Layer normalization",
     "Clipping by norm 1",
+    "Momentum 0.9",
+    "Adam",
     "Learning rate 1/depth",
 )
-NAMES, STEPS = LONG + SHORT, 100
+RECORDING = Path(__file__).parents[2] / "assets" / "remedies.parquet"
 KERNELS = [f"dense_{layer}/kernel" for layer in range(1, 11)]
 
 
 @pytest.fixture(scope="module")
 def measured():
-    long = remedies.compare(LONG, seeds=SEEDS)
-    return concat([long, remedies.compare(SHORT, seeds=SEEDS, steps=STEPS)])
+    return load(RECORDING).select(remedy=list(NAMES), seed=list(SEEDS))
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +90,27 @@ def test_a_comparison_holds_its_remedies_with_the_same_seeds(as_graph):
     for _, own in runs.groupby("remedy"):
         assert list(zip(own["seed"], own["depth"], strict=True)) == grid
     assert runs.groupby("seed")["loss_zero"].nunique().eq(1).all()  # the same data
+    assert set(log.layers["step"]) == {0}
+    assert "compare" in log.metadata["origin"]
 
 
 @pytest.mark.slow
-def test_a_comparison_holds_every_remedy_with_the_same_seeds(measured):
-    runs = measured.runs
+def test_a_fresh_comparison_begins_as_the_recorded_one(measured, as_graph):
+    steps = 3
 
-    assert tuple(runs["remedy"].unique()) == NAMES
-    for _, own in runs.groupby("remedy"):
-        assert own["depth"].tolist() == [2, 10, 50, 152] * len(SEEDS)
-        assert own["seed"].tolist() == [0] * 4 + [1] * 4
-    assert set(measured.layers["step"]) == {0}
-    assert "compare" in measured.metadata["origin"]
+    fresh = remedies.compare(NAMES, seeds=SEEDS, steps=steps)
+
+    keys = ["remedy", "seed", "depth"]
+    assert fresh.runs[keys].values.tolist() == measured.runs[keys].values.tolist()
+    recorded = measured.losses[measured.losses["step"] <= steps]["loss"].to_numpy()
+    losses = fresh.losses["loss"].to_numpy()
+    assert_array_equal(np.isfinite(losses), np.isfinite(recorded))
+    assert_allclose(losses[np.isfinite(losses)], recorded[np.isfinite(losses)], 1e-2)
+    a, b = (log.layers.set_index(["kind", "layer"]) for log in (fresh, measured))
+    assert a.index.equals(b.index)
+    off = np.abs(a["log10_norm"].clip(-35, 37) - b["log10_norm"].clip(-35, 37))
+    assert (off < 0.01).mean() > 0.95
+    assert off.max() < 0.2  # what normalization leaves is the rounding of float32
 
 
 @pytest.mark.slow
@@ -114,15 +125,13 @@ def test_a_comparison_holds_every_remedy_with_the_same_seeds(measured):
         ),
     ],
 )
-def test_a_remedy_is_a_sweep_with_its_options(measured, name, options):
+def test_a_remedy_is_a_sweep_with_its_options(name, options, as_graph):
     scales = () if "initializers" in options else (0.5,)
-    steps = STEPS if name in SHORT else 500
-    common = {"learning_rate": 0.1, "steps": steps, "samples": 16, "seed": [0, 1]}
-    swept = sweeps.sweep(
-        scales, (2, 10, 50, 152), units=16, every=None, **{**common, **options}
-    )
+    common = {"learning_rate": 0.1, "steps": 20, "samples": 16, "seed": [0, 1]}
+    common = {"depths": (2, 10), "units": 16, "every": None, **common}
+    swept = sweeps.sweep(scales, **{**common, **options})
 
-    log = measured.select(remedy=name)
+    log = remedies.compare([name], seeds=SEEDS, depths=(2, 10), steps=20)
 
     assert_array_equal(log.losses["loss"], swept.losses["loss"])
     assert log.runs["outcome"].tolist() == swept.runs["outcome"].tolist()
@@ -141,7 +150,7 @@ def test_a_remedy_is_a_sweep_with_its_options(measured, name, options):
         ),
     ],
 )
-def test_a_remedy_is_that_of_a_real_keras_model(measured, name, stack, optimizer):
+def test_a_remedy_is_that_of_a_real_keras_model(name, stack, optimizer, as_graph):
     steps = 10
     x, y = theory.make_data(units=16, samples=16, seed=0)
     log = trainings.train(
@@ -154,9 +163,9 @@ def test_a_remedy_is_that_of_a_real_keras_model(measured, name, stack, optimizer
         every=steps,
     )
 
-    mine = measured.select(remedy=name, depth=10, seed=0)
+    mine = remedies.compare([name], depths=[10], seeds=[0], steps=steps)
 
-    assert_allclose(mine.losses["loss"][: steps + 1], log.losses["loss"], rtol=1e-4)
+    assert_allclose(mine.losses["loss"], log.losses["loss"], rtol=1e-4)
     a, b = (log.layers.query("step == 0") for log in (mine, log))
     a, b = (rows[rows["name"].isin(KERNELS)]["log10_norm"] for rows in (a, b))
     assert_allclose(a, b, atol=1e-4)
@@ -202,7 +211,6 @@ def test_a_remedy_of_ones_own_is_run_under_its_name(as_graph):
     assert set(log.layers["step"]) == {0, 3}
 
 
-@pytest.mark.slow
 def test_a_comparison_can_be_saved(measured, tmp_path):
     measured.save(tmp_path / "log.parquet")
 
@@ -211,7 +219,6 @@ def test_a_comparison_can_be_saved(measured, tmp_path):
     assert_frame_equal(again.runs, measured.runs)
 
 
-@pytest.mark.slow
 def test_nonsense_is_refused_in_words(measured):
     with pytest.raises(ValueError, match="`names` must hold known remedies: 'Sca"):
         remedies.compare(["Prayer"])
@@ -289,7 +296,6 @@ def test_of_equally_many_outcomes_the_worse_is_drawn():
 # --- What remedies do ----------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_the_gradient_of_the_scaled_identity_halves_with_every_layer(measured, counted):
     found = counted.loc["Scaled identity", "gradient_median"]
 
@@ -299,7 +305,6 @@ def test_the_gradient_of_the_scaled_identity_halves_with_every_layer(measured, c
     assert ways == {2: {"trains"}, 10: {"stalls"}, 50: {"stalls"}, 152: {"stalls"}}
 
 
-@pytest.mark.slow
 def test_orthogonal_kernels_keep_the_gradient_and_gaussian_ones_lose_it(counted):
     kept = 10 ** counted.loc["Orthogonal", "gradient_median"]
     lost = counted.loc["LeCun normal", "gradient_median"]
@@ -308,14 +313,12 @@ def test_orthogonal_kernels_keep_the_gradient_and_gaussian_ones_lose_it(counted)
     assert -3 < lost[152] - lost[2] < -1.5
 
 
-@pytest.mark.slow
 def test_kernels_of_he_explode_in_a_linear_stack(measured):
     ways = fates(measured, "He normal")
 
     assert ways[10] == ways[50] == ways[152] == {"diverges"}
 
 
-@pytest.mark.slow
 def test_an_orthogonal_stack_that_mirrors_stays_at_a_sixteenth(measured):
     for depth, seed, loss in losses(measured, "Orthogonal").itertuples(index=False):
         kernels = stacks.initial_kernels(
@@ -325,7 +328,6 @@ def test_an_orthogonal_stack_that_mirrors_stays_at_a_sixteenth(measured):
             assert 1 / 16.5 < loss < 1 / 14
 
 
-@pytest.mark.slow
 def test_relu_keeps_more_of_the_gradient_with_kernels_of_he(counted):
     he = counted.loc[("He normal + ReLU", 152), "gradient_median"]
     glorot = counted.loc[("Glorot normal + ReLU", 152), "gradient_median"]
@@ -335,14 +337,13 @@ def test_relu_keeps_more_of_the_gradient_with_kernels_of_he(counted):
 
 
 @pytest.mark.slow
-def test_narrow_relu_stacks_are_dead():
+def test_narrow_relu_stacks_are_dead(as_graph):
     log = remedies.compare(["He normal + ReLU"], units=2, depths=[152], steps=3)
 
     assert_array_equal(remedies.table(log)["gradient_high"], -np.inf)
     assert_allclose(theory.relu_growth(2).alive ** 152, 1e-19, rtol=0.1)
 
 
-@pytest.mark.slow
 def test_sigmoid_vanishes(counted):
     found = counted.loc["Glorot normal + sigmoid", "gradient_median"]
 
@@ -350,13 +351,11 @@ def test_sigmoid_vanishes(counted):
     assert found[152] == -np.inf
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["He normal + ReLU", "Glorot normal + sigmoid"])
 def test_what_cannot_be_the_identity_does_not_train(measured, name):
     assert "trains" not in set.union(*fates(measured, name).values())
 
 
-@pytest.mark.slow
 def test_a_shortcut_around_a_scaled_identity_explodes(measured, counted):
     ways = fates(measured, "Residual")
 
@@ -369,7 +368,6 @@ def test_a_shortcut_around_a_scaled_identity_explodes(measured, counted):
     assert counted.loc[("Residual", 10), "gradient_median"] > 2
 
 
-@pytest.mark.slow
 def test_rezero_trains_deep_stacks_at_a_small_learning_rate(measured, counted):
     ways = fates(measured, "Residual, ReZero")
     slow = fates(measured, "Residual, ReZero, rate 0.02")
@@ -382,7 +380,6 @@ def test_rezero_trains_deep_stacks_at_a_small_learning_rate(measured, counted):
     assert all(fates(measured, name)[152] != {"trains"} for name in others)
 
 
-@pytest.mark.slow
 def test_normalization_makes_the_gradient_independent_of_depth(counted):
     rows = counted.loc["Layer normalization"]
 
@@ -392,10 +389,9 @@ def test_normalization_makes_the_gradient_independent_of_depth(counted):
     assert rows["loss_low"][152] > -0.05
 
 
-@pytest.mark.slow
 def test_clipping_cannot_cure_vanishing(measured):
     plain, clipped = (
-        losses(measured, name, STEPS)["loss"]
+        losses(measured, name, 100)["loss"]
         for name in ("Scaled identity", "Clipping by norm 1")
     )
 
@@ -411,7 +407,6 @@ def test_clipping_cures_exploding():
     assert clipped[50] == clipped[152] == {"trains"}
 
 
-@pytest.mark.slow
 def test_optimizers_help_as_far_as_there_is_a_gradient(measured, counted):
     rows = 10 ** counted["loss_median"].unstack()
 
@@ -423,7 +418,6 @@ def test_optimizers_help_as_far_as_there_is_a_gradient(measured, counted):
     assert fates(measured, "Momentum 0.9")[10] == {"trains"}
 
 
-@pytest.mark.slow
 def test_a_smaller_learning_rate_cures_no_vanishing(measured):
     ways = fates(measured, "Learning rate 1/depth")
 
@@ -455,7 +449,6 @@ def theory_of(chart):
     return [row for row in marks_of(chart, "line") if not row["flag"]]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["LeCun normal", "He normal", "He normal + ReLU", "Glorot normal + ReLU"]
 )
@@ -469,7 +462,6 @@ def test_two_seeds_lie_within_two_deviations_of_theory(measured, counted, name):
         assert abs(median - band["y"]) < band["high"] - band["low"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Scaled identity", "Residual", "Orthogonal"])
 def test_theory_of_isometries_and_scaled_identities_has_no_spread(
     measured, counted, name
@@ -483,7 +475,6 @@ def test_theory_of_isometries_and_scaled_identities_has_no_spread(
             assert_allclose(median, row["y"], atol=0.03)
 
 
-@pytest.mark.slow
 def test_theory_of_the_scaled_identity_is_the_closed_form(measured):
     chart = charts.remedy_gradient_by_depth(measured.select(remedy="Scaled identity"))
     x, y = theory.make_data(units=16, samples=16, seed=0)
@@ -495,7 +486,6 @@ def test_theory_of_the_scaled_identity_is_the_closed_form(measured):
         assert_allclose(row["y"], exact.log10_weight_gradient[0], atol=1e-9)
 
 
-@pytest.mark.slow
 def test_activations_follow_their_theory_layer_by_layer(measured):
     names = ["Scaled identity", "LeCun normal", "Orthogonal", "Residual"]
     chart = charts.activation_by_layer(measured.select(remedy=names), 50)
@@ -508,7 +498,6 @@ def test_activations_follow_their_theory_layer_by_layer(measured):
         assert line["low"] - 0.1 < row["y"] < line["high"] + 0.1
 
 
-@pytest.mark.slow
 def test_zeros_and_infinities_are_flagged_at_the_edges(measured):
     names = ["Scaled identity", "He normal"]
     chart = charts.remedy_gradient_by_depth(measured.select(remedy=names))
@@ -579,7 +568,6 @@ def test_what_is_no_remedy_counts_as_none_and_stands_apart(outcomes, title):
     assert line["encoding"]["y"]["sort"] == rows
 
 
-@pytest.mark.slow
 def test_charts_say_what_they_show_with_numbers(measured):
     outcome = charts.outcome_by_remedy_and_depth(measured)
     gradient = charts.remedy_gradient_by_depth(measured)
@@ -605,7 +593,6 @@ def test_charts_say_what_they_show_with_numbers(measured):
     assert "\u2202L/\u2202W" in str(gradient.to_dict())
 
 
-@pytest.mark.slow
 def test_outcomes_have_a_shape_and_a_colour_of_their_own(measured):
     chart = charts.outcome_by_remedy_and_depth(measured).to_dict()
 
@@ -618,7 +605,7 @@ def test_outcomes_have_a_shape_and_a_colour_of_their_own(measured):
 
 
 @pytest.mark.slow
-def test_every_start_can_be_compared_with_every_activation(as_graph):
+def test_every_start_can_be_compared_with_every_activation():
     assert set(theory.ACTIVATIONS) == set(stacks.ACTIVATIONS)
     with pytest.raises(ValueError, match="`activation` must be one of 'linear'"):
         remedies.initial_weights("swish")
