@@ -686,7 +686,7 @@ def test_a_log_of_ones_own_is_drawn_and_judged(opened):
 
 
 def test_the_gravest_finding_comes_first_then_what_to_do_and_the_rest_is_folded(
-    tmp_path,
+    tmp_path, without_child
 ):
     log = own_log()
     log.losses.loc[15, "loss"] = np.nan
@@ -737,7 +737,7 @@ def test_the_log_of_a_fit_is_drawn_and_judged_where_it_was_not_looked_at_closely
     assert "Vanishing" in text
 
 
-def test_a_step_and_a_variable_are_chosen(tmp_path):
+def test_a_step_and_a_variable_are_chosen(tmp_path, without_child):
     page = open_log(saved(own_log(), tmp_path))
 
     page.select_slider(key="your_step").set_value(15)
@@ -750,7 +750,7 @@ def test_a_step_and_a_variable_are_chosen(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_next_file_has_other_steps_and_variables(tmp_path):
+def test_the_next_file_has_other_steps_and_variables(tmp_path, without_child):
     page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
     page.select_slider(key="your_step").set_value(15).run()
     page.selectbox(key="your_variable").set_value("bias").run()
@@ -765,7 +765,7 @@ def test_the_next_file_has_other_steps_and_variables(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_next_file_has_findings_of_its_own(tmp_path):
+def test_the_next_file_has_findings_of_its_own(tmp_path, without_child):
     page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
     first = plain(page)
     other = own_log()
@@ -777,7 +777,7 @@ def test_the_next_file_has_findings_of_its_own(tmp_path):
     assert any("Disconnected" in line for line in plain(page))
 
 
-def test_a_file_that_is_no_log_is_refused_in_a_sentence():
+def test_a_file_that_is_no_log_is_refused_in_a_sentence(without_child):
     page = open_page(section=YOURS)
 
     for content in (b"", b"<script>alert(1)</script>", Path(__file__).read_bytes()):
@@ -836,7 +836,9 @@ NASTY = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bad", NASTY)
-def test_names_out_of_a_file_are_shown_as_plain_text_alone(bad, tmp_path):
+def test_names_out_of_a_file_are_shown_as_plain_text_alone(
+    bad, tmp_path, without_child
+):
     log = own_log(bad, initializer=bad, optimizer=bad, dtype=bad, outcome=bad)
     facts = {"origin": bad, "model": bad, "versions": {bad: bad}}
 
@@ -879,7 +881,9 @@ def test_names_out_of_a_file_are_shown_as_plain_text_alone(bad, tmp_path):
         {"metadata": {"epochs": "x", "every": None}},
     ],
 )
-def test_every_log_that_can_be_opened_can_be_looked_at(changes, tmp_path):
+def test_every_log_that_can_be_opened_can_be_looked_at(
+    changes, tmp_path, without_child
+):
     log = own_log().replace(**changes)
     if not len(log.runs):
         log = log.replace(layers=log.layers.iloc[:0])
@@ -922,7 +926,9 @@ def test_the_lessons_settings_survive_a_look_at_another_section():
 
 
 @pytest.mark.slow
-def test_an_opened_log_survives_a_look_at_another_section_until_it_is_closed(tmp_path):
+def test_an_opened_log_survives_a_look_at_another_section_until_it_is_closed(
+    tmp_path, without_child
+):
     page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
 
     go_to(page, "Lesson")
@@ -935,7 +941,7 @@ def test_an_opened_log_survives_a_look_at_another_section_until_it_is_closed(tmp
     assert charts_in(page) == 0
 
 
-def test_a_file_that_is_taken_away_is_gone(tmp_path):
+def test_a_file_that_is_taken_away_is_gone(tmp_path, without_child):
     page = upload(open_page(section=YOURS), saved(own_log(), tmp_path))
 
     upload(page, None)
