@@ -30,7 +30,7 @@ SPAN = re.compile(r"(?:in|for) (\d+) steps?\b")
 GRADIENT_TOLERANCE = 1e-4  # decades
 LOSS_TOLERANCE = 0.02  # decades, of a loss after hundreds of steps in float32
 NORMAL = (-32.0, 36.0)  # decades of a gradient whose terms are normal in float32
-LOSSES = (-9.0, 12.0)  # and those in which a loss is drawn, and more than rounding
+LOSSES = (-8.0, 12.0)  # and those in which a loss is drawn, and more than rounding
 Bounds = dict[tuple[float, int], tuple[float, float]]  # by scale and depth
 
 
