@@ -10,13 +10,21 @@ import pandas as pd
 import tensorflow as tf
 
 from vgkeras._checks import check_every, check_positive, check_positive_int
-from vgkeras.logs import LAYER_COLUMNS, GradientLog, logged_steps, run_table, versions
+from vgkeras.logs import (
+    CALL,
+    LAYER_COLUMNS,
+    GradientLog,
+    logged_steps,
+    run_table,
+    versions,
+)
 from vgkeras.tape import (
     STATISTICS,
     UPDATE_STATISTICS,
     Batch,
     Objective,
     check_optimizer,
+    frozen_layers,
     garbage,
     objective_of,
     statistics,
@@ -27,6 +35,8 @@ from vgkeras.tape import (
 from vgkeras.theory import predictions, run_outcomes
 
 _MEASURES = (*STATISTICS, *UPDATE_STATISTICS)
+# What is inside is called once for each point in time, maybe in a loop.
+WHOLE = (keras.layers.RNN, keras.layers.TimeDistributed)
 _MEAN_SQUARES = ("mse", "mean_squared_error", "MeanSquaredError")
 
 
@@ -130,7 +140,7 @@ class Training:
         every: int | None = 1,
     ) -> None:
         objective = objective_of(model, x, y, loss=loss, sample_weight=sample_weight)
-        self._model = objective.model
+        self._model = _trainable(objective.model)
         self._objective = _in_format(objective)
         self._steps = check_positive_int("steps", steps)
         self._every = check_every(every)
@@ -141,6 +151,7 @@ class Training:
         self._tables: dict[int, np.ndarray] = {}
         self._labels: list[tuple[int, str, str]] = []
         self._sizes: list[int] = []
+        self._calls: list[int] = []
         # One graph for logged and unlogged steps: the gradients cannot differ.
         self._pass = tf.function(self._traced_pass, autograph=False)
         self._update = tf.function(self._traced_update, autograph=False)
@@ -215,8 +226,9 @@ class Training:
         return self._update_statistics(before, moves, one).numpy()
 
     def _traced_pass(self) -> tuple[tf.Tensor, list[Any], list[Any]]:
-        result = tape_pass(self._objective)
+        result = tape_pass(self._objective, whole=WHOLE)
         self._labels, self._sizes = result.labels, result.sizes
+        self._calls = result.calls
         pairs = zip(result.gradients, self._model.trainable_variables, strict=True)
         gradients = [tf.zeros_like(v.value) if g is None else g for g, v in pairs]
         return result.loss, gradients, result.tensors
@@ -245,11 +257,12 @@ class Training:
             return pd.DataFrame(columns=list(LAYER_COLUMNS))
         labels = pd.DataFrame(self._labels, columns=["layer", "name", "kind"])
         labels = labels.astype({"name": "category", "kind": "category"})
-        labels = labels.assign(run=0, size=self._sizes)
+        labels = labels.assign(run=0, size=self._sizes, call=self._calls)
         frame = pd.concat([labels] * len(self._tables), ignore_index=True)
         frame["step"] = np.repeat(list(self._tables), len(labels))
         frame[list(_MEASURES)] = np.concatenate(list(self._tables.values()))
-        return frame[list(LAYER_COLUMNS)]
+        shared = [CALL] if max(self._calls) > 1 else []
+        return frame[[*LAYER_COLUMNS, *shared]]
 
     def _theory(self) -> GradientLog | None:
         """The closed form, where the model started as a stack of scaled identities."""
@@ -271,6 +284,17 @@ class Training:
         )
         log = GradientLog(runs, losses, layers, {"origin": "theory"})
         return run_outcomes.with_outcomes(log) if len(losses) > 1 else log
+
+
+def _trainable(model: keras.Model) -> keras.Model:
+    """Returns `model`, or raises if nothing of it is trained."""
+    if not model.trainable_variables:
+        raise ValueError(
+            "`model` must have a variable that is trained. Received: "
+            f"{model.name!r}, of which all is frozen: {frozen_layers(model)}. "
+            "Set `layer.trainable = True`."
+        )
+    return model
 
 
 def _optimizer(optimizer: Any, learning_rate: Any) -> keras.optimizers.Optimizer:

@@ -201,6 +201,11 @@ def test_layers_are_numbered_and_named_in_the_order_of_their_calls(rng):
     outputs = frame[frame["kind"] == "activation"]
     assert outputs.index.tolist() == ["shared", "shared", "head"]
     assert outputs["layer"].tolist() == [1, 1, 2]
+    assert outputs["call"].tolist() == [1, 2, 1]
+    table = frame.reset_index().pivot(
+        index=["layer", "name", "call"], columns="kind", values="log10_norm"
+    )
+    assert len(table) == 3 + len(model.trainable_variables)
     weights = frame[frame["kind"] == "weight_gradient"]["log10_norm"]
     assert np.isfinite(weights["shared/kernel"])
     assert np.isnan(weights["unused/kernel"])

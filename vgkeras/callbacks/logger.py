@@ -16,7 +16,7 @@ from vgkeras.callbacks.storage import Store
 from vgkeras.callbacks.train_function import Fitting
 from vgkeras.callbacks.writer import Writer
 from vgkeras.logs import KINDS, GradientLog, run_table, versions
-from vgkeras.tape import measured_layers, policy_name
+from vgkeras.tape import check_backend, measured_layers, policy_name
 
 SCALARS = ("all", "global", "none")
 
@@ -84,6 +84,7 @@ class GradientLogger(keras.callbacks.Callback):
         scalars: str = "all",
     ) -> None:
         super().__init__()
+        check_backend()
         self._every = check_positive_int("every", every)
         check_kind = functools.partial(check_option, options=KINDS)
         self._kinds = tuple(check_each("kinds", kinds, check_kind))

@@ -3,6 +3,7 @@
 from vgkeras.logs.log import GradientLog, concat
 from vgkeras.logs.reading import load
 from vgkeras.logs.schema import (
+    CALL,
     KINDS,
     LAYER_COLUMNS,
     LOSS_COLUMNS,

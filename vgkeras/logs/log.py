@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from vgkeras.logs.html import html_of
-from vgkeras.logs.schema import REQUIRED_COLUMNS, TIME
+from vgkeras.logs.schema import CALL, REQUIRED_COLUMNS, TIME
 from vgkeras.logs.writing import write_log
 
 
@@ -212,9 +212,9 @@ def _stacked(logs: list[GradientLog]) -> GradientLog:
         for name in REQUIRED_COLUMNS
     }
     types = {"name": "category", "kind": "category"}
-    if TIME in tables["layers"]:  # logs without it have rows of no one time step
-        tables["layers"][TIME] = tables["layers"][TIME].fillna(0)
-        types[TIME] = "int64"
+    for name in {TIME, CALL} & set(tables["layers"]):  # not every log has them
+        tables["layers"][name] = tables["layers"][name].fillna(0)
+        types[name] = "int64"
     tables["layers"] = tables["layers"].astype(types)
     return GradientLog(**tables)
 

@@ -2,13 +2,15 @@
 
 from vgkeras.tape.batch_statistics import BATCH_STATISTICS, batch_statistics
 from vgkeras.tape.calls import layer_calls, replaced
-from vgkeras.tape.labels import layer_labels, measured_layers, weight_labels
+from vgkeras.tape.labels import layer_labels, layer_of, measured_layers, weight_labels
 from vgkeras.tape.losses import check_loss, total_loss
 from vgkeras.tape.model_facts import model_facts
 from vgkeras.tape.model_pass import TapePass, dense_gradient, gradient_norms, tape_pass
 from vgkeras.tape.models import (
+    check_backend,
     check_model,
     check_optimizer,
+    frozen_layers,
     policy_name,
     variables_restored,
 )

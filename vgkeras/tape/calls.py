@@ -36,13 +36,17 @@ def layer_calls(
     """Hands `see` each layer that is called, and the floating tensors it puts out.
 
     The instance attribute `call` hides the method of the class for as long as the
-    context lasts, whatever way the model reaches its layers.
+    context lasts, whatever way the model reaches its layers. A tensor that is put out
+    twice, as the state of a recurrent cell, counts once; one of a graph inside of the
+    one that is built, as of a loop, has no place outside of it and does not count.
     """
+    graph = _graph()
 
     def call(layer: Any, method: Callable, *args: Any, **more: Any) -> Any:
         outputs = method(*args, **more)
-        tensors = [t for t in tf.nest.flatten(outputs) if isinstance(t, tf.Tensor)]
-        see(layer, [tensor for tensor in tensors if tensor.dtype.is_floating])
+        tensors = {id(t): t for t in tf.nest.flatten(outputs) if _is_floating(t)}
+        if _graph() is graph:
+            see(layer, list(tensors.values()))
         return outputs
 
     with contextlib.ExitStack() as stack:
@@ -50,3 +54,12 @@ def layer_calls(
             other = functools.partial(call, layer)
             stack.enter_context(replaced(layer, "call", other))
         yield
+
+
+def _is_floating(value: Any) -> bool:
+    return isinstance(value, tf.Tensor) and value.dtype.is_floating
+
+
+def _graph() -> Any:
+    """The graph that is being built, or `None`."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()

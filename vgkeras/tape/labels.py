@@ -1,10 +1,12 @@
 """Which layers of a model are measured, and what their tensors are called."""
 
+import re
 from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+import tensorflow as tf
 
 from vgkeras.logs import KINDS
 
@@ -28,13 +30,31 @@ def measured_layers(
     return list(leaves.values())
 
 
+class Call(NamedTuple):
+    """One tensor that a layer puts out: of which call, and which of its outputs."""
+
+    layer: keras.layers.Layer
+    number: int
+    output_number: int
+    output: tf.Tensor
+
+
 def tensor_labels(
-    model: keras.Model, calls: list[keras.layers.Layer]
+    model: keras.Model, calls: list[Call], layers: list[keras.layers.Layer]
 ) -> list[tuple[int, str, str]]:
-    """Names the rows; layers count from 1 in the order of their first call."""
-    order = list(dict.fromkeys([*calls, *measured_layers(model)]))
+    """Names the rows; `layers` count from 1 in the order of their first call.
+
+    The second output of a layer, as the state `c` of an LSTM's cell, is `output_2`.
+    """
+    order = list(dict.fromkeys([*(call.layer for call in calls), *layers]))
     weights = weight_labels(model, order, model.trainable_variables)
-    return weights + layer_labels(model, order, calls, KINDS)
+    rows = layer_labels(model, order, [call.layer for call in calls], KINDS)
+    numbers = [call.output_number for call in calls]
+    further = [f"/output_{n}" if n > 1 else "" for n in numbers]
+    return weights + [
+        (layer, f"{name}{more}", kind)
+        for (layer, name, kind), more in zip(rows, 2 * further, strict=True)
+    ]
 
 
 def weight_labels(
@@ -63,3 +83,40 @@ def layer_labels(
 def short_path(path: str, model: keras.Model) -> str:
     """A Keras path without the model's own name in front."""
     return path.removeprefix(f"{model.name}/")
+
+
+def layer_of(model: keras.Model, row: Any) -> keras.layers.Layer:
+    """Returns the layer that a row of `gradient_norms`, or of a log, is about.
+
+    Args:
+        model: The model that was measured.
+        row: The row, anything with a `"name"`, or that name: the path of a layer, or
+            of a variable, without the model's own name in front.
+
+    Raises:
+        ValueError: If no layer has that name, or several have it.
+
+    Example:
+        >>> frame = vg.gradient_norms(model, x, y)  # doctest: +SKIP
+        >>> vg.tape.layer_of(model, frame.loc[3])  # doctest: +SKIP
+        <Dense name=dense_1, built=True>
+    """
+    name = re.sub(r"/output_\d+$", "", row if isinstance(row, str) else row["name"])
+    layers = [la for la in model._flatten_layers() if la is not model]
+    found = [la for la in layers if short_path(la.path or la.name, model) == name]
+    if not found:
+        found = [la for la in layers if name in _own_variables(la, model)]
+    if len(found) != 1:
+        raise ValueError(
+            "`row` must name one layer of the model. Received: the name "
+            f"{name!r}, which {len(found)} layers have. Layers need names of their own."
+        )
+    return found[0]
+
+
+def _own_variables(layer: keras.layers.Layer, model: keras.Model) -> list[str]:
+    """Names of the variables that are a layer's, and of no layer inside it."""
+    inside = layer._flatten_layers(include_self=False)
+    others = {id(v) for part in inside for v in part.variables}
+    own = [v for v in layer.variables if id(v) not in others]
+    return [short_path(getattr(v, "path", v.name), model) for v in own]

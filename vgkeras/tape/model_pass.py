@@ -1,6 +1,7 @@
 """One tf.GradientTape pass over any Keras model."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -8,10 +9,10 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from vgkeras.logs import LAYER_COLUMNS
+from vgkeras.logs import CALL, LAYER_COLUMNS
 from vgkeras.tape.calls import layer_calls
-from vgkeras.tape.labels import measured_layers, tensor_labels
-from vgkeras.tape.models import variables_restored
+from vgkeras.tape.labels import Call, measured_layers, tensor_labels
+from vgkeras.tape.models import recurrent_layers, unrolled, variables_restored
 from vgkeras.tape.objective import Objective, objective_of
 from vgkeras.tape.tensor_statistics import STATISTICS, statistics
 
@@ -46,11 +47,17 @@ def gradient_norms(
     Returns:
         A frame with a row per trainable variable (`kind="weight_gradient"`), and
         per layer call (`"activation"`, `"activation_gradient"`), in the columns
-        `layer, name, kind, log10_norm, log10_max, log10_mean, zero_fraction,
+        `layer, name, call, kind, log10_norm, log10_max, log10_mean, zero_fraction,
         nonfinite_fraction, frozen_fraction, update_ratio, size` (base-10
         logarithms; `frozen_fraction` and `update_ratio` are NaN: nothing was
-        updated). Layer 1 is next to the input.
-        A variable without a gradient keeps its row, with NaN.
+        updated). Layer 1 is next to the input. `call` counts from 1 the calls of a
+        layer that is shared, or of a recurrent cell, whose calls are its time steps
+        in the order in which it takes them; the gradient walks them backward. It is 0
+        for variables. A variable without a gradient keeps its row, with NaN.
+        `vgkeras.tape.layer_of` returns the layer of a row.
+
+        The gradient with respect to a last softmax or sigmoid is that of the loss as a
+        function of probabilities, though Keras computes it from logits.
 
     Raises:
         TypeError: If `model` is not a Keras model.
@@ -63,9 +70,10 @@ def gradient_norms(
     """
     objective = objective_of(model, x, y, loss=loss, sample_weight=sample_weight)
     with variables_restored(model):
-        result = tape_pass(objective)
+        result = _with_gradients_by_outputs(objective, tape_pass(objective))
     frame = result.table().assign(frozen_fraction=np.nan, update_ratio=np.nan)
-    return frame[[c for c in LAYER_COLUMNS if c not in ("run", "step")]]
+    columns = [c for c in LAYER_COLUMNS if c not in ("run", "step", "layer", "name")]
+    return frame[["layer", "name", CALL, *columns]]
 
 
 @dataclass(frozen=True)
@@ -74,44 +82,87 @@ class TapePass:
 
     `labels` names each entry of `tensors` by `(layer, name, kind)`: first the
     gradient of each trainable variable, then each layer's activation, then the
-    gradient with respect to each activation. An entry of `tensors` is `None`
-    where the loss does not depend on it; its size is known all the same.
+    gradient with respect to each activation; `calls` says of which call of its layer
+    it is, from 1, or 0. An entry of `tensors` is `None` where the loss does not depend
+    on it; its size is known all the same.
     """
 
     loss: tf.Tensor
+    outputs: Any
     gradients: list[tf.Tensor | None]
     tensors: list[tf.Tensor | None]
     labels: list[tuple[int, str, str]]
+    calls: list[int]
     sizes: list[int]
 
     def table(self) -> pd.DataFrame:
         """A row per tensor: its label, its `STATISTICS` and its size; eager only."""
         frame = pd.DataFrame(self.labels, columns=["layer", "name", "kind"])
         frame[list(STATISTICS)] = statistics(self.tensors).numpy()
-        return frame.assign(size=self.sizes)
+        return frame.assign(size=self.sizes, call=self.calls)
 
 
-def tape_pass(objective: Objective) -> TapePass:
-    """Runs one `tf.GradientTape` over the model's own forward pass."""
+def tape_pass(objective: Objective, *, whole: tuple[type, ...] = ()) -> TapePass:
+    """Runs one `tf.GradientTape` over the model's own forward pass.
+
+    Args:
+        objective: Model, data and loss.
+        whole: Classes of layers that count as one, whatever they are made of.
+    """
     model = objective.model
-    calls: list[tuple[keras.layers.Layer, tf.Tensor]] = []
+    layers = measured_layers(model, whole=whole)
+    calls: list[Call] = []
+    counts: Counter[int] = Counter()
 
     def see(layer: keras.layers.Layer, outputs: list[tf.Tensor]) -> None:
-        calls.extend((layer, output) for output in outputs)
+        counts[id(layer)] += 1
+        for number, output in enumerate(outputs, start=1):
+            calls.append(Call(layer, counts[id(layer)], number, output))
 
-    with tf.GradientTape() as tape, layer_calls(measured_layers(model), see):
-        loss = objective.loss(objective.outputs())
+    recurrent = [la for la in recurrent_layers(model) if not isinstance(la, whole)]
+    with tf.GradientTape() as tape, layer_calls(layers, see), unrolled(recurrent):
+        outputs = objective.outputs()
+        loss = objective.loss(outputs)
     values = [variable.value for variable in model.trainable_variables]
-    activations = [output for _, output in calls]
+    activations = [call.output for call in calls]
     sources = [*values, *activations]
     gradients = list(map(dense_gradient, tape.gradient(loss, sources), sources))
     return TapePass(
         loss=loss,
+        outputs=outputs,
         gradients=gradients[: len(values)],
         tensors=[*gradients[: len(values)], *activations, *gradients[len(values) :]],
-        labels=tensor_labels(model, [layer for layer, _ in calls]),
+        labels=tensor_labels(model, calls, layers),
+        calls=[0] * len(values) + 2 * [call.number for call in calls],
         sizes=[t.shape.num_elements() for t in (*sources, *activations)],
     )
+
+
+def _with_gradients_by_outputs(objective: Objective, taped: TapePass) -> TapePass:
+    """The same with gradients by the outputs that a loss has gone around.
+
+    Keras' crossentropies take the logits of a last softmax or sigmoid, so that its
+    output is no part of the loss that is computed.
+    """
+    if objective.by_outputs is None:
+        return taped
+    outputs = keras.tree.flatten(taped.outputs)
+    copies = [tf.identity(output) for output in outputs]
+    with tf.GradientTape() as tape:
+        tape.watch(copies)
+        packed = keras.tree.pack_sequence_as(taped.outputs, copies)
+        loss = objective.by_outputs(objective.batch, packed)
+    gradients = tape.gradient(loss, copies)
+    own = {id(o): g for o, g in zip(outputs, gradients, strict=True)}
+    count = len(taped.tensors) - len(taped.gradients)
+    activations = taped.tensors[len(taped.gradients) :][: count // 2]
+    by_activation = [
+        own.get(id(activation)) if gradient is None else gradient
+        for activation, gradient in zip(
+            activations, taped.tensors[-(count // 2) :], strict=False
+        )
+    ]
+    return replace(taped, tensors=[*taped.gradients, *activations, *by_activation])
 
 
 def dense_gradient(gradient: Any, source: Any) -> tf.Tensor | None:

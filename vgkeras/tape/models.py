@@ -10,8 +10,20 @@ import tensorflow as tf
 from vgkeras.tape.labels import measured_layers
 
 
+def check_backend() -> None:
+    """Raises unless Keras computes with TensorFlow, whose tapes measure gradients."""
+    backend = keras.config.backend()
+    if backend != "tensorflow":
+        raise RuntimeError(
+            "vgkeras measures gradients with `tf.GradientTape`, on Keras' TensorFlow "
+            f"backend. Received: keras.config.backend()={backend!r}. Set "
+            "KERAS_BACKEND=tensorflow in the environment before Keras is imported."
+        )
+
+
 def check_model(model: Any) -> keras.Model:
-    """Returns `model`, or raises if it is not a Keras model."""
+    """Returns `model`, or raises if it is not a Keras model on TensorFlow."""
+    check_backend()
     if not isinstance(model, keras.Model):
         raise TypeError(
             "`model` must be a Keras model. "
@@ -22,6 +34,7 @@ def check_model(model: Any) -> keras.Model:
 
 def check_optimizer(optimizer: Any) -> keras.optimizers.Optimizer:
     """Returns the optimizer of this name, or an optimizer as it is, or raises."""
+    check_backend()
     try:
         return keras.optimizers.get(optimizer)
     except (ValueError, TypeError) as error:
@@ -50,10 +63,29 @@ def build_model(model: keras.Model, x: Any) -> None:
         model(x)
 
 
+def frozen_layers(model: keras.Model) -> list[str]:
+    """Names of the layers that have weights of which none is trained."""
+    layers = [la for la in measured_layers(model) if la.weights]
+    return [la.name for la in layers if not la.trainable_weights]
+
+
 def recurrent_layers(model: keras.Model) -> list[keras.layers.RNN]:
     """The recurrent layers of a model, also those inside other layers."""
     layers = model._flatten_layers(include_self=False, recursive=True)
     return [layer for layer in layers if isinstance(layer, keras.layers.RNN)]
+
+
+@contextlib.contextmanager
+def unrolled(layers: list[keras.layers.RNN]) -> Iterator[None]:
+    """Runs recurrent layers step by step: a loop calls its cell once more, as a try."""
+    before = [layer.unroll for layer in layers]
+    try:
+        for layer in layers:
+            layer.unroll = True
+        yield
+    finally:
+        for layer, own in zip(layers, before, strict=True):
+            layer.unroll = own
 
 
 @contextlib.contextmanager

@@ -21,9 +21,13 @@ from vgkeras.testing.messages import (
     check,
     check_finding,
     decades_apart,
-    of_assertions,
 )
-from vgkeras.testing.rows import WEIGHT_GRADIENT, row_identity, select_rows
+from vgkeras.testing.rows import (
+    WEIGHT_GRADIENT,
+    of_assertions,
+    row_identity,
+    select_rows,
+)
 from vgkeras.testing.theory_match import beside_theory, theory_of
 
 _VANISHING = ("zero", "subnormal", "vanishing")  # regimes of the diagnosis

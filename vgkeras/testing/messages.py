@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from vgkeras._text import decades, number, number_of, run_label
 from vgkeras.diagnosis import Finding, root_mean_square
 from vgkeras.logs import KINDS, GradientLog
 from vgkeras.testing.profiles import MISSING, NEW
+from vgkeras.testing.rows import of_assertions
 
 _MOST_ROWS = 24  # of a table; a longer one is cut
 _EDGE = 4  # rows at each end of a table that is cut
@@ -42,11 +42,6 @@ class Failure:
         table = table_lines(self.columns, self.bad, self.focus)
         way_out = f"Way out: {self.way_out}"
         return "\n".join([self.problem, *self.details, "", *table, "", way_out])
-
-
-def of_assertions(caught: Any) -> bool:
-    """For `__tracebackhide__`: pytest then shows the failed test, not this code."""
-    return caught.errisinstance(AssertionError)
 
 
 def table_lines(

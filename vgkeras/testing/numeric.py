@@ -15,7 +15,7 @@ import tensorflow as tf
 from vgkeras._checks import check_positive_int
 from vgkeras.tape import Batch, Objective
 from vgkeras.testing.differences import Line, Slope, norm
-from vgkeras.testing.messages import of_assertions
+from vgkeras.testing.rows import of_assertions
 from vgkeras.testing.widened import WideCall, wide, widened
 
 _NOT_FINITE = (

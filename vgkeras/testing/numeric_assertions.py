@@ -9,10 +9,11 @@ import pandas as pd
 
 from vgkeras import _checks
 from vgkeras._text import number
-from vgkeras.testing.messages import Failure, beyond, of_assertions
+from vgkeras.testing.messages import Failure, beyond
 from vgkeras.testing.rows import (
     WEIGHT_GRADIENT,
     check_exclude,
+    of_assertions,
     rows_named,
     select_rows,
 )

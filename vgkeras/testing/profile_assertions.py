@@ -9,11 +9,12 @@ import pandas as pd
 from vgkeras import _checks
 from vgkeras._text import decades, number_of
 from vgkeras.logs import GradientLog
-from vgkeras.testing.messages import Wording, check, decades_apart, of_assertions
+from vgkeras.testing.messages import Wording, check, decades_apart
 from vgkeras.testing.profiles import match_profile, read, write
 from vgkeras.testing.rows import (
     WEIGHT_GRADIENT,
     check_exclude,
+    of_assertions,
     rows_named,
     select_rows,
 )

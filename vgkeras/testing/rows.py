@@ -13,6 +13,11 @@ from vgkeras.logs import KINDS, GradientLog
 WEIGHT_GRADIENT = (KINDS[0],)
 
 
+def of_assertions(caught: Any) -> bool:
+    """For `__tracebackhide__`: pytest then shows the failed test, not this code."""
+    return caught.errisinstance(AssertionError)
+
+
 def select_rows(
     log_or_model: Any,
     x: Any,
@@ -26,9 +31,12 @@ def select_rows(
     learning_rate: float = 0.01,
 ) -> GradientLog:
     """A log of the rows that an assertion looks at; its arguments are checked."""
+    __tracebackhide__ = of_assertions
     kinds = _checks.check_each("kinds", kinds, _check_kind)
     exclude = check_exclude(exclude)
     log = diagnosis.log_of(log_or_model, x, y, loss, learning_rate, sample_weight)
+    if WEIGHT_GRADIENT[0] in kinds and not log.layers["kind"].eq(KINDS[0]).any():
+        _check_trained(log, log_or_model)
     layers = diagnosis.with_known_zeros(log.layers)  # before steps are left out
     layers = _at_steps(layers[layers["kind"].isin(kinds)], steps)
     layers = layers[~rows_named(layers, exclude)]
@@ -38,6 +46,22 @@ def select_rows(
             f"kinds={kinds!r} that exclude={exclude!r} leaves."
         )
     return log.replace(layers=layers.reset_index(drop=True))
+
+
+def _check_trained(log: GradientLog, log_or_model: Any) -> None:
+    """Raises if there is no gradient because all layers are frozen."""
+    __tracebackhide__ = of_assertions
+    frozen = log.metadata.get("frozen_layers")
+    if log_or_model is not log:
+        from vgkeras import tape  # loads TensorFlow
+
+        frozen = tape.frozen_layers(log_or_model)
+    if frozen:
+        raise AssertionError(
+            f"Nothing is trained, and no gradient computed: {', '.join(frozen)} "
+            f"{'are' if len(frozen) > 1 else 'is'} frozen. Set `layer.trainable` to "
+            "True, and compile the model again."
+        )
 
 
 def rows_named(
