@@ -2,7 +2,9 @@
 
 import altair as alt
 import pandas as pd
+import pytest
 import streamlit as st
+import vl_convert
 
 from vgkeras.page import figures
 
@@ -48,3 +50,21 @@ def test_a_chart_is_drawn_as_altair_says(monkeypatch):
         2,
     ]  # a table that is shown twice: once
     assert (words, options) == ("Two charts.", {"width": "content"})
+
+
+@pytest.mark.parametrize(("width", "lines"), [(200, 2), (400, 1)])
+def test_a_title_is_in_one_line_where_there_is_room(monkeypatch, width, lines):
+    sent = []
+    monkeypatch.setattr(st, "vega_lite_chart", sent.append)
+    words = ["A title that fills", "more than a phone"]
+    chart = alt.layer(alt.Chart(alt.sequence(1, 3)).mark_tick().encode(x="data:Q"))
+
+    figures.draw(
+        chart.properties(
+            title=alt.TitleParams(words), width=width, description="Ticks."
+        )
+    )
+
+    del sent[0]["datasets"]
+    svg = vl_convert.vegalite_to_svg(sent[0])
+    assert (">A title that fills more than a phone<" in svg) == (lines == 1)

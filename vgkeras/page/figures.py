@@ -1,5 +1,6 @@
 """A figure: a chart, its numbers in words, how to read it, how people misread it."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -98,6 +99,7 @@ def draw(chart: Any, **options: Any) -> str:
     _move_tables(chart, tables)
     # Streamlit adds what Altair puts on top of a chart: its theme, for one.
     spec = chart.to_dict(validate=False, context={"top_level": False})
+    _unwrap(spec.get("title", {}))
     st.vega_lite_chart({**spec, "datasets": tables}, **options)
     return vg.charts.description(chart)
 
@@ -112,6 +114,17 @@ def _move_tables(chart: Any, tables: dict[str, pd.DataFrame]) -> None:
     for kind in ("layer", "hconcat", "vconcat"):
         for part in getattr(chart, kind, ()):
             _move_tables(part, tables)
+
+
+def _unwrap(title: dict[str, Any]) -> None:
+    """Lines that are broken for a phone stand in one where there is room for it."""
+    for part, letter in (("text", 8), ("subtitle", 6)):  # pixels of one, at most
+        lines = title.get(part)
+        if isinstance(lines, list) and len(lines) > 1:
+            line = " ".join(lines)
+            short, long = json.dumps(lines), json.dumps([line])
+            room = letter * len(line)
+            title[part] = {"expr": f"width < {room} ? {short} : {long}"}
 
 
 def room(name: str, height: int) -> tuple[DeltaGenerator, DeltaGenerator]:
