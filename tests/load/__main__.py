@@ -38,6 +38,7 @@ def parsed() -> argparse.Namespace:
     one.add_argument("--fresh", type=float, default=0.1, help="share of fresh runs")
     one = parts.add_parser("growth", help="memory over many runs of many shapes")
     one.add_argument("--requests", type=int, default=1000)
+    one.add_argument("--shapes", type=int, default=288)
     one.add_argument("--after", type=int, default=50, help="that may take memory")
     one = parts.add_parser("lost", help="kill -9 of workers under load")
     one.add_argument("--kills", type=int, default=20)

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 from tests.load.checks import DEFAULTS
-from tests.load.growth import SCALE, STEPS, shapes
+from tests.load.growth import SCALE, STEPS, all_shapes
 from tests.load.report import Goal
 from tests.load.server import Server
 from tests.load.visitor import Visitor
@@ -55,7 +55,7 @@ async def both(address: str, count: int) -> tuple[list[float], list[float]]:
     begun, over = asyncio.Event(), asyncio.Event()
     looking = asyncio.create_task(look(address, begun, over))
     await begun.wait()
-    for shape in shapes()[:count]:
+    for shape in all_shapes()[:count]:
         await compile_one(address, shape)
     over.set()
     return await looking

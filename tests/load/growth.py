@@ -28,7 +28,7 @@ MANY = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 FORMATS = ("float32", "float64", "bfloat16", "float16")
 
 
-def shapes() -> list[dict[str, Any]]:
+def all_shapes() -> list[dict[str, Any]]:
     """Every combination, in an order that looks like that of visitors."""
     names = ("units", "samples", "dtype", "depths")
     grid = itertools.product((2, 4, 8, 16), (16, 64, 256), FORMATS, DEPTHS)
@@ -37,18 +37,18 @@ def shapes() -> list[dict[str, Any]]:
     return combinations
 
 
-def all_requests(count: int) -> list[dict[str, Any]]:
+def all_requests(count: int, several: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Each shape once, then again with other seeds: programs are the same."""
-    rounds = ({**shape, "seed": seed} for seed in range(100) for shape in shapes())
+    rounds = ({**shape, "seed": seed} for seed in range(100) for shape in several)
     return list(itertools.islice(rounds, count))
 
 
 async def ask_all(
-    server: Server, watch: Watch, count: int, failures: list[str]
+    server: Server, watch: Watch, asked: list[dict[str, Any]], failures: list[str]
 ) -> list[float]:
     """Private megabytes of the page after each request."""
     megabytes = []
-    for number, request in enumerate(all_requests(count), 1):
+    for number, request in enumerate(asked, 1):
         scales = (SCALE,) if len(request["depths"]) == 1 else MANY
         request = {**request, "scales": scales, "steps": STEPS}
         view = {**request, "scale": SCALE, "depth": request["depths"][0]}
@@ -79,18 +79,20 @@ def faults(visitor: Visitor, request: dict[str, Any]) -> list[str]:
 
 
 def measure(
-    server: Server, *, requests: int, after: int
+    server: Server, *, requests: int, shapes: int, after: int
 ) -> tuple[list[Goal], list[str]]:
     """The goals, and what went wrong."""
     failures: list[str] = []
+    several = all_shapes()[:shapes]
+    asked = all_requests(requests, several)
     with Watch(server) as watch:
-        megabytes = asyncio.run(ask_all(server, watch, requests, failures))
+        megabytes = asyncio.run(ask_all(server, watch, asked, failures))
     failures += [f"server: {line}" for line in tracebacks(server.log())]
     base = megabytes[after - 1]
     grown = max(megabytes[after - 1 :]) - base
     return [
         Goal(
-            f"{requests} requests of {min(requests, len(shapes()))} shapes: the page "
+            f"{requests} requests of {min(requests, len(several))} shapes: the page "
             f"grows < {GOAL} MB after the first {after}",
             f"{grown:+.0f} MB at most, {megabytes[-1] - base:+.0f} MB at the end",
             grown < GOAL,

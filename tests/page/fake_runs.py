@@ -15,10 +15,11 @@ def predicted(depths, progress, **more):
     return log.replace(metadata={**facts, "streamlit": "streamlit" in sys.modules})
 
 
-def compared(depths, progress, after_each):
-    """Hands a log to a callback for each depth."""
+def compared(depths, progress, after_each, seconds=0.0):
+    """Hands a log to a callback for each depth, and waits for so long."""
     for depth in depths:
         after_each(predicted([depth], progress))
+        time.sleep(seconds)
     return predicted(depths, progress)
 
 

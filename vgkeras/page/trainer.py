@@ -168,9 +168,10 @@ class Trainer:
         try:
             while True:
                 bar.progress(run.share, self._report(run))
-                for name, parcel in [*run.calls.items()]:
-                    if shown.get(name) is not parcel:
-                        callbacks[name](unpack(parcel))
+                for name, callback in callbacks.items():
+                    parcel = run.calls.get(name)
+                    if parcel is not None and parcel is not shown.get(name):
+                        callback(unpack(parcel))
                         shown[name] = parcel
                 if run.is_over.wait(_PATIENCE):
                     break
