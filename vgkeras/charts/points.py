@@ -142,8 +142,12 @@ def _spans(rows: pd.DataFrame, encoding: dict[str, Any]) -> Iterator[alt.Chart]:
     theory = wide["origin"] == "theory"
     ends = {"y": alt.Y("low:Q", axis=None), "y2": alt.Y2("high:Q")}
     ends |= {name: encoding[name] for name in ("x", "color")}
-    yield alt.Chart(wide[theory]).mark_area(opacity=0.13, tooltip=None).encode(**ends)
-    yield alt.Chart(wide[~theory]).mark_rule(**_BAR).encode(**ends)
+    # An empty table would have an axis of no extent.
+    if theory.any():
+        band = alt.Chart(wide[theory]).mark_area(opacity=0.13, tooltip=None)
+        yield band.encode(**ends)
+    if not theory.all():
+        yield alt.Chart(wide[~theory]).mark_rule(**_BAR).encode(**ends)
 
 
 def _marks(
