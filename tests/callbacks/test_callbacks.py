@@ -143,6 +143,9 @@ def test_every_column_meets_hand_backprop_on_a_linear_stack(rng):
             ],
             rtol=1e-5,
         )
+        weights = log.layers[log.layers["step"] == step][:3]
+        assert_allclose(weights["log10_weight"], list(map(log10_norm, kernels)), 1e-5)
+        assert_allclose(weights["cosine"], -1, atol=1e-5)
         kernels = [
             k - rate * g for k, g in zip(kernels, one["weight_gradient"], strict=True)
         ]
@@ -722,6 +725,7 @@ def test_every_optimizer_of_a_train_step_is_heard(rng):
     assert rows["log10_norm"]["critic"].iloc[0] == pytest.approx(log10_norm(critic))
     assert log.runs["optimizer"].tolist() == ["sgd+adam"]
     assert log.losses.empty  # no one loss: what is minimized differs
+    assert rows["optimizer"].to_dict() == {"critic": "critic_optimizer", "maker": "both/maker"}
 
 
 class ByHand(keras.Model):
@@ -1084,10 +1088,21 @@ def test_updates_are_compared_at_any_magnitude(exponent, xla, rng):
     after[0][:50] = before[0][:50]
     before[3][:] = 0
 
+    gradients = [rng.normal(size=s).astype("float32") * scale for s in shapes]
+    gradients[1][:] = 0
+    gradients[2] = -3 * before[2]
+
     flat = [tf.reshape(tensor, [-1]) for tensor in before]
-    frozen, ratio = CHANGES[xla](flat, list(map(tf.constant, after))).numpy()
+    frozen, ratio, log10_weight, cosine = CHANGES[xla](
+        flat, list(map(tf.constant, after)), list(map(tf.constant, gradients))
+    ).numpy()
 
     wide = [tensor.astype("float64") for tensor in before]
+    steps = [a - b for a, b in zip(after, wide, strict=True)]
+    assert_allclose(log10_weight[:3], list(map(log10_norm, wide[:3])), atol=1e-5)
+    assert log10_weight[3] == -np.inf
+    expected = [cosine_of(steps[i], gradients[i]) for i in (0, 3)]
+    assert_allclose(cosine, [expected[0], np.nan, -1, expected[1]], atol=1e-5)
     moved = np.linalg.norm(wide[0][50:]) / np.linalg.norm(wide[0])
     assert_allclose(frozen, [0.25, 0, 0, 0], atol=1e-6)
     assert_allclose(ratio, [moved / 64, 1 / 64, 1 / 64, np.inf], rtol=1e-5)
@@ -1097,11 +1112,18 @@ def test_weights_that_become_no_number_are_not_left_as_they_were():
     before = [tf.constant([1.0, 2.0, 3.0, 4.0]), tf.constant([1.0, 2.0])]
     after = [tf.constant([np.nan, 2.0, np.inf, 4.0]), tf.constant([1.0, 2.5])]
 
-    frozen, ratio = tf.function(changes)(before, after).numpy()
+    frozen, ratio, *_ = tf.function(changes)(before, after, before).numpy()
 
     assert frozen.tolist() == [0.5, 0.5]
     assert ratio[1] == pytest.approx(0.5 / np.sqrt(5))
     assert not np.isfinite(ratio[0])
+
+
+def cosine_of(one, other):
+    one, other = (np.ravel(array).astype("float64") for array in (one, other))
+    norms = [np.linalg.norm(array / np.abs(array).max()) for array in (one, other)]
+    dot = (one / np.abs(one).max()) @ (other / np.abs(other).max())
+    return dot / np.prod(norms)
 
 
 def compiled(function):
@@ -1120,7 +1142,7 @@ QUICK, CHANGES = compiled(quick_statistics), compiled(changes)
 def quickly(tensors, closely, xla=False):
     """Rows of `tape.STATISTICS`."""
     raw = QUICK[xla](list(map(tf.constant, tensors)), tf.constant(closely)).numpy()
-    padding = np.tile([[1.0], [np.nan], [np.nan]], len(tensors))
+    padding = np.tile([[1.0], *[[np.nan]] * 4], len(tensors))
     return measures(np.concatenate([raw, padding]))[:, :5]
 
 

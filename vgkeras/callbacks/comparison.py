@@ -1,14 +1,14 @@
 """What an update does to the weights, from their values before and after."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from vgkeras.callbacks.step_statistics import as_one_node, changes, widest
+from vgkeras.callbacks.step_statistics import CHANGES, as_one_node, changes, widest
 
 
 class Comparison:
@@ -36,22 +36,24 @@ class Comparison:
         self._xla = xla
         self._before = values if xla else [self._joint_if_due()]
 
-    def rows(self) -> tf.Tensor:
-        """Share of weights left as they were and `||update|| / ||w||`: two rows.
+    def rows(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+        """The rows of `changes`, `(CHANGES, weights)`.
 
         NaN where there was no update: a batch whose gradients are only accumulated,
         or are not finite and skipped for it.
         """
         updated = tf.not_equal(_updates(self._optimizer), self._count)
-        unknown = tf.fill([2, len(self._weights)], tf.constant(np.nan, self._dtype))
+        unknown = tf.fill(
+            [CHANGES, len(self._weights)], tf.constant(np.nan, self._dtype)
+        )
 
         @as_one_node
         def compare() -> tf.Tensor:
             after = [_value(weight) for weight in self._weights]
             if self._xla:
-                return changes(self._before, after, xla=True)
+                return changes(self._before, after, gradients, xla=True)
             sizes = [math.prod(weight.shape) for weight in self._weights]
-            return changes(tf.split(self._before[0], sizes), after)
+            return changes(tf.split(self._before[0], sizes), after, gradients)
 
         return tf.cond(tf.logical_and(self.due, updated), compare, lambda: unknown)
 

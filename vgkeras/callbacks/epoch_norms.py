@@ -46,17 +46,17 @@ class EpochNorms:
     def add(self, news: News) -> None:
         """Takes the norms of some steps."""
         sites = [
-            (site.labels, steps, 10 ** rows[:, :, 0].astype(np.float64))
-            for site, steps, rows in news.rows
-            if len(steps) and site.labels[0][2] == KINDS[0]
+            (place.labels, steps, 10 ** rows[:, :, 0].astype(np.float64))
+            for place, steps, rows in news.rows
+            if len(steps) and place.labels[0].kind == KINDS[0]
         ]
         if not sites:
             return
         all_steps = np.unique(np.concatenate([steps for _, steps, _ in sites]))
         joint = np.zeros(len(all_steps))
         for labels, steps, norms in sites:
-            for (_, name, _), column in zip(labels, norms.T, strict=True):
-                self._count(name, column)
+            for label, column in zip(labels, norms.T, strict=True):
+                self._count(label.name, column)
             at = np.searchsorted(all_steps, steps)
             present = np.nan_to_num(norms, nan=0.0, posinf=np.inf)
             joint[at] = np.hypot(joint[at], np.hypot.reduce(present, axis=1))

@@ -40,31 +40,47 @@ def outside(make: Callable[[], Any]) -> Any:
         return pool.submit(make).result()
 
 
-def optimizers_of(model: keras.Model) -> list[keras.optimizers.Optimizer]:
-    """All optimizers that are attributes of the model or of its layers.
+def optimizers_of(
+    model: keras.Model,
+) -> list[tuple[str, keras.optimizers.Optimizer]]:
+    """All optimizers that are attributes of the model or of its layers, by name.
 
     An optimizer within another is left out: it is handed the same gradients.
     """
-    optimizers = {
-        id(item): item
-        for owner in model._flatten_layers(include_self=True, recursive=True)
-        for value in vars(owner).values()
-        for item in _items(value)
-        if isinstance(item, keras.optimizers.Optimizer)
-    }
-    inner = {id(getattr(one, "inner_optimizer", None)) for one in optimizers.values()}
-    return [one for key, one in optimizers.items() if key not in inner]
+    optimizers: dict[int, tuple[str, keras.optimizers.Optimizer]] = {}
+    for owner in model._flatten_layers(include_self=True, recursive=True):
+        # What TensorFlow notes of them begins with an underscore.
+        attributes = sorted(vars(owner).items(), key=lambda pair: pair[0][:1] == "_")
+        for attribute, value in attributes:
+            for name, item in _items(attribute, value):
+                if isinstance(item, keras.optimizers.Optimizer):
+                    optimizers.setdefault(id(item), (name, item))
+    inner = {id(getattr(one, "inner_optimizer", None)) for _, one in optimizers.values()}
+    return [pair for key, pair in optimizers.items() if key not in inner]
 
 
-def _items(value: Any) -> list[Any]:
+def _items(name: str, value: Any) -> list[tuple[str, Any]]:
+    """The items of an attribute and what to call them."""
     if isinstance(value, dict):
-        return list(value.values())
-    return list(value) if isinstance(value, list | tuple) else [value]
+        return [(f"{name}/{key}", item) for key, item in value.items()]
+    if isinstance(value, list | tuple):
+        return [(f"{name}/{number}", item) for number, item in enumerate(value)]
+    return [(name, value)]
 
 
 def graph() -> Any:
     """The graph that is being built, or `None`."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def in_loop(outer: Any) -> bool:
+    """Whether what is being built will run several times each time `outer` does."""
+    inner = graph()
+    while inner is not None and inner is not outer:
+        if type(inner).__name__ == "WhileBodyFuncGraph":
+            return True
+        inner = getattr(inner, "outer_graph", None)
+    return False
 
 
 def graph_of(tensor: Any) -> Any:
@@ -78,6 +94,12 @@ def summed(tensors: list[tf.Tensor]) -> list[tf.Tensor]:
     if context is None or context.num_replicas_in_sync == 1 or not tensors:
         return tensors
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+
+
+def replicas() -> int:
+    """How many replicas share a step."""
+    context = tf.distribute.get_replica_context()
+    return 1 if context is None else context.num_replicas_in_sync
 
 
 def is_first_replica() -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +12,17 @@ import keras
 import tensorflow as tf
 
 from vgkeras import tape
-from vgkeras.callbacks.intercept import Shared, graph, graph_of, optimizers_of
+from vgkeras.callbacks.intercept import (
+    Shared,
+    graph,
+    graph_of,
+    in_loop,
+    optimizers_of,
+    replicas,
+)
+from vgkeras.callbacks.networks import Networks
+from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label
+from vgkeras.callbacks.step_statistics import as_one_node
 from vgkeras.callbacks.writer import Pairs, Writer
 from vgkeras.logs import KINDS
 
@@ -30,6 +41,9 @@ class _Step:
 
     graph: Any
     loss: Any = None
+    targets: list[Any] = field(default_factory=list)  # of the gradients of variables
+    rate: Any = None
+    updates: Counter[int] = field(default_factory=Counter)  # of each variable
     scales: dict[int, Any] = field(default_factory=dict)
     calls: list[keras.layers.Layer] = field(default_factory=list)
     outputs: list[tuple[keras.layers.Layer, tf.Tensor]] = field(default_factory=list)
@@ -56,6 +70,7 @@ class Listener:
         self._local = threading.local()
         self._listening = Shared(self._listen)
         self._layers: list[keras.layers.Layer] = []
+        self._networks = Networks()
         self.optimizers: dict[int, keras.optimizers.Optimizer] = {}
 
     def train_step(self, own: Callable[[Any], Any], data: Any) -> Any:
@@ -65,7 +80,7 @@ class Listener:
             with self._listening:
                 logs = own(data)
             with tf.control_dependencies(_tensors(data)):  # no data is no step
-                self._finish(step)
+                self._finish(step, logs)
         finally:
             self._local.step = None
         return logs
@@ -79,6 +94,9 @@ class Listener:
         step.loss = step.loss if loss is None else loss
         pairs = zip(gradients, variables, strict=True)
         records = {id(variable): (gradient, variable) for gradient, variable in pairs}
+        if step.records.keys() & records.keys():  # no optimizer makes these updates
+            self._write(step, step.records)
+            step.records = {}
         if graph() is step.graph:
             step.records |= records  # an update may follow
         else:
@@ -89,7 +107,7 @@ class Listener:
         """The step that runs in this thread; other threads may train as well."""
         return getattr(self._local, "step", None)
 
-    def _finish(self, step: _Step) -> None:
+    def _finish(self, step: _Step, logs: Any) -> None:
         """Writes what only the end of a step can tell."""
         if step.records:
             self._write(step, step.records)
@@ -97,21 +115,35 @@ class Listener:
             raise RuntimeError(_no_gradients_message(self._model))
         if step.outputs:
             self._write_outputs(step)
-        here = step.loss is not None and graph_of(step.loss) is step.graph
-        self._writer.end_step(step.loss if here else None)
+        loss = step.loss if step.loss is not None else _loss_of(step, logs)
+        here = loss is not None and graph_of(loss) is step.graph
+        self._writer.end_step(loss if here else None, step.rate)
 
     def _write(self, step: _Step, records: dict[int, tuple[Any, Any]]) -> None:
         with self._writing(step, list(records.values())):
             pass
 
-    def _writing(self, step: _Step, pairs: Pairs, optimizer: Any = None) -> Any:
+    def _writing(
+        self, step: _Step, pairs: Pairs, name: str = "", optimizer: Any = None
+    ) -> Any:
         layers = self._numbered(step)
         owners = {id(v): layer for layer in layers for v in layer.variables}
+        network = self._networks.name(name, [variable for _, variable in pairs])
         pairs = [(g, v) for g, v in pairs if self._is_logged(owners.get(id(v)))]
         if not pairs or KINDS[0] not in self._kinds:
             return contextlib.nullcontext()
-        scale = step.scales.get(id(optimizer), 1.0)
-        return self._writer.gradients(pairs, layers, scale=scale, optimizer=optimizer)
+        variables = [variable for _, variable in pairs]
+        loop = in_loop(step.graph)
+        first = max(step.updates[id(variable)] for variable in variables)
+        step.updates.update(dict.fromkeys(map(id, variables), MOST_ROUNDS**loop))
+        labels = tape.weight_labels(self._model, layers, variables)
+        return self._writer.gradients(
+            pairs,
+            [Label(*label, update=first, optimizer=network) for label in labels],
+            scale=step.scales.get(id(optimizer), 1.0),
+            optimizer=optimizer,
+            in_loop=loop,
+        )
 
     def _write_outputs(self, step: _Step) -> None:
         """What layers put out, and the gradients with respect to it."""
@@ -124,7 +156,12 @@ class Listener:
         tensors += upstream * (KINDS[2] in self._kinds)
         scale = next(reversed(step.scales.values()), 1.0)
         scales = [scale if kind == KINDS[2] else 1.0 for _, _, kind in labels]
-        self._writer.tensors(labels, tensors, scales)
+        networks = self._networks.of_layers(layers) * (len(labels) // len(layers))
+        full = [
+            Label(*label, optimizer=network)
+            for label, network in zip(labels, networks, strict=True)
+        ]
+        self._writer.tensors(full, tensors, scales)
 
     def _numbered(self, step: _Step) -> list[keras.layers.Layer]:
         """All layers, in the order in which they were first called."""
@@ -138,11 +175,11 @@ class Listener:
     @contextlib.contextmanager
     def _listen(self) -> Iterator[None]:
         methods: list[Any] = [(self._model, "compute_loss", self._compute_loss)]
-        for optimizer in optimizers_of(self._model):
-            apply, scale = (partial(m, optimizer) for m in (self._apply, self._scale))
+        for name, optimizer in optimizers_of(self._model):
+            apply = partial(self._apply, name, optimizer)
+            scale = partial(self._scale, optimizer)
             methods += [(optimizer, "apply", apply), (optimizer, "scale_loss", scale)]
-        if KINDS[2] in self._kinds:
-            methods.append((tf.GradientTape, "gradient", self._gradient))
+        methods.append((tf.GradientTape, "gradient", self._gradient))
         layers = tape.measured_layers(self._model, whole=_WHOLE)
         with contextlib.ExitStack() as stack, tape.layer_calls(layers, self._see_call):
             for method in methods:
@@ -150,7 +187,12 @@ class Listener:
             yield
 
     def _apply(
-        self, optimizer: Any, own: Callable, grads: Any, trainable_variables: Any = None
+        self,
+        name: str,
+        optimizer: Any,
+        own: Callable,
+        grads: Any,
+        trainable_variables: Any = None,
     ) -> Any:
         step = self._step
         if step is None:
@@ -164,7 +206,9 @@ class Listener:
             step.records.pop(id(variable), (gradient, variable))
             for gradient, variable in zip(gradients, variables, strict=False)
         ]
-        with self._writing(step, pairs, optimizer):
+        if step.rate is None and graph() is step.graph:
+            step.rate = _rate(optimizer)
+        with self._writing(step, pairs, name, optimizer):
             return own(gradients, trainable_variables)
 
     def _scale(self, optimizer: Any, own: Callable, loss: Any) -> Any:
@@ -198,7 +242,9 @@ class Listener:
     ) -> Any:
         """Asks a tape for more of what it computes on its way to the weights."""
         step = self._step
-        if step is None or not step.outputs:
+        if step is not None and any(map(_is_variable, tf.nest.flatten(sources))):
+            step.targets.append(target)
+        if step is None or not step.outputs or KINDS[2] not in self._kinds:
             return own(recorder, target, sources, *more, **also)
         outputs = [output for _, output in step.outputs]
         slopes, upstream = own(recorder, target, [sources, outputs], *more, **also)
@@ -209,6 +255,45 @@ class Listener:
 def _tensors(data: Any) -> list[tf.Tensor]:
     parts = tf.nest.flatten(data, expand_composites=True)
     return [part for part in parts if isinstance(part, tf.Tensor)]
+
+
+def _is_variable(source: Any) -> bool:
+    return isinstance(source, tf.Variable | keras.Variable)
+
+
+def _loss_of(step: _Step, logs: Any) -> Any:
+    """The loss of a train step that does not call `compute_loss`, or `None`.
+
+    If all gradients are those of one scalar, it is that: what the step returns may be
+    a mean over the epoch so far. Otherwise it is what is returned under that name.
+    """
+    targets = list({id(target): target for target in step.targets}.values())
+    if len(targets) == 1 and _is_scalar_here(targets[0]):
+        scale = next(reversed(step.scales.values()), 1.0)
+        return targets[0] / tf.cast(scale, targets[0].dtype)
+    returned = logs.get("loss") if isinstance(logs, dict) else None
+    if returned is None:
+        return None
+    loss = tf.convert_to_tensor(returned)
+    return loss / tf.cast(replicas(), loss.dtype) if loss.shape == () else None
+
+
+def _is_scalar_here(target: Any) -> bool:
+    is_scalar = isinstance(target, tf.Tensor) and target.shape == ()
+    return is_scalar and graph_of(target) is graph()
+
+
+def _rate(optimizer: keras.optimizers.Optimizer) -> tf.Tensor:
+    """The learning rate of an update that has yet to be made."""
+
+    def rate() -> tf.Tensor:
+        return tf.identity(tf.cast(optimizer.learning_rate, tf.float64))
+
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if isinstance(optimizer._learning_rate, keras.Variable):
+        return rate()
+    # A schedule computed in the open would be shared with the optimizer's own.
+    return as_one_node(rate)()
 
 
 def _no_gradients_message(model: keras.Model) -> str:

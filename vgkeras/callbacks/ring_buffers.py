@@ -6,7 +6,7 @@ host reads up to 128 steps at a time. A slot is NaN until it is written: this sh
 which steps have measured a site, for a branch of a step may have passed it by.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,10 +14,28 @@ import tensorflow as tf
 from vgkeras.callbacks.intercept import outside
 from vgkeras.callbacks.step_statistics import COLUMNS, MEASURES, SIZE, measures
 
-Label = tuple[int, str, str]  # layer, name, kind
 _SLOTS = 128
 _BYTES = 2**18
 _MOST_LOSSES = 4096
+MOST_ROUNDS = 32  # of a loop within a step, whose updates are told apart
+_SIZE = MEASURES.index("size")
+
+
+class Label(NamedTuple):
+    """Says which row of a log a tensor fills."""
+
+    layer: int
+    name: str
+    kind: str
+    update: int = 0
+    optimizer: str = ""
+
+
+class Place:
+    """What a site measures once a step: its rows, and no two of one step."""
+
+    def __init__(self, labels: list[Label]) -> None:
+        self.labels = labels
 
 
 class Site:
@@ -29,13 +47,24 @@ class Site:
         present: The numbers of the rows that exist: a variable that the loss does
             not depend on has no gradient.
         least: Slots that are needed between two calls of `read`.
+        rounds: How often one step may pass here: more than once if in a loop. Each
+            has a place of its own; what comes later overwrites the last.
     """
 
     def __init__(
-        self, labels: list[Label], sizes: list[int], present: list[int], least: int
+        self,
+        labels: list[Label],
+        sizes: list[int],
+        present: list[int],
+        least: int,
+        rounds: int = 1,
     ) -> None:
-        self.labels = labels
+        self.places = [
+            Place([label._replace(update=label.update + n) for label in labels])
+            for n in range(rounds)
+        ]
         self.slots = least
+        self._round: Any = None
         self._sizes, self._present = sizes, present
         self._ring: Any = None
 
@@ -43,57 +72,77 @@ class Site:
         """Puts the rows that exist, `(COLUMNS, rows)`, into a slot, in the graph."""
         if self._ring is None:
             self._ring = self._make_ring(table.dtype)
-        slot = index % self.slots
+        slot = index % self.slots * len(self.places)
+        if self._round is not None:
+            slot += tf.minimum(self._round, len(self.places) - 1)
         rows = tf.expand_dims(tf.cast(table, self._ring.dtype), 0)
         self._ring.scatter_update(tf.IndexedSlices(rows, tf.expand_dims(slot, 0)))
+        if self._round is not None:
+            self._round.assign_add(1)
 
-    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def end_step(self) -> None:
+        """Begins the rounds of a loop anew, in the graph."""
+        if self._round is not None:
+            self._round.assign(0)
+
+    def read(self, indices: np.ndarray) -> list[tuple[Place, np.ndarray, np.ndarray]]:
         """Empties the ring of what was written under these numbers.
 
         Returns:
-            Which of `indices` were written, and for each the rows of `MEASURES`,
-            `(.., rows, 8)`; NaN for rows that do not exist.
+            For each place which of `indices` were written, and for each of these the
+            rows of `MEASURES`, `(.., rows, 10)`; NaN for rows that do not exist.
         """
-        numbers, raw = self._slots_written(indices)
-        shape = (len(numbers), len(self.labels), len(MEASURES))
-        rows = np.full(shape, np.nan, raw.dtype)
-        rows[:, :, -1] = self._sizes
-        rows[:, self._present] = measures(raw)
-        return numbers, rows
-
-    def _slots_written(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._ring is None:  # nothing to write, or nothing written yet
             count = 0 if self._present else len(indices)
             empty = np.zeros((count, COLUMNS, len(self._present)), np.float32)
-            return np.arange(count), empty
-        raw = self._ring.numpy()[indices % self.slots]
+            return [(self.places[0], np.arange(count), self._rows(empty))]
+        rounds = len(self.places)
+        slots = (indices % self.slots)[:, None] * rounds + np.arange(rounds)
+        raw = self._ring.numpy()[slots]
         self._ring.assign(self._blank)
-        numbers = np.flatnonzero(~np.isnan(raw[:, SIZE]).all(axis=1))
-        return numbers, raw[numbers]
+        written = ~np.isnan(raw[:, :, SIZE]).all(axis=2)
+        return [
+            (place, np.flatnonzero(there), self._rows(one[there]))
+            for place, there, one in zip(
+                self.places, written.T, np.moveaxis(raw, 1, 0), strict=True
+            )
+        ]
+
+    def _rows(self, raw: np.ndarray) -> np.ndarray:
+        shape = (len(raw), len(self._sizes), len(MEASURES))
+        rows = np.full(shape, np.nan, raw.dtype)
+        rows[:, :, _SIZE] = self._sizes
+        rows[:, self._present] = measures(raw)
+        return rows
 
     def _make_ring(self, dtype: tf.DType) -> tf.Variable:
-        fitting = _BYTES // (len(self._present) * COLUMNS * dtype.size)
+        rounds = len(self.places)
+        fitting = _BYTES // (len(self._present) * COLUMNS * dtype.size * rounds)
         self.slots = max(min(_SLOTS, fitting), self.slots)
-        shape = [self.slots, COLUMNS, len(self._present)]
+        if rounds > 1:
+            self._round = outside(lambda: tf.Variable(0, dtype=tf.int64))
+        shape = [self.slots * rounds, COLUMNS, len(self._present)]
         self._blank = np.full(shape, np.nan, dtype.as_numpy_dtype)
         return outside(lambda: tf.Variable(self._blank))
 
 
 class Losses:
-    """The losses of the latest steps, at least as many as `least`."""
+    """Losses and learning rates of the latest steps, at least as many as `least`."""
 
     def __init__(self, every: int, least: int) -> None:
         self.slots = max(min(_SLOTS * every, _MOST_LOSSES), least)
         self._ring: Any = None
 
-    def write(self, step: tf.Tensor, loss: tf.Tensor) -> None:
-        """Puts the loss of a step into its slot, in the graph."""
+    def write(self, step: tf.Tensor, loss: tf.Tensor, rate: tf.Tensor) -> None:
+        """Puts the loss and the learning rate of a step into its slot, in the graph."""
         if self._ring is None:
-            blank = np.full(self.slots, np.nan)
+            blank = np.full((self.slots, 2), np.nan)
             self._ring = outside(lambda: tf.Variable(blank))
-        losses = tf.IndexedSlices(loss[None], (step % self.slots)[None])
-        self._ring.scatter_update(losses)
+        row = tf.stack([loss, rate])
+        self._ring.scatter_update(
+            tf.IndexedSlices(row[None], (step % self.slots)[None])
+        )
 
     def read(self, steps: np.ndarray) -> np.ndarray | None:
-        """The losses of some steps; `None` if no step has one."""
+        """Loss and learning rate of some steps; `None` if no step has a loss."""
         return None if self._ring is None else self._ring.numpy()[steps % self.slots]

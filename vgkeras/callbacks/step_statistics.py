@@ -26,11 +26,13 @@ from vgkeras.tape import STATISTICS, UPDATE_STATISTICS
 # Of a tensor g: max, min, half the sum of (g / unit)^2, the unit, half the number of
 # elements that are not 0 and the sum of |g| / unit (both NaN where they were not
 # taken), number of Inf and NaN, size; then the scale of the loss, and what the update
-# did: share of weights left as they were, ||update|| / ||w||.
-COLUMNS = 11
+# did: share of weights left as they were, ||update|| / ||w||, log10 ||w||, and the
+# cosine of the angle between gradient and update.
+COLUMNS = 13
+CHANGES = 4  # of these, what `changes` says
 SIZE = 7  # the column that is a number whenever one was written
 # What a log holds of a tensor.
-MEASURES = (*STATISTICS, *UPDATE_STATISTICS, "size")
+MEASURES = (*STATISTICS, *UPDATE_STATISTICS, "size", "log10_weight", "cosine")
 # Between these, half a sum of squares has lost nothing in float32.
 _LEAST, _MOST = 1e-24, 1e30
 _LARGE = 2**14  # elements; to put such tensors together would cost more than it saves
@@ -62,7 +64,11 @@ def quick_statistics(
 
 
 def changes(
-    before: Sequence[tf.Tensor], after: Sequence[tf.Tensor], *, xla: bool = False
+    before: Sequence[tf.Tensor],
+    after: Sequence[tf.Tensor],
+    gradients: Sequence[tf.Tensor],
+    *,
+    xla: bool = False,
 ) -> tf.Tensor:
     """Compares weights before and after an update.
 
@@ -72,11 +78,14 @@ def changes(
     Args:
         before: Flat tensors.
         after: Tensors of the same sizes.
+        gradients: Tensors of the same sizes, maybe multiplied by a number.
         xla: Whether XLA compiles the step.
 
     Returns:
-        A tensor `(2, len(before))`: the share of elements that are the same, and the
-        norm of the difference over the norm of `before`.
+        A tensor `(4, len(before))`: the share of elements that are the same, the norm
+        of the difference over the norm of `before`, the base-10 logarithm of the
+        latter, and the cosine of the angle between gradient and difference (-1 where
+        an update goes straight downhill; NaN where one of them is 0 or not finite).
     """
     dtype = widest(before)
     new = [tf.cast(tensor, dtype) for tensor in after]
@@ -89,21 +98,24 @@ def changes(
     weight_squares, weight_unit, _ = tf.unstack(_Groups(old, dtype, xla).squares())
     frozen = 1 - 2 * count / update.sizes(dtype)
     ratio = unit / weight_unit * (tf.sqrt(squares) / tf.sqrt(weight_squares))
-    return update.in_order(tf.stack([frozen, ratio]))
+    log10_weight = _log10(weight_unit) + _log10(2 * weight_squares) / 2
+    cosine = update.cosines(_Groups(gradients, dtype, xla))
+    return update.in_order(tf.stack([frozen, ratio, log10_weight, cosine]))
 
 
 def measures(raw: np.ndarray) -> np.ndarray:
     """Turns rows of a ring into rows of a log.
 
     Args:
-        raw: Array `(..., 11, rows)` of `COLUMNS`.
+        raw: Array `(..., 13, rows)` of `COLUMNS`.
 
     Returns:
-        Array `(..., rows, 8)` of `MEASURES` with base-10 logarithms, in the dtype of
+        Array `(..., rows, 10)` of `MEASURES` with base-10 logarithms, in the dtype of
         `raw`.
     """
     columns = np.moveaxis(raw.astype(np.float64), -2, 0)
-    highest, least, squares, unit, count, total, bad, size, scale, *update = columns
+    highest, least, squares, unit, count, total, bad, size, scale = columns[:9]
+    frozen, ratio, log10_weight, cosine = columns[9:]
     count = np.where((highest == 0) & (least == 0) & (bad == 0), 0, count)
     with np.errstate(all="ignore"):
         logarithms = np.stack(
@@ -113,10 +125,11 @@ def measures(raw: np.ndarray) -> np.ndarray:
                 np.log10(unit) + np.log10(total / size),
             ]
         ) - np.log10(scale)
-        zero, frozen = np.clip([1 - 2 * count / size, update[0]], 0, 1)
+        zero, frozen = np.clip([1 - 2 * count / size, frozen], 0, 1)
         logarithms[:, bad > 0] = np.inf
         shares = [zero, bad / size, frozen]
-        rows = np.stack([*logarithms, *shares, update[1], size], axis=-1)
+        update = [ratio, size, log10_weight, np.clip(cosine, -1, 1)]
+        rows = np.stack([*logarithms, *shares, *update], axis=-1)
     return rows.astype(raw.dtype)
 
 
@@ -205,6 +218,11 @@ class _Groups:
             xla=self._xla,
         )
 
+    def cosines(self, others: "_Groups") -> tf.Tensor:
+        """The cosine of the angle between each tensor and that of `others`."""
+        triples = zip(self._groups, others._groups, self._rows, strict=True)
+        return tf.concat([_cosines(*triple) for triple in triples], axis=0)
+
     def each(self, groups: Sequence[tf.Tensor], *passes: Callable) -> tf.Tensor:
         """What passes over each tensor, nothing divided, find: `(passes, tensors)`."""
         pairs = list(zip(groups, self._rows, strict=True))
@@ -276,6 +294,20 @@ def _half_count(values: tf.Tensor, axis: int | None) -> tf.Tensor:
 
 def _sum_of_magnitudes(values: tf.Tensor, axis: int | None) -> tf.Tensor:
     return tf.reduce_sum(tf.abs(values), axis)
+
+
+def _cosines(ones: tf.Tensor, others: tf.Tensor, rows: int) -> tf.Tensor:
+    """The cosine of the angle between the rows of one matrix and of another."""
+    one, other = (
+        matrix / tf.reduce_max(tf.abs(matrix), axis=1, keepdims=True)
+        for matrix in (tf.reshape(ones, [rows, -1]), tf.reshape(others, [rows, -1]))
+    )
+    squares = tf.sqrt(_half_squares(one, 1)) * tf.sqrt(_half_squares(other, 1))
+    return tf.reduce_sum(one * other, axis=1) / (2 * squares)
+
+
+def _log10(values: tf.Tensor) -> tf.Tensor:
+    return tf.math.log(values) / math.log(10.0)
 
 
 def _are_ordinary(squares: tf.Tensor, evidence: tf.Tensor) -> tf.Tensor:

@@ -8,13 +8,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vgkeras.callbacks.ring_buffers import Site
+from vgkeras.callbacks.ring_buffers import Place
 from vgkeras.callbacks.step_statistics import MEASURES
 from vgkeras.callbacks.writer import News
-from vgkeras.logs import LAYER_COLUMNS, LOSS_COLUMNS, GradientLog, load
+from vgkeras.logs import (
+    FIT_LAYER_COLUMNS,
+    FIT_LOSS_COLUMNS,
+    LAYER_COLUMNS,
+    LOSS_COLUMNS,
+    GradientLog,
+    load,
+)
 
 _BYTES_PER_STEP = 8  # the number of the step itself
 _PART = 2**24  # bytes in memory that make a file
+_LOSSES = (*LOSS_COLUMNS, *FIT_LOSS_COLUMNS)
+_LAYERS = (*LAYER_COLUMNS, *FIT_LAYER_COLUMNS)
+_TEXTS = ("name", "kind", "optimizer")
 
 
 class Store:
@@ -36,8 +46,8 @@ class Store:
         """Takes what the host has read."""
         if news.losses is not None:
             self._losses.add(news.steps, news.losses)
-        for site, steps, rows in news.rows:
-            series = self._rows.setdefault(site, Series(self._every))
+        for place, steps, rows in news.rows:
+            series = self._rows.setdefault(place, Series(self._every))
             series.add(steps, rows)
         if self._folder is None:
             self._shrink()
@@ -70,14 +80,17 @@ class Store:
         logs = [load(file) for file in files]
         parts = [*((log.losses, log.layers) for log in logs), self._in_memory()]
         losses, layers = zip(*parts, strict=True)
-        return _stacked(losses, LOSS_COLUMNS), _stacked(layers, LAYER_COLUMNS)
+        return _stacked(losses, _LOSSES), _stacked(layers, _LAYERS)
 
     def _in_memory(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        steps, losses = self._losses.arrays() or (np.zeros(0, int), np.zeros(0))
-        frame = pd.DataFrame({"run": 0, "step": steps, "loss": losses})
-        rows = [(site, series.arrays()) for site, series in self._rows.items()]
-        frames = [_frame(site, *arrays) for site, arrays in rows if arrays is not None]
-        return frame[list(LOSS_COLUMNS)], _stacked(frames, LAYER_COLUMNS)
+        steps, losses = self._losses.arrays() or (np.zeros(0, int), np.zeros((0, 2)))
+        columns = ["loss", *FIT_LOSS_COLUMNS]
+        frame = pd.DataFrame({"run": 0, "step": steps}).assign(
+            **dict(zip(columns, losses.T, strict=True))
+        )
+        rows = [(place, series.arrays()) for place, series in self._rows.items()]
+        frames = [_frame(place, *arrays) for place, arrays in rows if arrays]
+        return frame[list(_LOSSES)], _stacked(frames, _LAYERS)
 
     def _shrink(self) -> None:
         """Losses may take an eighth, the rows of all sites share the rest."""
@@ -163,9 +176,9 @@ def _check_folder(path: str | os.PathLike[str]) -> Path:
     return folder
 
 
-def _frame(site: Site, steps: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
-    """The rows of a site as those of a log."""
-    layers, names, kinds = zip(*site.labels, strict=True)
+def _frame(place: Place, steps: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
+    """The rows of a place as those of a log."""
+    layers, names, kinds, updates, optimizers = zip(*place.labels, strict=True)
     count = len(steps)
     labels = {
         "run": np.zeros(count * len(layers), np.int64),
@@ -173,10 +186,12 @@ def _frame(site: Site, steps: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
         "layer": np.tile(layers, count),
         "name": _repeated(names, count),
         "kind": _repeated(kinds, count),
+        "update": np.tile(updates, count),
+        "optimizer": _repeated(optimizers, count),
     }
     values = rows.reshape(-1, len(MEASURES)).T.astype(np.float64)
     frame = pd.DataFrame({**labels, **dict(zip(MEASURES, values, strict=True))})
-    return frame.astype({"size": np.int64})[list(LAYER_COLUMNS)]
+    return frame.astype({"size": np.int64})[list(_LAYERS)]
 
 
 def _repeated(texts: tuple[str, ...], count: int) -> pd.Categorical:
@@ -190,7 +205,7 @@ def _stacked(frames: Sequence[pd.DataFrame], columns: tuple[str, ...]) -> pd.Dat
     full = [frame for frame in frames if len(frame)]
     if not full:
         return frames[0] if frames else pd.DataFrame(columns=list(columns))
-    for text in {"name", "kind"} & set(columns):  # concat drops categories that differ
+    for text in set(_TEXTS) & set(columns):  # concat drops categories that differ
         parts = [frame[text].astype("category") for frame in full]
         names = pd.api.types.union_categoricals(parts).dtype
         full = [frame.assign(**{text: frame[text].astype(names)}) for frame in full]

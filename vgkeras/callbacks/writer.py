@@ -16,19 +16,20 @@ import tensorflow as tf
 from vgkeras import tape
 from vgkeras.callbacks.comparison import Comparison
 from vgkeras.callbacks.intercept import is_first_replica, outside, summed
-from vgkeras.callbacks.ring_buffers import Label, Losses, Site
-from vgkeras.callbacks.step_statistics import as_one_node, quick_statistics
+from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label, Losses, Place, Site
+from vgkeras.callbacks.step_statistics import CHANGES, as_one_node, quick_statistics
 
 Pairs = list[tuple[Any, Any]]  # gradients, `None` among them, and their variables
 _LOOKS = 20  # logged steps between close looks where no weights are compared
+_EARLY = (1, 2, 5, 10)  # updates looked at as well, where looks are further apart
 
 
 class News(NamedTuple):
-    """What the host reads: the losses of some steps, and the rows of their sites."""
+    """What the host reads: losses and rates of some steps, and rows by place."""
 
     steps: np.ndarray
     losses: np.ndarray | None
-    rows: list[tuple[Site, np.ndarray, np.ndarray]]
+    rows: list[tuple[Place, np.ndarray, np.ndarray]]
 
 
 class Writer:
@@ -82,29 +83,38 @@ class Writer:
         logged = steps[steps % self._every == 0]
         rows = []
         for site in list(self._sites.values()):
-            numbers, table = site.read(logged // self._every)
-            rows.append((site, logged[numbers], table))
+            for place, numbers, table in site.read(logged // self._every):
+                rows.append((place, logged[numbers], table))
         return News(steps, self._losses.read(steps), rows)
 
     # --- In the graph ----------------------------------------------------------------
 
-    def end_step(self, loss: tf.Tensor | None) -> None:
-        """Writes the loss, if there is one, and counts the step."""
+    def end_step(self, loss: tf.Tensor | None, rate: tf.Tensor | None) -> None:
+        """Writes the loss, if there is one, and the learning rate; counts the step."""
         if loss is not None:
             loss = summed([tf.reduce_sum(tf.cast(loss, tf.float64))])[0]
         if is_first_replica():
             if loss is not None:
-                self._losses.write(self._counter, tf.stop_gradient(loss))
+                rate = tf.constant(np.nan) if rate is None else rate
+                rate = tf.cast(rate, tf.float64)
+                self._losses.write(self._counter, tf.stop_gradient(loss), rate)
+            for site in self._sites.values():
+                site.end_step()
             self._counter.assign_add(1)
 
     @contextlib.contextmanager
     def gradients(
-        self, pairs: Pairs, layers: list[keras.layers.Layer], scale: Any, optimizer: Any
+        self,
+        pairs: Pairs,
+        labels: list[Label],
+        scale: Any,
+        optimizer: Any,
+        in_loop: bool,
     ) -> Iterator[None]:
         """Measures gradients, and what is done inside to their variables.
 
-        `layers` stand in the order of their numbers, `scale` is what the loss was
-        multiplied with, `optimizer` makes the update, if it can be watched.
+        `scale` is what the loss was multiplied with, `optimizer` makes the update, if
+        it can be watched; `in_loop`, one step may do so several times.
         """
         present = [i for i, (gradient, _) in enumerate(pairs) if gradient is not None]
         tensors = summed([tape.dense_gradient(*pairs[i]) for i in present])
@@ -114,9 +124,10 @@ class Writer:
             return
         comparison = self._comparison(optimizer, [variables[i] for i in present])
         yield
-        labels = tape.weight_labels(self._model, layers, variables)
         sizes = [math.prod(variable.shape) for variable in variables]
-        site = self._site(map(id, variables), labels, sizes, present)
+        key = [*map(id, variables), labels[0].update, labels[0].optimizer]
+        rounds = MOST_ROUNDS if in_loop else 1
+        site = self._site(key, labels, sizes, present, rounds)
         scales = [scale] * len(tensors)
         self._write(site, tensors, scales, comparison)
 
@@ -141,7 +152,10 @@ class Writer:
 
         def is_due(updates: tf.Tensor) -> tf.Tensor:
             since = updates - first[id(optimizer)]
-            return tf.equal(since % every, 0) & self._is_logged()
+            due = tf.equal(since % every, 0)
+            if every > max(_EARLY):
+                due |= tf.reduce_any(tf.equal(since, _EARLY))
+            return due & self._is_logged()
 
         return Comparison(optimizer, weights, is_due, xla=self._model.jit_compile)
 
@@ -165,8 +179,10 @@ class Writer:
             table = measure(tensors, closely)
             dtype = table.dtype
             row = tf.expand_dims(tf.stack([tf.cast(one, dtype) for one in scales]), 0)
-            unknown = tf.fill([2, len(tensors)], tf.constant(np.nan, dtype))
-            change = tf.cast(comparison.rows(), dtype) if comparison else unknown
+            unknown = tf.fill([CHANGES, len(tensors)], tf.constant(np.nan, dtype))
+            change = (
+                tf.cast(comparison.rows(tensors), dtype) if comparison else unknown
+            )
             site.write(index, tf.concat([table, row, change], axis=0))
             return tf.constant(True)
 
@@ -183,10 +199,15 @@ class Writer:
         return tf.equal(index % (self._updates or _LOOKS), 0)
 
     def _site(
-        self, key: Any, labels: list[Label], sizes: Sequence[int], present: list[int]
+        self,
+        key: Any,
+        labels: list[Label],
+        sizes: Sequence[int],
+        present: list[int],
+        rounds: int = 1,
     ) -> Site:
-        full_key = (*key, *present)
+        full_key = (*key, *present, rounds)
         if full_key not in self._sites:
             least = -(-self._execution // self._every) + 1
-            self._sites[full_key] = Site(labels, list(sizes), present, least)
+            self._sites[full_key] = Site(labels, list(sizes), present, least, rounds)
         return self._sites[full_key]

@@ -4,6 +4,8 @@ from vgkeras.logs.log import GradientLog, concat
 from vgkeras.logs.reading import load
 from vgkeras.logs.schema import (
     CALL,
+    FIT_LAYER_COLUMNS,
+    FIT_LOSS_COLUMNS,
     KINDS,
     LAYER_COLUMNS,
     LOSS_COLUMNS,

@@ -211,11 +211,13 @@ def _stacked(logs: list[GradientLog]) -> GradientLog:
         name: pd.concat([_plain(getattr(log, name)) for log in logs], ignore_index=True)
         for name in REQUIRED_COLUMNS
     }
-    types = {"name": "category", "kind": "category"}
-    for name in {TIME, CALL} & set(tables["layers"]):  # not every log has them
-        tables["layers"][name] = tables["layers"][name].fillna(0)
-        types[name] = "int64"
-    tables["layers"] = tables["layers"].astype(types)
+    layers = tables["layers"]
+    unknown = {TIME: 0, CALL: 0, "update": 0, "optimizer": ""}  # not every log has them
+    for column in unknown.keys() & set(layers):
+        full = layers[column].fillna(unknown[column])
+        layers[column] = full.astype(type(unknown[column]))
+    texts = [text for text in ("name", "kind", "optimizer") if text in layers]
+    tables["layers"] = layers.astype(dict.fromkeys(texts, "category"))
     return GradientLog(**tables)
 
 

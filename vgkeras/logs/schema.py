@@ -52,18 +52,13 @@ LAYER_COLUMNS = (
     "size",
 )
 OPTIONAL_COLUMNS = ("log10_mean", "size")  # of `layers`; logs of version 0.1 lack them
+# A `GradientLogger` says these too; other logs, and older ones, lack them.
+FIT_LAYER_COLUMNS = ("log10_weight", "cosine", "update", "optimizer")
+FIT_LOSS_COLUMNS = ("learning_rate",)
 
 COUNTS = (
-    "run",
-    "depth",
-    "units",
-    "output_units",
-    "steps",
-    "samples",
-    "step",
-    "layer",
-    TIME,
-    CALL,
+    *("run", "depth", "units", "output_units", "steps", "samples", "step", "layer"),
+    *(TIME, CALL, "update"),
 )
 INTEGERS = (*COUNTS, "seed")
 TEXTS = (
@@ -135,6 +130,6 @@ REQUIRED_COLUMNS = {
 
 KNOWN_COLUMNS = {
     "runs": RUN_COLUMNS,
-    "losses": LOSS_COLUMNS,
-    "layers": (*LAYER_COLUMNS, TIME, CALL),
+    "losses": (*LOSS_COLUMNS, *FIT_LOSS_COLUMNS),
+    "layers": (*LAYER_COLUMNS, TIME, CALL, *FIT_LAYER_COLUMNS),
 }
