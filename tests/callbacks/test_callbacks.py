@@ -725,7 +725,10 @@ def test_every_optimizer_of_a_train_step_is_heard(rng):
     assert rows["log10_norm"]["critic"].iloc[0] == pytest.approx(log10_norm(critic))
     assert log.runs["optimizer"].tolist() == ["sgd+adam"]
     assert log.losses.empty  # no one loss: what is minimized differs
-    assert rows["optimizer"].to_dict() == {"critic": "critic_optimizer", "maker": "both/maker"}
+    assert rows["optimizer"].to_dict() == {
+        "critic": "critic_optimizer",
+        "maker": "both/maker",
+    }
 
 
 class ByHand(keras.Model):

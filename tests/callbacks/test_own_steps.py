@@ -231,3 +231,18 @@ def test_the_learning_rate_of_each_update_is_logged(rng):
     model.fit(x, y, batch_size=8, epochs=4, verbose=0, callbacks=[logger])
 
     assert_allclose(logger.log.losses["learning_rate"], [0.0, 0.2, 0.2, 0.1], 1e-6)
+
+
+def test_batches_are_described_where_one_looks_closely_or_the_loss_is_no_number(rng):
+    x, y = regression(rng, samples=24)
+    x[17] = np.nan  # in the last of three batches
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse", jit_compile=False)
+    logger = GradientLogger(updates=3)
+
+    model.fit(x, y, batch_size=8, shuffle=False, verbose=0, callbacks=[logger])
+
+    losses = logger.log.losses
+    assert_allclose(losses["input_nonfinite"], [0, np.nan, 1 / 8])
+    assert_allclose(losses["input_std"][0], x[:8].std(), rtol=1e-5)
+    assert logger.log.metadata["facts"]["optimizer"]["class"] == "SGD"

@@ -55,7 +55,9 @@ def optimizers_of(
             for name, item in _items(attribute, value):
                 if isinstance(item, keras.optimizers.Optimizer):
                     optimizers.setdefault(id(item), (name, item))
-    inner = {id(getattr(one, "inner_optimizer", None)) for _, one in optimizers.values()}
+    inner = {
+        id(getattr(one, "inner_optimizer", None)) for _, one in optimizers.values()
+    }
     return [pair for key, pair in optimizers.items() if key not in inner]
 
 

@@ -28,6 +28,7 @@ from vgkeras.logs import KINDS
 
 # What is inside is called once for each point in time, maybe in a loop.
 _WHOLE = (keras.layers.RNN, keras.layers.TimeDistributed)
+_GIVEN = ("x", "y", "y_pred", "sample_weight")  # to `compute_loss`
 OUTSIDE = (
     "`record` must be called in `train_step`, while `fit` runs with this logger. "
     "Received: a call outside of it. Pass the logger to `fit`: "
@@ -42,6 +43,7 @@ class _Step:
     graph: Any
     loss: Any = None
     targets: list[Any] = field(default_factory=list)  # of the gradients of variables
+    batch: dict[str, Any] = field(default_factory=dict)
     rate: Any = None
     updates: Counter[int] = field(default_factory=Counter)  # of each variable
     scales: dict[int, Any] = field(default_factory=dict)
@@ -117,6 +119,8 @@ class Listener:
             self._write_outputs(step)
         loss = step.loss if step.loss is not None else _loss_of(step, logs)
         here = loss is not None and graph_of(loss) is step.graph
+        if here and loss is step.loss and step.batch:
+            self._writer.batch(step.batch, loss)
         self._writer.end_step(loss if here else None, step.rate)
 
     def _write(self, step: _Step, records: dict[int, tuple[Any, Any]]) -> None:
@@ -218,8 +222,11 @@ class Listener:
 
     def _compute_loss(self, own: Callable, *args: Any, **more: Any) -> Any:
         loss = own(*args, **more)
-        if self._step is not None:
-            self._step.loss = loss
+        step = self._step
+        if step is not None:
+            step.loss = loss
+            given = dict(zip(_GIVEN, args, strict=False)) | more
+            step.batch = {name: given.get(name) for name in _GIVEN}
         return loss
 
     def _see_call(self, layer: keras.layers.Layer, outputs: list[tf.Tensor]) -> None:

@@ -16,7 +16,7 @@ from vgkeras.callbacks.storage import Store
 from vgkeras.callbacks.train_function import Fitting
 from vgkeras.callbacks.writer import Writer
 from vgkeras.logs import KINDS, GradientLog, run_table, versions
-from vgkeras.tape import check_backend, measured_layers, policy_name
+from vgkeras.tape import check_backend, measured_layers, model_facts, policy_name
 
 SCALARS = ("all", "global", "none")
 
@@ -173,6 +173,7 @@ class GradientLogger(keras.callbacks.Callback):
         self._fitting = Fitting(
             model, self._listener.train_step, self._collect, lambda: self._writer.room
         )
+        self._facts = model_facts(model)
         self._fitted = model
 
     def _collect(self) -> None:
@@ -212,6 +213,7 @@ class GradientLogger(keras.callbacks.Callback):
             "every": self._every,
             "epochs": self._epochs,
             "frozen_layers": _frozen(self._fitted),
+            "facts": self._facts,
         }
 
 

@@ -1,4 +1,4 @@
-"""Which weights of a model are updated together: one network of several, as in a GAN."""
+"""Weights of a model that are updated together: the networks of a GAN."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -16,7 +16,7 @@ from vgkeras.callbacks.step_statistics import COLUMNS, MEASURES, SIZE, measures
 
 _SLOTS = 128
 _BYTES = 2**18
-_MOST_LOSSES = 4096
+_MOST_STEPS = 4096
 MOST_ROUNDS = 32  # of a loop within a step, whose updates are told apart
 _SIZE = MEASURES.index("size")
 
@@ -126,23 +126,22 @@ class Site:
         return outside(lambda: tf.Variable(self._blank))
 
 
-class Losses:
-    """Losses and learning rates of the latest steps, at least as many as `least`."""
+class Numbers:
+    """A few numbers of each of the latest steps, at least as many as `least`."""
 
-    def __init__(self, every: int, least: int) -> None:
-        self.slots = max(min(_SLOTS * every, _MOST_LOSSES), least)
+    def __init__(self, width: int, every: int, least: int) -> None:
+        self._width = width
+        self.slots = max(min(_SLOTS * every, _MOST_STEPS), least)
         self._ring: Any = None
 
-    def write(self, step: tf.Tensor, loss: tf.Tensor, rate: tf.Tensor) -> None:
-        """Puts the loss and the learning rate of a step into its slot, in the graph."""
+    def write(self, step: tf.Tensor, row: tf.Tensor) -> None:
+        """Puts the numbers of a step into its slot, in the graph."""
         if self._ring is None:
-            blank = np.full((self.slots, 2), np.nan)
+            blank = np.full((self.slots, self._width), np.nan)
             self._ring = outside(lambda: tf.Variable(blank))
-        row = tf.stack([loss, rate])
-        self._ring.scatter_update(
-            tf.IndexedSlices(row[None], (step % self.slots)[None])
-        )
+        slot = step % self.slots
+        self._ring.scatter_update(tf.IndexedSlices(row[None], slot[None]))
 
     def read(self, steps: np.ndarray) -> np.ndarray | None:
-        """Loss and learning rate of some steps; `None` if no step has a loss."""
+        """The numbers of some steps, `(steps, width)`; `None` if none has any."""
         return None if self._ring is None else self._ring.numpy()[steps % self.slots]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vgkeras import tape
 from vgkeras.callbacks.ring_buffers import Place
 from vgkeras.callbacks.step_statistics import MEASURES
 from vgkeras.callbacks.writer import News
@@ -22,7 +23,7 @@ from vgkeras.logs import (
 
 _BYTES_PER_STEP = 8  # the number of the step itself
 _PART = 2**24  # bytes in memory that make a file
-_LOSSES = (*LOSS_COLUMNS, *FIT_LOSS_COLUMNS)
+_LOSSES = (*LOSS_COLUMNS, *FIT_LOSS_COLUMNS, *tape.BATCH_STATISTICS)
 _LAYERS = (*LAYER_COLUMNS, *FIT_LAYER_COLUMNS)
 _TEXTS = ("name", "kind", "optimizer")
 
@@ -39,13 +40,14 @@ class Store:
         self._most = int(most_bytes / 2)  # thinning out takes as much again
         self._every = every
         self._folder = None if path is None else _check_folder(path)
-        self._losses = Series()
+        self._losses, self._batches = Series(), Series(every)
         self._rows: dict[Any, Series] = {}
 
     def add(self, news: News) -> None:
         """Takes what the host has read."""
         if news.losses is not None:
             self._losses.add(news.steps, news.losses)
+        self._batches.add(*news.batches)
         for place, steps, rows in news.rows:
             series = self._rows.setdefault(place, Series(self._every))
             series.add(steps, rows)
@@ -55,7 +57,7 @@ class Store:
     @property
     def nbytes(self) -> int:
         """Bytes of memory taken."""
-        return sum(series.nbytes for series in (self._losses, *self._rows.values()))
+        return sum(series.nbytes for series in self._series())
 
     @property
     def is_full(self) -> bool:
@@ -70,8 +72,7 @@ class Store:
         first = min(frame["step"].min() for frame in (losses, layers) if len(frame))
         self._folder.mkdir(parents=True, exist_ok=True)
         log(losses, layers).save(self._folder / f"{first:012d}.parquet")
-        self._losses.clear()
-        for series in self._rows.values():
+        for series in self._series():
             series.clear()
 
     def frames(self) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -88,15 +89,24 @@ class Store:
         frame = pd.DataFrame({"run": 0, "step": steps}).assign(
             **dict(zip(columns, losses.T, strict=True))
         )
+        batches = self._batches.arrays()
+        if batches is not None:
+            described = pd.DataFrame(batches[1], columns=list(tape.BATCH_STATISTICS))
+            frame = frame.join(described.set_index(batches[0]), on="step")
+        frame = frame.reindex(columns=list(_LOSSES))
         rows = [(place, series.arrays()) for place, series in self._rows.items()]
         frames = [_frame(place, *arrays) for place, arrays in rows if arrays]
-        return frame[list(_LOSSES)], _stacked(frames, _LAYERS)
+        return frame, _stacked(frames, _LAYERS)
+
+    def _series(self) -> list["Series"]:
+        return [self._losses, self._batches, *self._rows.values()]
 
     def _shrink(self) -> None:
-        """Losses may take an eighth, the rows of all sites share the rest."""
+        """Losses and batches may take an eighth each, the rows share the rest."""
         self._losses.shrink(self._most // 8)
+        self._batches.shrink(self._most // 8)
         for series in self._rows.values():
-            series.shrink(self._most * 7 // 8 // len(self._rows))
+            series.shrink(self._most * 6 // 8 // len(self._rows))
 
 
 class Series:

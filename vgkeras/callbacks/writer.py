@@ -16,19 +16,23 @@ import tensorflow as tf
 from vgkeras import tape
 from vgkeras.callbacks.comparison import Comparison
 from vgkeras.callbacks.intercept import is_first_replica, outside, summed
-from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label, Losses, Place, Site
+from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label, Numbers, Place, Site
 from vgkeras.callbacks.step_statistics import CHANGES, as_one_node, quick_statistics
 
 Pairs = list[tuple[Any, Any]]  # gradients, `None` among them, and their variables
 _LOOKS = 20  # logged steps between close looks where no weights are compared
-_EARLY = (1, 2, 5, 10)  # updates looked at as well, where looks are further apart
+_EARLY = (1, 2, 5, 10)  # looked at as well, where looks are further apart
 
 
 class News(NamedTuple):
-    """What the host reads: losses and rates of some steps, and rows by place."""
+    """What the host reads: losses and rates of some steps, their batches, and rows.
+
+    `batches` holds steps and `BATCH_STATISTICS`, `rows` place, steps and `MEASURES`.
+    """
 
     steps: np.ndarray
     losses: np.ndarray | None
+    batches: tuple[np.ndarray, np.ndarray]
     rows: list[tuple[Place, np.ndarray, np.ndarray]]
 
 
@@ -51,7 +55,8 @@ class Writer:
         self._always = always
         self._counter = outside(lambda: tf.Variable(0, dtype=tf.int64))
         self._execution = model.steps_per_execution
-        self._losses = Losses(every, self._execution)
+        self._losses = Numbers(2, every, self._execution)
+        self._batches = Numbers(len(tape.BATCH_STATISTICS), every, self._execution)
         self._sites: dict[Any, Site] = {}
         self._first_updates: dict[int, int] = {}
         options = {"autograph": False, "reduce_retracing": True}
@@ -74,7 +79,7 @@ class Writer:
     def room(self) -> int:
         """Steps that the rings can hold between two calls of `fetch`."""
         slots = [(site.slots - 1) * self._every + 1 for site in self._sites.values()]
-        return min([self._losses.slots, *slots])
+        return min([self._losses.slots, self._batches.slots, *slots])
 
     def fetch(self) -> News:
         """Reads what was written since the last call."""
@@ -85,7 +90,15 @@ class Writer:
         for site in list(self._sites.values()):
             for place, numbers, table in site.read(logged // self._every):
                 rows.append((place, logged[numbers], table))
-        return News(steps, self._losses.read(steps), rows)
+        return News(steps, self._losses.read(steps), self._described(logged), rows)
+
+    def _described(self, logged: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The steps whose batches were described, and how."""
+        rows = self._batches.read(logged)
+        if rows is None:
+            return logged[:0], np.zeros((0, len(tape.BATCH_STATISTICS)))
+        known = ~np.isnan(rows).all(axis=1)
+        return logged[known], rows[known]
 
     # --- In the graph ----------------------------------------------------------------
 
@@ -97,10 +110,31 @@ class Writer:
             if loss is not None:
                 rate = tf.constant(np.nan) if rate is None else rate
                 rate = tf.cast(rate, tf.float64)
-                self._losses.write(self._counter, tf.stop_gradient(loss), rate)
+                row = tf.stack([tf.stop_gradient(loss), rate])
+                self._losses.write(self._counter, row)
             for site in self._sites.values():
                 site.end_step()
             self._counter.assign_add(1)
+
+    def batch(self, given: dict[str, Any], loss: tf.Tensor) -> None:
+        """Describes the batch of a step looked at closely, or whose loss is no number.
+
+        `given` are inputs, targets, outputs and weights of samples; with replicas,
+        those of the first one.
+        """
+        if not is_first_replica():
+            return
+        logged = self._is_logged()
+        look = self._is_look(self._counter // self._every)
+        bad = tf.logical_not(tf.reduce_all(tf.math.is_finite(loss)))
+
+        @as_one_node
+        def describe() -> tf.Tensor:
+            return tape.batch_statistics(self._model, **given, closely=True)
+
+        unknown = tf.fill([len(tape.BATCH_STATISTICS)], tf.constant(np.nan, tf.float64))
+        row = tf.cond(logged & (look | bad), describe, lambda: unknown)
+        self._batches.write(self._counter, row)
 
     @contextlib.contextmanager
     def gradients(
@@ -152,10 +186,7 @@ class Writer:
 
         def is_due(updates: tf.Tensor) -> tf.Tensor:
             since = updates - first[id(optimizer)]
-            due = tf.equal(since % every, 0)
-            if every > max(_EARLY):
-                due |= tf.reduce_any(tf.equal(since, _EARLY))
-            return due & self._is_logged()
+            return _is_every(since, every) & self._is_logged()
 
         return Comparison(optimizer, weights, is_due, xla=self._model.jit_compile)
 
@@ -180,9 +211,7 @@ class Writer:
             dtype = table.dtype
             row = tf.expand_dims(tf.stack([tf.cast(one, dtype) for one in scales]), 0)
             unknown = tf.fill([CHANGES, len(tensors)], tf.constant(np.nan, dtype))
-            change = (
-                tf.cast(comparison.rows(tensors), dtype) if comparison else unknown
-            )
+            change = tf.cast(comparison.rows(tensors), dtype) if comparison else unknown
             site.write(index, tf.concat([table, row, change], axis=0))
             return tf.constant(True)
 
@@ -196,7 +225,7 @@ class Writer:
 
     def _is_look(self, index: tf.Tensor) -> tf.Tensor:
         """Whether to look closely, from the number of the logged step."""
-        return tf.equal(index % (self._updates or _LOOKS), 0)
+        return _is_every(index, self._updates or _LOOKS)
 
     def _site(
         self,
@@ -211,3 +240,11 @@ class Writer:
             least = -(-self._execution // self._every) + 1
             self._sites[full_key] = Site(labels, list(sizes), present, least, rounds)
         return self._sites[full_key]
+
+
+def _is_every(number: tf.Tensor, every: int) -> tf.Tensor:
+    """Whether a number is a multiple; where these are far apart, also early on."""
+    multiple = tf.equal(number % every, 0)
+    if every <= max(_EARLY):
+        return multiple
+    return multiple | tf.reduce_any(tf.equal(number, _EARLY))
