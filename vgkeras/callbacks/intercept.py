@@ -70,6 +70,11 @@ def _items(name: str, value: Any) -> list[tuple[str, Any]]:
     return [(name, value)]
 
 
+def is_variable(source: Any) -> bool:
+    """Whether something is a variable of TensorFlow or of Keras."""
+    return isinstance(source, tf.Variable | keras.Variable)
+
+
 def graph() -> Any:
     """The graph that is being built, or `None`."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()

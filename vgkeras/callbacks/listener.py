@@ -17,6 +17,7 @@ from vgkeras.callbacks.intercept import (
     graph,
     graph_of,
     in_loop,
+    is_variable,
     optimizers_of,
     replicas,
 )
@@ -30,9 +31,10 @@ from vgkeras.logs import KINDS
 _WHOLE = (keras.layers.RNN, keras.layers.TimeDistributed)
 _GIVEN = ("x", "y", "y_pred", "sample_weight")  # to `compute_loss`
 OUTSIDE = (
-    "`record` must be called in `train_step`, while `fit` runs with this logger. "
-    "Received: a call outside of it. Pass the logger to `fit`: "
-    "`model.fit(..., callbacks=[logger])`."
+    "`record` must be called in `train_step`, while `fit` runs with this logger, or in "
+    "a loop that it watches. Received: a call outside of both. Pass the logger to "
+    "`fit`: `model.fit(..., callbacks=[logger])`, or write "
+    "`with logger.watch(model):` around the loop."
 )
 
 
@@ -67,7 +69,7 @@ class Listener:
         kinds: tuple[str, ...],
         is_logged: Callable[[keras.layers.Layer | None], bool],
     ) -> None:
-        self._model, self._writer = model, writer
+        self._model, self.writer = model, writer
         self._kinds, self._is_logged = kinds, is_logged
         self._local = threading.local()
         self._listening = Shared(self._listen)
@@ -86,6 +88,30 @@ class Listener:
         finally:
             self._local.step = None
         return logs
+
+    def update_alone(
+        self,
+        update: Callable[[], Any],
+        targets: dict[int, Any] | None = None,
+        scales: dict[int, Any] | None = None,
+    ) -> Any:
+        """Makes an update that is a step of its own, and listens to it.
+
+        `targets` were differentiated for it, after `scales` were put on the loss.
+        """
+        self._local.step = step = _Step(graph(), scales=scales or {})
+        step.targets += (targets or {}).values()
+        try:
+            result = update()
+            self._finish(step, None)
+        finally:
+            self._local.step = None
+        return result
+
+    @property
+    def listens(self) -> bool:
+        """Whether a step runs in this thread."""
+        return self._step is not None
 
     def record(self, gradients: Any, variables: Any, loss: Any = None) -> None:
         """Takes gradients in the place of those that are applied."""
@@ -120,8 +146,8 @@ class Listener:
         loss = step.loss if step.loss is not None else _loss_of(step, logs)
         here = loss is not None and graph_of(loss) is step.graph
         if here and loss is step.loss and step.batch:
-            self._writer.batch(step.batch, loss)
-        self._writer.end_step(loss if here else None, step.rate)
+            self.writer.batch(step.batch, loss)
+        self.writer.end_step(loss if here else None, step.rate)
 
     def _write(self, step: _Step, records: dict[int, tuple[Any, Any]]) -> None:
         with self._writing(step, list(records.values())):
@@ -141,7 +167,7 @@ class Listener:
         first = max(step.updates[id(variable)] for variable in variables)
         step.updates.update(dict.fromkeys(map(id, variables), MOST_ROUNDS**loop))
         labels = tape.weight_labels(self._model, layers, variables)
-        return self._writer.gradients(
+        return self.writer.gradients(
             pairs,
             [Label(*label, update=first, optimizer=network) for label in labels],
             scale=step.scales.get(id(optimizer), 1.0),
@@ -165,7 +191,7 @@ class Listener:
             Label(*label, optimizer=network)
             for label, network in zip(labels, networks, strict=True)
         ]
-        self._writer.tensors(full, tensors, scales)
+        self.writer.tensors(full, tensors, scales)
 
     def _numbered(self, step: _Step) -> list[keras.layers.Layer]:
         """All layers, in the order in which they were first called."""
@@ -180,7 +206,7 @@ class Listener:
     def _listen(self) -> Iterator[None]:
         methods: list[Any] = [(self._model, "compute_loss", self._compute_loss)]
         for name, optimizer in optimizers_of(self._model):
-            apply = partial(self._apply, name, optimizer)
+            apply = partial(self.apply, name, optimizer)
             scale = partial(self._scale, optimizer)
             methods += [(optimizer, "apply", apply), (optimizer, "scale_loss", scale)]
         methods.append((tf.GradientTape, "gradient", self._gradient))
@@ -190,7 +216,7 @@ class Listener:
                 stack.enter_context(tape.replaced(*method))
             yield
 
-    def _apply(
+    def apply(
         self,
         name: str,
         optimizer: Any,
@@ -249,7 +275,7 @@ class Listener:
     ) -> Any:
         """Asks a tape for more of what it computes on its way to the weights."""
         step = self._step
-        if step is not None and any(map(_is_variable, tf.nest.flatten(sources))):
+        if step is not None and any(map(is_variable, tf.nest.flatten(sources))):
             step.targets.append(target)
         if step is None or not step.outputs or KINDS[2] not in self._kinds:
             return own(recorder, target, sources, *more, **also)
@@ -262,10 +288,6 @@ class Listener:
 def _tensors(data: Any) -> list[tf.Tensor]:
     parts = tf.nest.flatten(data, expand_composites=True)
     return [part for part in parts if isinstance(part, tf.Tensor)]
-
-
-def _is_variable(source: Any) -> bool:
-    return isinstance(source, tf.Variable | keras.Variable)
 
 
 def _loss_of(step: _Step, logs: Any) -> Any:

@@ -1,8 +1,10 @@
 """GradientLogger: the gradients of `model.fit`, as the training step computed them."""
 
+import contextlib
 import functools
 import os
-from collections.abc import Callable, Collection, Iterable
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -10,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from vgkeras._checks import check_each, check_option, check_positive, check_positive_int
-from vgkeras.callbacks.epoch_norms import EpochNorms
 from vgkeras.callbacks.listener import OUTSIDE, Listener
+from vgkeras.callbacks.own_loop import OwnLoop, Several
+from vgkeras.callbacks.scalars import SCALAR_COLUMNS, Scalars
 from vgkeras.callbacks.storage import Store
 from vgkeras.callbacks.train_function import Fitting
-from vgkeras.callbacks.writer import Writer
+from vgkeras.callbacks.writer import News, Writer
 from vgkeras.logs import KINDS, GradientLog, run_table, versions
 from vgkeras.tape import check_backend, measured_layers, model_facts, policy_name
 
@@ -32,7 +35,11 @@ class GradientLogger(keras.callbacks.Callback):
     After each epoch Keras' `logs` hold the mean norms of the gradients over its
     logged steps, `l2_norm/grad/global` and `l2_norm/grad/<variable>`, for callbacks
     that come after this one in the list (`CSVLogger`, `TensorBoard`, `EarlyStopping`)
-    and for the `History` that `fit` returns. The progress bar shows the first only.
+    and for the `History` that `fit` returns. They are NaN after an epoch without a
+    logged step; steps that a loss scale skips do not count. To stop or to save by a
+    norm needs `mode=`: Keras cannot guess it, as in
+    `EarlyStopping("l2_norm/grad/global", mode="max")`. The progress bar shows the
+    first only.
 
     Args:
         every: Log at steps 0, `every`, 2 `every`, ... A step is a batch; the count
@@ -60,6 +67,11 @@ class GradientLogger(keras.callbacks.Callback):
             reads everything.
         scalars: What goes into Keras' `logs`: `"all"` norms, the `"global"` one, or
             `"none"`.
+        scalar_columns: Which columns of the log do so, if all scalars: `"log10_norm"`
+            (as norms, not as logarithms), `"update_ratio"`, `"zero_fraction"`.
+        scalar_steps: Hand the scalars to `on_train_batch_end` as well, every so many
+            steps, for trackers that look at batches. The fit waits there for the step
+            to end. At others the scalars are absent.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -82,6 +94,8 @@ class GradientLogger(keras.callbacks.Callback):
         memory: float = 64,
         path: str | os.PathLike[str] | None = None,
         scalars: str = "all",
+        scalar_columns: Iterable[str] = ("log10_norm",),
+        scalar_steps: int | None = None,
     ) -> None:
         super().__init__()
         check_backend()
@@ -93,16 +107,62 @@ class GradientLogger(keras.callbacks.Callback):
             None if updates is None else check_positive_int("updates", updates)
         )
         self._store = Store(check_positive("memory", memory) * 1e6, self._every, path)
-        self._norms = EpochNorms(check_option("scalars", scalars, SCALARS))
+        check_column = functools.partial(check_option, options=tuple(SCALAR_COLUMNS))
+        columns = check_each("scalar_columns", scalar_columns, check_column)
+        self._scalars = Scalars(check_option("scalars", scalars, SCALARS), columns)
+        if scalar_steps is not None:  # Keras waits for each step where this is defined
+            check_positive_int("scalar_steps", scalar_steps)
+            self.on_train_batch_end = functools.partial(self._hand, scalar_steps)
         self._epochs: list[list[int]] = []
         self._fitted: Any = None  # the model, once there is one
+        self._watched: tuple[keras.Model, ...] = ()
+        self._loop: OwnLoop | None = None
+        self._listeners: list[Listener] = []
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def watch(self, *models: keras.Model) -> Iterator[None]:
+        """Logs a loop of your own, or `train_on_batch`, for as long as it lasts.
+
+        Every update that a Keras optimizer makes to the models' weights is logged,
+        with the loss that a `tf.GradientTape` differentiated for it. A step is an
+        update; where several networks are updated by turns (an actor and a critic),
+        each counts its own steps, and has no loss in the log: theirs are not one. The
+        column `optimizer` tells the networks apart. What `tf.function` compiled before
+        is not heard. Functions that XLA compiles are read from only when you ask for
+        `log`: do so every 100 steps.
+
+        Args:
+            *models: The models that the loop trains.
+
+        Raises:
+            TypeError: If one of `models` is no Keras model.
+            RuntimeError: If the logger logs a `fit`, or other models, or kinds other
+                than weight gradients; or if no update was heard.
+
+        Example:
+            >>> with logger.watch(model):  # doctest: +SKIP
+            ...     for x, y in batches:
+            ...         model.train_on_batch(x, y)
+        """
+        loop = self._loop_of(models)
+        with loop.listen(models):
+            yield
+        self._collect()
+        if not any(writer.steps for writer in self._writers):
+            raise RuntimeError(
+                "`watch` must surround updates of `models` by a Keras optimizer. "
+                "Received: none. Have functions compiled inside of it, or call "
+                "`logger.record(gradients, variables, loss)` for each update."
+            )
 
     def record(self, gradients: Any, variables: Any, loss: Any = None) -> None:
-        """Logs gradients from inside a `train_step` of your own.
+        """Logs gradients from inside a `train_step` or a loop of your own.
 
-        Only for those that `fit` cannot see by itself: where no optimizer that is an
-        attribute of the model applies the gradients, or where `train_step` changes
-        them before. Call it before they are applied.
+        Only for those that `fit` and `watch` cannot see by themselves: where no Keras
+        optimizer (in `fit`, one that is an attribute of the model) applies the
+        gradients, or where `train_step` changes them before. Call it before they are
+        applied.
 
         Args:
             gradients: A gradient per variable; `None` where there is none.
@@ -110,11 +170,17 @@ class GradientLogger(keras.callbacks.Callback):
             loss: The loss of the batch, if it is not that of `compute_loss`.
 
         Raises:
-            RuntimeError: If it is called outside of a `fit` with this logger.
+            RuntimeError: If it is called outside of a `fit` or loop with this logger.
         """
-        if self._fitted is None:
+        inside = [one for one in self._listeners if one.listens]
+        if inside:
+            inside[0].record(gradients, variables, loss)
+        elif self._loop is not None or (self._fitted is None and self.model):
+            self._loop_of(self._watched or (self.model,)).record(
+                gradients, variables, loss
+            )
+        else:
             raise RuntimeError(OUTSIDE)
-        self._listener.record(gradients, variables, loss)
 
     @property
     def log(self) -> GradientLog:
@@ -123,10 +189,11 @@ class GradientLogger(keras.callbacks.Callback):
         Raises:
             RuntimeError: If no step was logged yet.
         """
-        if self._fitted is None or not self._writer.steps:
+        if not any(writer.steps for writer in self._writers):
             raise RuntimeError(
                 "No training step was logged yet. Call "
-                "`model.fit(..., callbacks=[logger])` first."
+                "`model.fit(..., callbacks=[logger])` first, or train in "
+                "`with logger.watch(model):`."
             )
         self._collect()
         return self._log_of(*self._store.frames())
@@ -136,52 +203,100 @@ class GradientLogger(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         if self._fitted is None:
             self._begin(self.model)
-        elif self._fitted is not self.model:
+        elif self._fitted is not self.model or self._loop is not None:
             raise RuntimeError(
                 "A `GradientLogger` logs one model. "
                 f"Received: model {self.model.name!r} after {self._fitted.name!r}. "
                 "Make a new logger."
             )
         self._fitting.begin()
-        self._norms.begin(self.model)
+        self._scalars.keep_off_the_progress_bar(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._fitting.collect()
         self._epochs.append([epoch, self._writer.steps])
-        self._norms.reset()
+        self._scalars.epoch.clear()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._fitting.collect()
         if logs is not None:
-            logs.update(self._norms.means())
+            logs.update(self._scalars.of(self._scalars.epoch, self._writer.places))
 
     def on_train_end(self, logs: Any = None) -> None:
         self._fitting.end()
         self._fitting.collect()
         self._store.flush(self._log_of)
 
+    def _hand(self, every: int, batch: int, logs: Any = None) -> None:
+        """Puts the scalars of the steps since the last time into the `logs`."""
+        if (batch + 1) % every or logs is None:
+            return
+        self._fitting.collect()
+        logs.update(self._scalars.of(self._scalars.batch, self._writer.places))
+        self._scalars.batch.clear()
+
+    @property
+    def _writers(self) -> list[Writer]:
+        return [listener.writer for listener in self._listeners]
+
+    @property
+    def _writer(self) -> Writer:
+        return self._listeners[0].writer
+
     def _begin(self, model: keras.Model) -> None:
         _check_model(model, self._kinds)
-        is_logged = _layer_filter(self._layers, model)
-        self._writer = Writer(
+        listener = self._listen(model)
+        self._fitting = Fitting(
+            model, listener.train_step, self._collect, lambda: self._writer.room
+        )
+        self._fitted = model
+
+    def _loop_of(self, models: tuple[keras.Model, ...]) -> OwnLoop:
+        """What listens to a loop over these models, from the first time on."""
+        if self._loop is None and self._fitted is None:
+            _check_watched(models, self._kinds)
+            model = models[0] if len(models) == 1 else Several(models)
+            self._loop = OwnLoop(
+                model, lambda network: self._listen(model), self._collect
+            )
+            self._fitted, self._watched = model, models
+        elif self._loop is None or list(map(id, models)) != list(
+            map(id, self._watched)
+        ):
+            raise RuntimeError(
+                "A `GradientLogger` logs one fit, or one loop over the same models. "
+                "Received: another one. Make a new logger."
+            )
+        return self._loop
+
+    def _listen(self, model: keras.Model) -> Listener:
+        """One more listener; of several networks, nobody knows the loss."""
+        writer = Writer(
             model,
             every=self._every,
             updates=self._updates,
             always=self._kinds != KINDS[:1],
         )
-        self._listener = Listener(model, self._writer, self._kinds, is_logged)
-        self._fitting = Fitting(
-            model, self._listener.train_step, self._collect, lambda: self._writer.room
-        )
-        self._facts = model_facts(model)
-        self._fitted = model
+        is_logged = _layer_filter(self._layers, model)
+        listener = Listener(model, writer, self._kinds, is_logged)
+        self._listeners.append(listener)
+        if len(self._listeners) == 1:
+            self._facts = model_facts(model)
+        if len(self._listeners) > 1:
+            self._store.forget_losses()
+        return listener
 
     def _collect(self) -> None:
         """Fetches what the training steps have left for the host."""
-        if not self._writer.has_news:
-            return
-        news = self._writer.fetch()
-        self._norms.add(news)
+        with self._lock:
+            for writer in self._writers:
+                if writer.has_news:
+                    self._take(writer.fetch())
+
+    def _take(self, news: News) -> None:
+        self._scalars.add(news)
+        if len(self._listeners) > 1:
+            news = news._replace(losses=None)
         self._store.add(news)
         if self._store.is_full:
             self._store.flush(self._log_of)
@@ -193,21 +308,26 @@ class GradientLogger(keras.callbacks.Callback):
     def _run_row(self, losses: pd.DataFrame, layers: pd.DataFrame) -> pd.DataFrame:
         """A fit as a run, of any model and any data."""
         weights = layers.loc[layers["kind"] == KINDS[0], "layer"]
-        optimizers = list(self._listener.optimizers.values())
+        optimizers = list(dict(self._optimizers()).values())
         last = losses["loss"].to_numpy()[-1:]
         return run_table(
             depth=weights.nunique(),
             optimizer="+".join(map(_name, optimizers)),
             learning_rate=_rate(*optimizers[:1]),
-            steps=self._writer.steps,
+            steps=max(writer.steps for writer in self._writers),
             dtype=policy_name(self._fitted),
             outcome="" if np.isfinite(last).all() else "diverges",
         )
 
+    def _optimizers(self) -> Iterator[tuple[int, keras.optimizers.Optimizer]]:
+        for listener in self._listeners:
+            yield from listener.optimizers.items()
+
     def _metadata(self) -> dict[str, Any]:
         """What no table says."""
         return {
-            "origin": "measured by vgkeras.GradientLogger in model.fit",
+            "origin": "measured by vgkeras.GradientLogger in "
+            f"{'a loop' if self._loop else 'model.fit'}",
             "versions": versions(),
             "model": self._fitted.name,
             "every": self._every,
@@ -265,6 +385,19 @@ def _check_model(model: keras.Model, kinds: tuple[str, ...]) -> None:
             f"`kinds` must be ('{KINDS[0]}',) where replicas share a batch. "
             f"Received: kinds={kinds!r} with {replicas} replicas."
         )
+
+
+def _check_watched(models: tuple[Any, ...], kinds: tuple[str, ...]) -> None:
+    if not models or not all(isinstance(model, keras.Model) for model in models):
+        raise TypeError(
+            f"`models` must be one or more Keras models. Received: models={models!r}."
+        )
+    if kinds != KINDS[:1]:
+        raise RuntimeError(
+            f"`kinds` must be ('{KINDS[0]}',) where a loop is watched. "
+            f"Received: kinds={kinds!r}. `vgkeras.gradient_norms` measures the others."
+        )
+    _check_model(models[0], kinds)
 
 
 def _name(optimizer: keras.optimizers.Optimizer) -> str:

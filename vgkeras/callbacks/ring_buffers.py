@@ -6,6 +6,7 @@ host reads up to 128 steps at a time. A slot is NaN until it is written: this sh
 which steps have measured a site, for a branch of a step may have passed it by.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,10 +33,14 @@ class Label(NamedTuple):
 
 
 class Place:
-    """What a site measures once a step: its rows, and no two of one step."""
+    """What a site measures once a step: its rows, and no two of one step.
 
-    def __init__(self, labels: list[Label]) -> None:
-        self.labels = labels
+    `keys` tell variables apart, 0 if one has no gradient. An optimizer that scales the
+    loss may skip a step for gradients that are not finite.
+    """
+
+    def __init__(self, labels: list[Label], keys: list[int], may_skip: bool) -> None:
+        self.labels, self.keys, self.may_skip = labels, keys, may_skip
 
 
 class Site:
@@ -49,6 +54,8 @@ class Site:
         least: Slots that are needed between two calls of `read`.
         rounds: How often one step may pass here: more than once if in a loop. Each
             has a place of its own; what comes later overwrites the last.
+        keys: Tell the variables apart whose gradients these are.
+        may_skip: Whether their optimizer may skip a step.
     """
 
     def __init__(
@@ -58,9 +65,12 @@ class Site:
         present: list[int],
         least: int,
         rounds: int = 1,
+        keys: Sequence[int] = (),
+        may_skip: bool = False,
     ) -> None:
+        more = [key * (i in present) for i, key in enumerate(keys)], may_skip
         self.places = [
-            Place([label._replace(update=label.update + n) for label in labels])
+            Place([one._replace(update=one.update + n) for one in labels], *more)
             for n in range(rounds)
         ]
         self.slots = least

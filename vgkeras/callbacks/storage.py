@@ -54,6 +54,10 @@ class Store:
         if self._folder is None:
             self._shrink()
 
+    def forget_losses(self) -> None:
+        """Drops the losses so far: they were those of one network among others."""
+        self._losses.clear()
+
     @property
     def nbytes(self) -> int:
         """Bytes of memory taken."""

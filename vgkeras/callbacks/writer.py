@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from vgkeras import tape
+from vgkeras.callbacks.apart import apart
 from vgkeras.callbacks.comparison import Comparison
 from vgkeras.callbacks.intercept import is_first_replica, outside, summed
 from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label, Numbers, Place, Site
@@ -53,7 +54,7 @@ class Writer:
     ) -> None:
         self._model, self._every, self._updates = model, every, updates
         self._always = always
-        self._counter = outside(lambda: tf.Variable(0, dtype=tf.int64))
+        self.counter = outside(lambda: tf.Variable(0, dtype=tf.int64))
         self._execution = model.steps_per_execution
         self._losses = Numbers(2, every, self._execution)
         self._batches = Numbers(len(tape.BATCH_STATISTICS), every, self._execution)
@@ -68,7 +69,7 @@ class Writer:
     @property
     def steps(self) -> int:
         """Training steps done so far."""
-        return int(self._counter.numpy())
+        return int(self.counter.numpy())
 
     @property
     def has_news(self) -> bool:
@@ -80,6 +81,11 @@ class Writer:
         """Steps that the rings can hold between two calls of `fetch`."""
         slots = [(site.slots - 1) * self._every + 1 for site in self._sites.values()]
         return min([self._losses.slots, self._batches.slots, *slots])
+
+    @property
+    def places(self) -> list[Place]:
+        """A place for each weight that has a gradient, as far as steps were traced."""
+        return [site.places[0] for site in self._sites.values()]
 
     def fetch(self) -> News:
         """Reads what was written since the last call."""
@@ -105,16 +111,17 @@ class Writer:
     def end_step(self, loss: tf.Tensor | None, rate: tf.Tensor | None) -> None:
         """Writes the loss, if there is one, and the learning rate; counts the step."""
         if loss is not None:
+            (loss,) = self._apart([loss])
             loss = summed([tf.reduce_sum(tf.cast(loss, tf.float64))])[0]
         if is_first_replica():
             if loss is not None:
                 rate = tf.constant(np.nan) if rate is None else rate
                 rate = tf.cast(rate, tf.float64)
                 row = tf.stack([tf.stop_gradient(loss), rate])
-                self._losses.write(self._counter, row)
+                self._losses.write(self.counter, row)
             for site in self._sites.values():
                 site.end_step()
-            self._counter.assign_add(1)
+            self.counter.assign_add(1)
 
     def batch(self, given: dict[str, Any], loss: tf.Tensor) -> None:
         """Describes the batch of a step looked at closely, or whose loss is no number.
@@ -125,7 +132,9 @@ class Writer:
         if not is_first_replica():
             return
         logged = self._is_logged()
-        look = self._is_look(self._counter // self._every)
+        look = self._is_look(self.counter // self._every)
+        *parts, loss = self._apart([*tf.nest.flatten(given), loss])
+        given = tf.nest.pack_sequence_as(given, parts)
         bad = tf.logical_not(tf.reduce_all(tf.math.is_finite(loss)))
 
         @as_one_node
@@ -134,7 +143,7 @@ class Writer:
 
         unknown = tf.fill([len(tape.BATCH_STATISTICS)], tf.constant(np.nan, tf.float64))
         row = tf.cond(logged & (look | bad), describe, lambda: unknown)
-        self._batches.write(self._counter, row)
+        self._batches.write(self.counter, row)
 
     @contextlib.contextmanager
     def gradients(
@@ -151,17 +160,26 @@ class Writer:
         it can be watched; `in_loop`, one step may do so several times.
         """
         present = [i for i, (gradient, _) in enumerate(pairs) if gradient is not None]
-        tensors = summed([tape.dense_gradient(*pairs[i]) for i in present])
         variables = [variable for _, variable in pairs]
+        gradients = self._apart([pairs[i][0] for i in present])
+        dense = map(tape.dense_gradient, gradients, (variables[i] for i in present))
+        tensors = summed(list(dense))
         if not is_first_replica():
             yield
             return
         comparison = self._comparison(optimizer, [variables[i] for i in present])
         yield
         sizes = [math.prod(variable.shape) for variable in variables]
-        key = [*map(id, variables), labels[0].update, labels[0].optimizer]
-        rounds = MOST_ROUNDS if in_loop else 1
-        site = self._site(key, labels, sizes, present, rounds)
+        keys = list(map(id, variables))
+        site = self._site(
+            [*keys, labels[0].update, labels[0].optimizer],
+            labels,
+            sizes,
+            present,
+            rounds=MOST_ROUNDS if in_loop else 1,
+            keys=keys,
+            may_skip=isinstance(optimizer, keras.optimizers.LossScaleOptimizer),
+        )
         scales = [scale] * len(tensors)
         self._write(site, tensors, scales, comparison)
 
@@ -172,8 +190,12 @@ class Writer:
         present = [i for i, tensor in enumerate(tensors) if tensor is not None]
         sizes = [0 if t is None else t.shape.num_elements() or 0 for t in tensors]
         site = self._site(labels, labels, sizes, present)
-        dense = [tf.convert_to_tensor(tensors[i]) for i in present]
+        dense = self._apart([tf.convert_to_tensor(tensors[i]) for i in present])
         self._write(site, dense, [scales[i] for i in present], None)
+
+    def _apart(self, tensors: list[Any]) -> list[Any]:
+        """The same values, read without consequence. XLA has no such rewriting."""
+        return tensors if self._model.jit_compile else apart(tensors)
 
     def _comparison(self, optimizer: Any, weights: list[Any]) -> Comparison | None:
         every = self._updates
@@ -202,7 +224,7 @@ class Writer:
             return
 
         def write() -> tf.Tensor:
-            index = self._counter // self._every
+            index = self.counter // self._every
             closely = comparison.due if comparison else self._is_look(index)
             closely |= self._always
             in_graph = partial(quick_statistics, xla=self._model.jit_compile)
@@ -221,7 +243,7 @@ class Writer:
             tf.cond(self._is_logged(), as_one_node(write), lambda: tf.constant(False))
 
     def _is_logged(self) -> tf.Tensor:
-        return tf.equal(self._counter % self._every, 0)
+        return tf.equal(self.counter % self._every, 0)
 
     def _is_look(self, index: tf.Tensor) -> tf.Tensor:
         """Whether to look closely, from the number of the logged step."""
@@ -234,11 +256,14 @@ class Writer:
         sizes: Sequence[int],
         present: list[int],
         rounds: int = 1,
+        **more: Any,
     ) -> Site:
         full_key = (*key, *present, rounds)
         if full_key not in self._sites:
             least = -(-self._execution // self._every) + 1
-            self._sites[full_key] = Site(labels, list(sizes), present, least, rounds)
+            self._sites[full_key] = Site(
+                labels, list(sizes), present, least, rounds, **more
+            )
         return self._sites[full_key]
 
 

@@ -1,0 +1,59 @@
+"""Tensors of a graph to be read, so that who reads them does not change the graph.
+
+TensorFlow rewrites a graph before it runs it: `rate * (sum * scale)` becomes
+`(rate * sum) * scale` where that is cheaper, which rounds otherwise. It does so only if
+nothing else reads what lies between, so that to read a gradient would change the last
+bits of the weights. What is read here is therefore a copy: cheap operations are made
+twice, down to one that no such rewriting takes apart.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+_CHEAP = frozenset(
+    [
+        *("Add", "AddN", "AddV2", "Sub", "Mul", "RealDiv", "DivNoNan", "Neg", "Square"),
+        *("Cast", "Identity", "StopGradient", "BroadcastTo", "Tile"),
+        *("ExpandDims", "Reshape", "Squeeze", "Transpose"),
+    ]
+)
+_MARK = "_vgkeras"  # without it, two equal operations would be made one again
+
+
+def apart(tensors: Sequence[Any]) -> list[Any]:
+    """Returns tensors of the same values, which may be read without consequence.
+
+    Those of eager mode are returned as they are. `None` stays `None`.
+    """
+    copies: dict[Any, tf.Operation] = {}
+    return [_copy(tensor, copies) for tensor in tensors]
+
+
+def _copy(tensor: Any, copies: dict[Any, tf.Operation]) -> Any:
+    if isinstance(tensor, tf.IndexedSlices):
+        parts = [tensor.values, tensor.indices]
+        values, indices = (_copy(part, copies) for part in parts)
+        return tf.IndexedSlices(values, indices, tensor.dense_shape)
+    if not tf.is_symbolic_tensor(tensor) or tensor.op.type not in _CHEAP:
+        return tensor
+    if tensor.op.graph is not tf.compat.v1.get_default_graph():
+        return tensor
+    if tensor.op not in copies:
+        copies[tensor.op] = _copied(tensor.op, copies)
+    return copies[tensor.op].outputs[tensor.value_index]
+
+
+def _copied(op: tf.Operation, copies: dict[Any, tf.Operation]) -> tf.Operation:
+    inputs = [_copy(tensor, copies) for tensor in op.inputs]
+    attributes = dict(op.node_def.attr)
+    mark = tf.compat.v1.AttrValue(b=True)
+    with tf.control_dependencies(op.control_inputs):
+        return op.graph.create_op(
+            op.type,
+            inputs,
+            [output.dtype for output in op.outputs],
+            attrs={**attributes, _MARK: mark},
+            name=f"{op.name.rpartition('/')[2]}_apart",
+        )
