@@ -59,7 +59,8 @@ class _Step:
 class Listener:
     """Hands what the training steps of a model compute to a `Writer`.
 
-    `is_logged` tells of a layer, or of `None` for no layer, whether to measure it.
+    `is_logged` tells of a layer, or of `None` for no layer, whether to measure it;
+    `network` is what to call all weights, if it is known that they are one network.
     """
 
     def __init__(
@@ -68,9 +69,10 @@ class Listener:
         writer: Writer,
         kinds: tuple[str, ...],
         is_logged: Callable[[keras.layers.Layer | None], bool],
+        network: str | None = None,
     ) -> None:
         self._model, self.writer = model, writer
-        self._kinds, self._is_logged = kinds, is_logged
+        self._kinds, self._is_logged, self._network = kinds, is_logged, network
         self._local = threading.local()
         self._listening = Shared(self._listen)
         self._layers: list[keras.layers.Layer] = []
@@ -158,7 +160,9 @@ class Listener:
     ) -> Any:
         layers = self._numbered(step)
         owners = {id(v): layer for layer in layers for v in layer.variables}
-        network = self._networks.name(name, [variable for _, variable in pairs])
+        network = self._network
+        if network is None:
+            network = self._networks.name(name, [variable for _, variable in pairs])
         pairs = [(g, v) for g, v in pairs if self._is_logged(owners.get(id(v)))]
         if not pairs or KINDS[0] not in self._kinds:
             return contextlib.nullcontext()

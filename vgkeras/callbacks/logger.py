@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from vgkeras._checks import check_each, check_option, check_positive, check_positive_int
+from vgkeras.callbacks.alerts import Alerts
+from vgkeras.callbacks.intercept import outside
 from vgkeras.callbacks.listener import OUTSIDE, Listener
 from vgkeras.callbacks.own_loop import OwnLoop, Several
 from vgkeras.callbacks.scalars import SCALAR_COLUMNS, Scalars
@@ -28,9 +30,16 @@ class GradientLogger(keras.callbacks.Callback):
     """Logs the gradients that `model.fit` computes.
 
     No gradient is computed a second time: each is measured inside the training step
-    that computed it, before it is clipped. The weights after a fit are the same to
-    the last bit with the logger and without it. With loss scaling, what is logged is
-    the gradient of the loss itself; under `tf.distribute`, that of the whole batch.
+    that computed it, before it is clipped. Every update of a step is logged, and the
+    columns `update` and `optimizer` say which one of which network. With loss scaling,
+    what is logged is the gradient of the loss itself; under `tf.distribute`, that of
+    the whole batch.
+
+    The weights after a fit are the same to the last bit with the logger and without
+    it, as long as only weight gradients are logged and XLA does not compile the step;
+    otherwise the last bits may differ.
+
+    A loop of your own, and `train_on_batch`, are logged by `watch`.
 
     After each epoch Keras' `logs` hold the mean norms of the gradients over its
     logged steps, `l2_norm/grad/global` and `l2_norm/grad/<variable>`, for callbacks
@@ -72,6 +81,10 @@ class GradientLogger(keras.callbacks.Callback):
         scalar_steps: Hand the scalars to `on_train_batch_end` as well, every so many
             steps, for trackers that look at batches. The fit waits there for the step
             to end. At others the scalars are absent.
+        alerts: What to do while `fit` runs about a regime that `vg.diagnose` finds, as
+            in `{"non-finite": "stop", "vanishing": "warn"}`. Each is acted on once.
+        alert_steps: Steps between two such looks. A look reads the whole log, so that
+            it takes as long as `vg.diagnose(logger.log)`, and the fit waits for it.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -96,6 +109,8 @@ class GradientLogger(keras.callbacks.Callback):
         scalars: str = "all",
         scalar_columns: Iterable[str] = ("log10_norm",),
         scalar_steps: int | None = None,
+        alerts: Mapping[str, str] | None = None,
+        alert_steps: int = 200,
     ) -> None:
         super().__init__()
         check_backend()
@@ -113,6 +128,7 @@ class GradientLogger(keras.callbacks.Callback):
         if scalar_steps is not None:  # Keras waits for each step where this is defined
             check_positive_int("scalar_steps", scalar_steps)
             self.on_train_batch_end = functools.partial(self._hand, scalar_steps)
+        self._alerts = Alerts(alerts or {}, alert_steps)
         self._epochs: list[list[int]] = []
         self._fitted: Any = None  # the model, once there is one
         self._watched: tuple[keras.Model, ...] = ()
@@ -247,7 +263,11 @@ class GradientLogger(keras.callbacks.Callback):
         _check_model(model, self._kinds)
         listener = self._listen(model)
         self._fitting = Fitting(
-            model, listener.train_step, self._collect, lambda: self._writer.room
+            model,
+            listener.train_step,
+            self._collect,
+            lambda: self._writer.room,
+            lambda steps: self._alerts.after(steps, lambda: self.log, model),
         )
         self._fitted = model
 
@@ -257,7 +277,7 @@ class GradientLogger(keras.callbacks.Callback):
             _check_watched(models, self._kinds)
             model = models[0] if len(models) == 1 else Several(models)
             self._loop = OwnLoop(
-                model, lambda network: self._listen(model), self._collect
+                model, lambda network: self._listen(model, network), self._collect
             )
             self._fitted, self._watched = model, models
         elif self._loop is None or list(map(id, models)) != list(
@@ -269,7 +289,7 @@ class GradientLogger(keras.callbacks.Callback):
             )
         return self._loop
 
-    def _listen(self, model: keras.Model) -> Listener:
+    def _listen(self, model: keras.Model, network: str | None = None) -> Listener:
         """One more listener; of several networks, nobody knows the loss."""
         writer = Writer(
             model,
@@ -278,10 +298,10 @@ class GradientLogger(keras.callbacks.Callback):
             always=self._kinds != KINDS[:1],
         )
         is_logged = _layer_filter(self._layers, model)
-        listener = Listener(model, writer, self._kinds, is_logged)
+        listener = Listener(model, writer, self._kinds, is_logged, network)
         self._listeners.append(listener)
         if len(self._listeners) == 1:
-            self._facts = model_facts(model)
+            self._facts = outside(lambda: model_facts(model))
         if len(self._listeners) > 1:
             self._store.forget_losses()
         return listener

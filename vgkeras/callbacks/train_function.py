@@ -18,7 +18,8 @@ class Fitting:
     at the latest when Keras asks for a train function again, as each fit does first.
 
     `step(own, data)` stands for the model's own train step; `fetch` is called before
-    the steps that were run since outnumber `room()`.
+    the steps that were run since outnumber `room()`, `after` with the number of steps
+    just made.
     """
 
     def __init__(
@@ -27,9 +28,10 @@ class Fitting:
         step: Callable[[Callable[[Any], Any], Any], Any],
         fetch: Callable[[], None],
         room: Callable[[], int],
+        after: Callable[[int], None],
     ) -> None:
         self._model, self._step = model, step
-        self._fetch, self._room = fetch, room
+        self._fetch, self._room, self._after = fetch, room, after
         self._own: Any = None
         self._other: Any = None
         self._pending = 0
@@ -80,6 +82,7 @@ class Fitting:
             raise
         if self._pending + steps > self._room():
             self.collect()
+        self._after(steps)
         return logs
 
     def _interrupted(self, force: bool = False) -> Any:
