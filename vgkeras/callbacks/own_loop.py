@@ -113,7 +113,7 @@ class OwnLoop:
                 self._fetch()
         elif not GraphOrParentsInXlaContext(graph()):
             due = tf.equal(listener.writer.counter % every, 0)
-            tf.cond(due, lambda: _run(self._fetch), tf.no_op)
+            tf.cond(due, lambda: _run(self._fetch, listener.writer.rings), tf.no_op)
 
     def _scale_loss(
         self, own: Callable, optimizer: keras.optimizers.Optimizer, loss: Any
@@ -161,7 +161,9 @@ def _key(variable: Any) -> int:
     return id(getattr(variable, "_value", variable))
 
 
-def _run(function: Callable[[], None]) -> tf.Operation:
-    """Runs Python from a graph."""
-    with tf.control_dependencies([tf.py_function(function, [], [])]):
+def _run(function: Callable[[], None], after: list[tf.Variable]) -> tf.Operation:
+    """Runs Python from a graph, once everything is in these variables."""
+    with tf.control_dependencies([variable.read_value() for variable in after]):
+        done = tf.py_function(function, [], [])
+    with tf.control_dependencies([done]):
         return tf.no_op()

@@ -76,17 +76,17 @@ class Site:
         self.slots = least
         self._round: Any = None
         self._sizes, self._present = sizes, present
-        self._ring: Any = None
+        self.ring: Any = None
 
     def write(self, index: tf.Tensor, table: tf.Tensor) -> None:
         """Puts the rows that exist, `(COLUMNS, rows)`, into a slot, in the graph."""
-        if self._ring is None:
-            self._ring = self._make_ring(table.dtype)
+        if self.ring is None:
+            self.ring = self._make_ring(table.dtype)
         slot = index % self.slots * len(self.places)
         if self._round is not None:
             slot += tf.minimum(self._round, len(self.places) - 1)
-        rows = tf.expand_dims(tf.cast(table, self._ring.dtype), 0)
-        self._ring.scatter_update(tf.IndexedSlices(rows, tf.expand_dims(slot, 0)))
+        rows = tf.expand_dims(tf.cast(table, self.ring.dtype), 0)
+        self.ring.scatter_update(tf.IndexedSlices(rows, tf.expand_dims(slot, 0)))
         if self._round is not None:
             self._round.assign_add(1)
 
@@ -102,14 +102,14 @@ class Site:
             For each place which of `indices` were written, and for each of these the
             rows of `MEASURES`, `(.., rows, 10)`; NaN for rows that do not exist.
         """
-        if self._ring is None:  # nothing to write, or nothing written yet
+        if self.ring is None:  # nothing to write, or nothing written yet
             count = 0 if self._present else len(indices)
             empty = np.zeros((count, COLUMNS, len(self._present)), np.float32)
             return [(self.places[0], np.arange(count), self._rows(empty))]
         rounds = len(self.places)
         slots = (indices % self.slots)[:, None] * rounds + np.arange(rounds)
-        raw = self._ring.numpy()[slots]
-        self._ring.assign(self._blank)
+        raw = self.ring.numpy()[slots]
+        self.ring.assign(self._blank)
         written = ~np.isnan(raw[:, :, SIZE]).all(axis=2)
         return [
             (place, np.flatnonzero(there), self._rows(one[there]))
@@ -142,16 +142,16 @@ class Numbers:
     def __init__(self, width: int, every: int, least: int) -> None:
         self._width = width
         self.slots = max(min(_SLOTS * every, _MOST_STEPS), least)
-        self._ring: Any = None
+        self.ring: Any = None
 
     def write(self, step: tf.Tensor, row: tf.Tensor) -> None:
         """Puts the numbers of a step into its slot, in the graph."""
-        if self._ring is None:
+        if self.ring is None:
             blank = np.full((self.slots, self._width), np.nan)
-            self._ring = outside(lambda: tf.Variable(blank))
+            self.ring = outside(lambda: tf.Variable(blank))
         slot = step % self.slots
-        self._ring.scatter_update(tf.IndexedSlices(row[None], slot[None]))
+        self.ring.scatter_update(tf.IndexedSlices(row[None], slot[None]))
 
     def read(self, steps: np.ndarray) -> np.ndarray | None:
         """The numbers of some steps, `(steps, width)`; `None` if none has any."""
-        return None if self._ring is None else self._ring.numpy()[steps % self.slots]
+        return None if self.ring is None else self.ring.numpy()[steps % self.slots]

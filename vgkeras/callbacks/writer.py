@@ -83,6 +83,12 @@ class Writer:
         return min([self._losses.slots, self._batches.slots, *slots])
 
     @property
+    def rings(self) -> list[tf.Variable]:
+        """The variables in which steps leave what they measure."""
+        owners = [self._losses, self._batches, *self._sites.values()]
+        return [owner.ring for owner in owners if owner.ring is not None]
+
+    @property
     def places(self) -> list[Place]:
         """A place for each weight that has a gradient, as far as steps were traced."""
         return [site.places[0] for site in self._sites.values()]
