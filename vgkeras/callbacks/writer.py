@@ -85,7 +85,8 @@ class Writer:
     @property
     def rings(self) -> list[tf.Variable]:
         """The variables in which steps leave what they measure."""
-        owners = [self._losses, self._batches, *self._sites.values()]
+        owners: list[Numbers | Site] = [self._losses, self._batches]
+        owners += self._sites.values()
         return [owner.ring for owner in owners if owner.ring is not None]
 
     @property
