@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
-from vgkeras import make_data, published
+from vgkeras import charts, make_data, published
 from vgkeras.record.__main__ import main
 from vgkeras.stacks import initial_kernels
 
@@ -266,7 +267,9 @@ def test_orthogonal_and_gaussian_runs_train_as_they_do_by_hand():
 @pytest.mark.parametrize("kind", KINDS)
 def test_both_kinds_of_kernels_keep_the_mean_square_of_a_signal(kind):
     rates = {4: 0.1, 8: 0.2}
-    short, long = published._stacks(KINDS[kind], rates, 64, 1, inputs=2, gain=32**0.5)
+    short, long = published.classic._stacks(
+        KINDS[kind], rates, 64, 1, inputs=2, gain=32**0.5
+    )
 
     *hidden, last = long.kernels
     assert [len(short.kernels), len(long.kernels)] == [4, 8]
@@ -320,7 +323,7 @@ def test_the_recording_has_every_paper_as_it_is_cited_today():
 
     assert [result.name for result in recorded] == list(published.NAMES)
     for result in recorded:
-        assert result[1:4] == published._PAPERS[result.name][:3]
+        assert result[1:4] == published.PAPERS[result.name][:3]
         assert result.holds
         assert 0 < result.seconds < 600
         assert all(np.isfinite(value) for value in result.numbers.values())
@@ -331,7 +334,7 @@ def test_the_recording_has_every_paper_as_it_is_cited_today():
 
 def test_the_recorded_sentences_are_about_the_recorded_numbers():
     for result in published.load(RECORDED):
-        *_, template = published._PAPERS[result.name]
+        *_, template = published.PAPERS[result.name]
         sentence = template.format(**result.numbers, listed="...")
 
         before, _, after = sentence.partition("...")
@@ -408,3 +411,125 @@ def test_no_paper_at_all_is_refused():
 def test_a_bare_name_is_refused():
     with pytest.raises(TypeError, match=r"`names` must be a list"):
         published.reproduce("learning_time")
+
+
+def test_recorded_points_are_drawn():
+    drawn = [result for result in published.load(RECORDED) if result.points]
+    assert len(drawn) >= 9
+    for result in drawn:
+        chart = charts.published_picture(result.name, result.points)
+
+        data = pd.concat(map(pd.DataFrame, chart.to_dict()["datasets"].values()))
+        assert set(data["series"]) == set(result.points["series"])
+        assert np.isfinite(data["place"].astype(float)).all()
+        assert all(f"{name}: " in chart.description for name in data["series"])
+
+
+def test_a_picture_of_no_result_is_refused():
+    with pytest.raises(ValueError, match="`name` must be one of 'learning_time', "):
+        charts.published_picture("alchemy", {})
+
+
+# --- Today's networks ----------------------------------------------------------------
+
+
+def with_batch_norm(variance, depth, units, samples, rng):
+    """Factor a layer of the squared gradient: forward and back in NumPy."""
+    signal, steps = rng.normal(size=(samples, units)), []
+    for _ in range(depth):
+        kernel = rng.normal(size=(units, units)) * np.sqrt(variance / units)
+        z = signal @ kernel
+        deviation = z.std(axis=0)
+        unit = (z - z.mean(axis=0)) / deviation
+        steps.append((kernel, unit, deviation))
+        signal = np.maximum(unit, 0)
+    back, squares = rng.normal(size=signal.shape), []
+    for kernel, unit, deviation in steps[::-1]:
+        squares.append(np.sum(back**2))
+        back = back * (unit > 0)
+        back = (back - back.mean(0) - unit * (back * unit).mean(0)) / deviation
+        back = back @ kernel.T
+    return np.exp(np.mean(np.diff(np.log(squares[3:-3]))))
+
+
+@pytest.mark.slow
+def test_batch_normalization_explodes_as_it_does_by_hand(rng):
+    result = published.batch_norm_explosion((1.0,), depth=20, units=128, samples=64)
+
+    there = with_batch_norm(1.0, 20, 128, 64, rng)
+    assert result.holds
+    assert_allclose(result.numbers["factor_1"], there, rtol=0.03)
+    z = np.linspace(0, 12, 100_001)  # relu of a unit normal number, by the trapezoid
+    weight = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) * (z[1] - z[0])
+    variance = np.sum(weight * z**2) - np.sum(weight * z) ** 2
+    assert_allclose(result.numbers["exact"], 0.5 / variance, rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_residual_blocks_double_the_squared_length_as_they_do_by_hand(rng):
+    result = published.residual_growth(blocks=20, units=128)
+
+    signal, lengths = rng.normal(size=(64, 128)), []
+    for _ in range(20):
+        wide = rng.normal(size=(128, 128)) * np.sqrt(2 / 128)
+        out = rng.normal(size=(128, 128)) * np.sqrt(1 / 128)
+        signal = signal + np.maximum(signal @ wide, 0) @ out
+        lengths.append(np.sum(signal**2))
+    there = np.exp(np.mean(np.diff(np.log(lengths))))
+    assert_allclose(result.numbers["forward"], there, rtol=0.05)
+    assert_allclose(result.numbers["backward"], 2, rtol=0.05)
+    assert_allclose(result.numbers["scaled_forward"], 1.05**20, rtol=0.1)
+
+
+def last_gradient(post, depth, units, rng):
+    """Norm of the last block's second kernel's gradient, attention taken as the mean.
+
+    By hand for a loss whose gradient by the outputs is random.
+    """
+
+    def normed(x):
+        unit = x - x.mean(-1, keepdims=True)
+        return unit / unit.std(-1, keepdims=True)
+
+    def back_through(x, back):
+        unit, deviation = normed(x), x.std(-1, keepdims=True)
+        along = (back * unit).mean(-1, keepdims=True)
+        return (back - back.mean(-1, keepdims=True) - unit * along) / deviation
+
+    x = rng.normal(size=(8, 16, units))
+    for _ in range(depth):
+        value, wide, out = rng.normal(size=(3, units, units)) / np.sqrt(units)
+        for part in ("attention", "dense"):
+            inner = x if post else normed(x)
+            if part == "attention":
+                new = np.broadcast_to((inner @ value).mean(1, keepdims=True), x.shape)
+            else:
+                hidden = np.maximum(inner @ wide, 0)
+                new = hidden @ out
+            total = x + new
+            x = normed(total) if post else total
+    end = x if post else normed(x)
+    back = back_through(total, rng.normal(size=end.shape) / end.size)
+    return np.linalg.norm(np.einsum("bti,btj->ij", hidden, back))
+
+
+@pytest.mark.slow
+def test_post_norm_gradients_do_not_fall_with_depth_and_pre_norm_ones_do(rng):
+    result = published.post_norm_gradients(depths=(2, 8), units=32)
+
+    for kind in ("post", "pre"):
+        pairs = [
+            [last_gradient(kind == "post", depth, 32, rng) for depth in (2, 8)]
+            for _ in range(5)
+        ]
+        there = np.mean(np.log([deep / flat for flat, deep in pairs])) / np.log(4)
+        assert_allclose(result.numbers[f"{kind}_exponent"], there, atol=0.15)
+
+
+@pytest.mark.slow
+def test_rezero_starts_as_the_identity_and_trains():
+    result = published.rezero_depth(blocks=30, units=16, steps=400)
+
+    assert result.numbers["rezero"] == 3
+    assert result.numbers["spread"] < 1e-4
+    assert result.numbers["plain"] < 3

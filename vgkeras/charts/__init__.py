@@ -38,6 +38,7 @@ from vgkeras.charts.maps import (
     outcome_by_learning_rate_and_depth,
     outcome_by_scale_and_depth,
 )
+from vgkeras.charts.published import PICTURE_HEIGHT, published_picture
 from vgkeras.charts.recurrent import (
     accuracy_by_length,
     gradient_by_network,

@@ -9,9 +9,9 @@ import pandas as pd
 from vgkeras import _checks, theory
 from vgkeras._text import number_of, power_of_ten, typeset
 from vgkeras.charts.explorer import SMALL_HEIGHT
+from vgkeras.charts.line_labels import apart
 from vgkeras.charts.style import (
     COLORS,
-    COUNTS,
     SHAPES,
     decade_ticks,
     paired,
@@ -23,6 +23,8 @@ _LOWEST = -20.0  # decades; what is below stands at the edge
 _MOST_POINTS = 25
 _BIASES = {"LSTM, forget bias 0": 0.0, "LSTM, forget bias 1": 1.0}
 _CHANCE = {"latch": 0.5}
+_TOP, _GAP = 1.03, 0.11  # of the axis of accuracy; between two names
+_PLAIN: dict[str, Any] = {"format": "d", "tickMinStep": 1, "title": None}
 
 
 def gradient_by_network(
@@ -62,9 +64,7 @@ def gradient_by_network(
     axis = alt.Axis(values=list(ticks), labelExpr=tick_labels(ticks), title=None)
     scale = alt.Scale(domain=[low - 0.5, high + 0.2], nice=False)
     y = alt.Y("y:Q", scale=scale, axis=axis)
-    x = alt.X(
-        f"{TIME}:Q", title="time step t", scale=alt.Scale(nice=False), axis=COUNTS
-    )
+    x = alt.X(f"{TIME}:Q", scale=alt.Scale(nice=False), axis=alt.Axis(**_PLAIN))
     color, shape = _looks(runs)
     dashes = alt.Chart(lines[lines["y"] >= low]).mark_line(
         strokeDash=[5, 4], strokeWidth=1.2, tooltip=None
@@ -111,12 +111,15 @@ def accuracy_by_length(log: GradientLog, task: str) -> alt.LayerChart:
     rows = rows.assign(value=rows["y"].map("{:.0%}".format))
     lengths = sorted(rows["length"].unique().tolist())
     axis = alt.Axis(format="%", values=[0, 0.5, 1], title=None)
-    y = alt.Y("y:Q", scale=alt.Scale(domain=[0, 1.03], nice=False), axis=axis)
+    height = alt.Scale(domain=[0, _TOP], nice=False)
+    y, plain, low = (
+        alt.Y(field, scale=height, axis=one)
+        for field, one in (("y:Q", axis), ("y:Q", None), ("low:Q", None))
+    )
     x = alt.X(
         "length:Q",
-        title="number of time steps T",
         scale=alt.Scale(type="log", domain=[lengths[0], lengths[-1]], padding=8),
-        axis=alt.Axis(values=lengths, format="d"),
+        axis=alt.Axis(values=lengths, **_PLAIN),
     )
     color, shape = _looks(runs)
     base = alt.Chart(rows)
@@ -124,14 +127,46 @@ def accuracy_by_length(log: GradientLog, task: str) -> alt.LayerChart:
     bars = base.mark_rule(tooltip=None)
     tooltip = ["network:N", alt.Tooltip("length:Q", title="T"), alt.Tooltip("value:N")]
     layers = [
-        chance.mark_rule(strokeDash=[2, 3], opacity=0.6, tooltip=None).encode(y=y),
-        bars.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=color),
-        base.mark_line(strokeWidth=1.5, tooltip=None).encode(x=x, y=y, color=color),
+        chance.mark_rule(strokeDash=[2, 3], opacity=0.6, tooltip=None).encode(y=plain),
+        bars.encode(x=x, y=low, y2="high:Q", color=color),
+        base.mark_line(strokeWidth=1.5, tooltip=None).encode(x=x, y=plain, color=color),
         base.mark_point(size=50, opacity=1).encode(
             x=x, y=y, color=color, shape=shape, tooltip=tooltip
         ),
     ]
-    return _small(layers, "Sequences read, by T", _accuracy_sentence(rows, task))
+    ends = rows[rows["length"] == lengths[-1]].set_index("network")["y"]
+    right = alt.Y("y:Q", scale=height, axis=_axis_of_names(ends, runs))
+    layers.append(base.mark_point(opacity=0, tooltip=None).encode(x=x, y=right))
+    chart = _small(layers, "Sequences read, by T", _accuracy_sentence(rows, task))
+    chart.resolve = alt.Resolve(axis=alt.AxisResolveMap(y="independent"))
+    return chart
+
+
+def _axis_of_names(ends: pd.Series, runs: pd.DataFrame) -> alt.Axis:
+    """The name of each network beside the end of its line, for both charts."""
+    names = [n for n in dict.fromkeys(runs["network"]) if n in ends.index]
+    places = apart([float(ends[name]) for name in names], _GAP, 1e-3, _TOP - 1e-3)
+    at = {round(p, 3) + 0.0: name for p, name in zip(places, names, strict=True)}
+    colors = dict(zip(dict.fromkeys(runs["network"]), COLORS, strict=False))
+    tests = [
+        {"test": f"datum.value == {place:g}", "value": colors[name]}
+        for place, name in at.items()
+    ]
+    return alt.Axis(
+        orient="right",
+        values=list(at),
+        labelExpr=tick_labels(at),
+        labelOverlap=False,
+        labelFlush=False,
+        labelPadding=4,
+        labelLimit=200,
+        title=None,
+        grid=False,
+        ticks=True,
+        tickSize=8,
+        tickWidth=3,
+        tickColor={"condition": tests, "value": "transparent"},
+    )
 
 
 def recurrent_tasks(log: GradientLog) -> list[str]:
@@ -189,9 +224,7 @@ def _looks(runs: pd.DataFrame) -> tuple[alt.Color, alt.Shape]:
     colors, shapes = (
         dict(zip(names, looks, strict=False)) for looks in (COLORS, SHAPES)
     )
-    legend = alt.Legend(orient="bottom", columns=2, title=None, symbolOpacity=1)
-    legend.labelLimit, legend.offset, legend.rowPadding = 200, 2, 1
-    return paired("network:N", colors, shapes, legend)
+    return paired("network:N", colors, shapes, None)
 
 
 def _stride(length: int) -> int:

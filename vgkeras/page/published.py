@@ -3,7 +3,7 @@
 import streamlit as st
 
 import vgkeras as vg
-from vgkeras.page.figures import figure
+from vgkeras.page.figures import draw_once, figure
 from vgkeras.page.outcomes import SIGNS, UNKNOWN
 from vgkeras.page.recordings import PUBLISHED, RESNET, recorded
 
@@ -12,7 +12,7 @@ def published() -> None:
     """Draws the section."""
     st.title("What was published, and what we measured")
     _resnet152()
-    st.header("Six results, measured again")
+    st.header("Ten results, measured again")
     with st.container(key="outcomes"):
         for result in vg.published.load(PUBLISHED):
             _card(result)
@@ -49,6 +49,10 @@ def _card(result: vg.published.Result) -> None:
         st.container(key=f"card_{result.name}"),
         st.expander(f"{sign} **{result.source}**: {result.claim}"),
     ):
+        if result.points:
+            name = f"picture_{result.name}"
+            with st.container(key=name, height=vg.charts.PICTURE_HEIGHT, border=False):
+                draw_once(vg.charts.published_picture, result.name, result.points)
         st.markdown(f"*What we measured.* {result.measured}")
         st.markdown(f"[Read it]({result.url})")
         st.caption(f"It took {result.seconds:.3g} s on two cores.")

@@ -1,131 +1,24 @@
-"""Published results on trainability, measured again.
-
-A function per paper. Each runs an experiment of seconds, with fixed seeds, and returns
-a `Result`: what is claimed, what was measured, and whether that supports the claim by
-a criterion that the function's docstring states. `load` reads recorded results, and
-like the whole module it does so without TensorFlow.
-"""
+"""Results of 2013 to 2020 on plain stacks."""
 
 from __future__ import annotations
 
-import functools
 import itertools
-import json
 import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from vgkeras import theory
-from vgkeras._checks import check_each, check_option
-from vgkeras.logs import KINDS, GradientLog, versions
+from vgkeras.logs import KINDS, GradientLog
+from vgkeras.published.results import Result, result_of
 from vgkeras.theory import make_data
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from vgkeras.sweeps import Stack
-
-
-# Source, URL, claim, and what was measured, with a result's numbers to be filled in.
-_PAPERS: dict[str, tuple[str, str, str, str]] = {
-    "learning_time": (
-        "Saxe, McClelland & Ganguli 2013",
-        "https://arxiv.org/abs/1312.6120",
-        "A deep linear network rests on a long plateau, then learns all at once. The "
-        "time that this takes is an integral in closed form.",
-        "In {runs:.0f} runs the time to learn is within {error:.2f} steps of theory, "
-        "the time to half the loss within {error_half:.2f}. The slowest run of "
-        "{longest:,.0f} steps needs {plateau:,.0f} for the first 10% of its loss and "
-        "{drop:,.0f} for the next 80%.",
-    ),
-    "negative_eigenvalue": (
-        "Bartlett, Helmbold & Long 2018",
-        "https://arxiv.org/abs/1802.06093",
-        "From identity kernels, gradient descent learns a symmetric map if all its "
-        "eigenvalues are positive. If one is negative, it never does.",
-        "The positive map is learned within {learned:.0f} steps at every depth. Of the "
-        "map with an eigenvalue of -1, that direction's share of the loss stays: in "
-        "{steps:,.0f} steps all {runs:.0f} stacks of 3 and more layers come within "
-        "{above:.2%} of it, none below. Two layers rest there too, until rounding "
-        "errors free them at step {escaped:,.0f}.",
-    ),
-    "he_against_xavier": (
-        "He, Zhang, Ren & Sun 2015",
-        "https://arxiv.org/abs/1502.01852",
-        "With Xavier's initial kernels a convolutional rectifier network of 30 layers "
-        "stalls. With twice the variance it converges.",
-        "{depth:.0f} dense layers, {steps:.0f} steps with momentum: from He's kernels "
-        "{he_trained:.0f} of {runs:.0f} runs train, from Xavier's none loses more than "
-        "{xavier_lost:.0e} of its loss: the first layer's gradient is {gradient:.0e} "
-        "times that of He. Adam moves Xavier's too, the median run to {adam_left:.0%} "
-        "of the loss.",
-    ),
-    "depth_scale": (
-        "Schoenholz, Gilmer, Ganguli & Sohl-Dickstein 2017",
-        "https://arxiv.org/abs/1611.01232",
-        "In a wide random tanh network gradients vanish or explode by a constant "
-        "factor per layer, which mean-field theory gives. Between the two lies a "
-        "critical variance of the kernels. A network trains if it is not much deeper "
-        "than the depth scale that this sets.",
-        "Width {units:.0f}: back through a layer the squared gradient changes by a "
-        "factor of {fall:.3f} (variance {least:g}) to {rise:.3f} ({most:g}), its "
-        "logarithm at {runs:.0f} variances within {error:.3f} of mean-field theory. "
-        "The deepest stacks that learn have {listed}: {shallow:.1f} to {deep:.1f} "
-        "depth scales.",
-    ),
-    "orthogonal_against_gaussian": (
-        "Hu, Xiao & Pennington 2020",
-        "https://arxiv.org/abs/2001.05992",
-        "To train a deep linear network, orthogonal kernels need a width that does not "
-        "depend on depth. Gaussian kernels need a width that grows with it.",
-        "Orthogonal kernels train at least {least:.0%} of the runs at every width from "
-        "{narrowest:.0f} and every depth to {deepest:.0f}. The smallest width at which "
-        "Gaussian kernels train half of them is {listed}.",
-    ),
-    "ten_thousand_layers": (
-        "Xiao, Bahri, Sohl-Dickstein, Schoenholz & Pennington 2018",
-        "https://arxiv.org/abs/1806.05393",
-        "Orthogonal kernels alone, without shortcuts or normalization, let signals and "
-        "gradients through ten thousand convolutional layers, and such networks train.",
-        "Over {depth:,.0f} linear dense layers no norm of an activation or gradient "
-        "differs from another of its kind by more than {most:.0e}, {roundings:.0f} "
-        "roundings of float32. Built in {build:.0f} s, one tape pass in {tape:.0f} s, "
-        "at most {megabytes:,.0f} MB. A stack of this depth trains: {steps:.0f} steps "
-        "leave {left:.0e} of the loss.",
-    ),
-}
-NAMES = tuple(_PAPERS)
-
-
-class Result(NamedTuple):
-    """One published result and what came out of measuring it again."""
-
-    name: str  # of the function that measures it
-    source: str  # authors and year
-    url: str
-    claim: str  # in our words
-    measured: str  # a sentence or two made from `numbers`
-    numbers: dict[str, float]  # measured and, where a name says so, from theory
-    holds: bool  # whether they support the claim, by the function's criterion
-    seconds: float  # that `reproduce` took for it, compilation included; else 0
-
-    def __str__(self) -> str:
-        outcome = "holds" if self.holds else "does not hold"
-        return f"{self.source}: {outcome} ({self.seconds:.0f} s)\n  {self.measured}"
-
-
-def _result(name: str, numbers: dict[str, Any], holds: Any, **words: str) -> Result:
-    """Fills the numbers, and words made from them, into the sentence."""
-    plain = {key: float(value) for key, value in numbers.items()}
-    source, url, claim, sentence = _PAPERS[name]
-    measured = sentence.format(**plain, **words)
-    return Result(name, source, url, claim, measured, plain, bool(holds), seconds=0.0)
 
 
 def learning_time(
@@ -164,7 +57,19 @@ def learning_time(
     }
     exact = max(numbers["error"], numbers["error_half"]) <= 1.05
     holds = exact and plateau > numbers["longest"] / 2
-    return _result("learning_time", numbers, holds)
+    run = log.runs.to_dict("records")[int(np.argmax(full))]
+    return result_of("learning_time", numbers, holds, _plateau(run, slowest))
+
+
+def _plateau(run: dict[str, Any], losses: np.ndarray) -> pd.DataFrame:
+    """The loss of a run beside theory, relative to its start, at some steps."""
+    scale, depth, rate = (run[key] for key in ("scale", "depth", "learning_rate"))
+    path = theory.trajectory(scale, depth, rate=rate, steps=len(losses) - 1)
+    exact = (path**depth - 1) ** 2
+    at = np.unique(np.linspace(0, len(losses) - 1, 120).round().astype(int))
+    parts = (("measured", losses / losses[0]), ("theory", exact / exact[0]))
+    frames = [pd.DataFrame({"series": s, "x": at, "y": y[at]}) for s, y in parts]
+    return pd.concat(frames)
 
 
 def _sweep(
@@ -235,7 +140,12 @@ def negative_eigenvalue(
         "escaped": min(_first_steps(ratios[~deep], 0.5).min(), steps),
     }
     holds = np.isfinite(numbers["learned"]) and numbers["lowest"] >= 1
-    return _result("negative_eigenvalue", numbers, holds)
+    at = np.unique(np.geomspace(1, steps, 60).round().astype(int))
+    points = pd.concat(
+        pd.DataFrame({"series": f"{depth} layers", "x": at, "y": ratio[at]})
+        for depth, ratio in zip(indefinite.runs["depth"], ratios, strict=True)
+    )
+    return result_of("negative_eigenvalue", numbers, holds, points)
 
 
 def _run(
@@ -324,7 +234,16 @@ def he_against_xavier(
         "adam_left": np.median(adam_last / zero),
     }
     holds = numbers["he_trained"] == seeds and numbers["xavier_lost"] < 0.01
-    return _result("he_against_xavier", numbers, holds)
+    parts = (
+        ("He, momentum", he_left),
+        ("Xavier, momentum", last / zero),
+        ("Xavier, Adam", adam_last / zero),
+    )
+    points = pd.concat(
+        pd.DataFrame({"series": name, "x": np.arange(1, seeds + 1), "y": left})
+        for name, left in parts
+    )
+    return result_of("he_against_xavier", numbers, holds, points)
 
 
 def _log10_gradients(stacks: list[Stack]) -> np.ndarray:
@@ -385,7 +304,19 @@ def depth_scale(
     signs = all((growth[v] > 0) == (v > 1) for v in variances)
     near = numbers["error"] <= 0.01 and 0 < max(scales) <= 2 * min(scales)
     listed = ", ".join(f"{n} layers at variance {v:g}" for v, n in layers.items())
-    return _result("depth_scale", numbers, signs and near, listed=listed)
+    points = growth_points(numbers)
+    return result_of("depth_scale", numbers, signs and near, points, listed=listed)
+
+
+def growth_points(numbers: dict[str, Any]) -> pd.DataFrame:
+    """The factors of `depth_scale` by variance, from its numbers."""
+    parts = [
+        (kind, float(key.removeprefix(f"{kind}_")), math.exp(value))
+        for kind in ("measured", "theory")
+        for key, value in numbers.items()
+        if key.startswith(f"{kind}_")
+    ]
+    return pd.DataFrame(parts, columns=["series", "x", "y"])
 
 
 _FIRST = 5  # layer that `depth_scale` goes back to
@@ -412,7 +343,7 @@ def _gradient_norms(
     times = [time.perf_counter()]
     model = build_stack(depth, units, **start, seed=0)
     times.append(time.perf_counter())
-    frame = gradient_norms(model, x.astype("float32"), y.astype("float32"))
+    frame = gradient_norms(model, x.astype("float32"), y.astype("float32"), loss="mse")
     times.append(time.perf_counter())
     return frame, dict(zip(("build", "tape"), np.diff(times), strict=True))
 
@@ -491,7 +422,20 @@ def orthogonal_against_gaussian(
         for depth, width in needed.items()
     )
     holds = order == sorted(set(order)) and numbers["least"] >= 0.5
-    return _result("orthogonal_against_gaussian", numbers, holds, listed=listed)
+    points = share_points(shares)
+    name = "orthogonal_against_gaussian"
+    return result_of(name, numbers, holds, points, listed=listed)
+
+
+def share_points(numbers: dict[str, float]) -> pd.DataFrame:
+    """The shares of `orthogonal_against_gaussian` by width, from its numbers."""
+    rows = [
+        (f"{kind}, {depth} layers", float(width), share)
+        for key, share in numbers.items()
+        if key.startswith(("orthogonal_", "gaussian_"))
+        for kind, width, depth in [key.split("_")]
+    ]
+    return pd.DataFrame(rows, columns=["series", "x", "y"])
 
 
 def _shares_that_train(
@@ -542,7 +486,19 @@ def ten_thousand_layers(depth: int = 10_000, units: int = 16) -> Result:
         "megabytes": _most_megabytes(),
     }
     holds = numbers["roundings"] <= depth and log.runs["outcome"][0] == "trains"
-    return _result("ten_thousand_layers", numbers, holds)
+    return result_of("ten_thousand_layers", numbers, holds, _flat_lines(frame))
+
+
+def _flat_lines(frame: pd.DataFrame) -> pd.DataFrame:
+    """Norms relative to the first of their kind: parts per million above it."""
+    parts = []
+    for kind, own in frame.groupby("kind", observed=True, sort=False):
+        norms = own.sort_values("layer", kind="stable")["log10_norm"].to_numpy()
+        at = np.unique(np.linspace(0, len(norms) - 1, 60).round().astype(int))
+        more = 1e6 * np.expm1(math.log(10) * (norms[at] - norms[0]))
+        name = str(kind).replace("_", " ")
+        parts.append(pd.DataFrame({"series": name, "x": at + 1, "y": more}))
+    return pd.concat(parts)
 
 
 def _most_megabytes() -> float:
@@ -551,69 +507,3 @@ def _most_megabytes() -> float:
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def reproduce(names: Sequence[str] | None = None) -> list[Result]:
-    """Measures published results again.
-
-    Args:
-        names: Some of `NAMES`; default all of them, which takes minutes.
-
-    Returns:
-        A `Result` per name, in the order given.
-
-    Raises:
-        TypeError: If `names` is not a list.
-        ValueError: If a name is unknown, or `names` is empty or repeats itself.
-
-    Example:
-        >>> [result] = reproduce(["learning_time"])  # doctest: +SKIP
-        >>> result.holds  # doctest: +SKIP
-        True
-    """
-    check = functools.partial(check_option, options=NAMES)
-    chosen = NAMES if names is None else check_each("names", names, check)
-    results = []
-    for name in chosen:
-        start = time.perf_counter()
-        result = globals()[name]()
-        results.append(result._replace(seconds=time.perf_counter() - start))
-    return results
-
-
-def save(results: Sequence[Result], path: str | Path) -> None:
-    """Writes results as JSON, with the date, the versions and the command.
-
-    Args:
-        results: Results of `reproduce`.
-        path: File to write.
-    """
-    text = {
-        "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": "python -m vgkeras.record published",
-        "versions": versions(),
-        "findings": [result._asdict() for result in results],
-    }
-    Path(path).write_text(json.dumps(text, indent=1) + "\n", "utf-8")
-
-
-def load(path: str | Path) -> list[Result]:
-    """Reads results that `save` has written, without TensorFlow.
-
-    Args:
-        path: File to read.
-
-    Returns:
-        The results, in the order written.
-
-    Raises:
-        ValueError: If the file does not hold results.
-    """
-    try:
-        text = json.loads(Path(path).read_text("utf-8"))
-        return [Result(**result) for result in text["findings"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            "`path` must be a file that `vgkeras.published.save` has written. "
-            f"Received: path={str(path)!r}."
-        ) from error
