@@ -50,7 +50,7 @@ def fresh(stored):
 def test_the_notebook_runs_and_shows_its_charts(fresh, stored):
     types = [kinds for _, kinds in outputs(fresh)]
 
-    assert sum("image/png" in kinds for kinds in types) == 4
+    assert sum("image/png" in kinds for kinds in types) == 5
     assert types == [kinds for _, kinds in outputs(stored)]
 
 
