@@ -22,6 +22,7 @@ from vgkeras.page.trainer import trainer
 SECTIONS = {
     "Lesson": "lesson",
     "Map": "what_trains",
+    "In time": "in_time",
     "Remedies": "remedies",
     "Number formats": "formats",
     "Predict": "predict",

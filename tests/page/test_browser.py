@@ -407,6 +407,8 @@ def test_a_phone_shows_the_name_of_the_section_and_where_numbers_come_from_last(
 SECTIONS = (
     "Lesson",
     "Map&map_steps=50",
+    "In time",
+    "In time&time_network=GRU&time_live_steps=20",
     "Remedies",
     "Number formats",
     "Predict&stack=2",

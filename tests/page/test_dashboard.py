@@ -155,6 +155,7 @@ from streamlit.testing.v1 import AppTest
 VIEWS = (
     {"scales": "0.85", "depths": "3", "steps": "50", "scale": "0.91"},
     {"section": "Map", "map_steps": "50"},
+    {"section": "In time", "time_network": "GRU", "time_live_steps": "20"},
     {"section": "Remedies", "remedies": "Adam", "remedy_steps": "50"},
     {"section": "Number formats"},
     {"section": "Predict", "looked": "0.1"},
@@ -209,7 +210,7 @@ def test_the_modules_of_the_page_import_one_way_and_sections_no_section():
 
     order = list(graphlib.TopologicalSorter(graph).static_order())
     assert set(order) == set(graph)
-    assert len(sections()) == 8
+    assert len(sections()) == 9
     assert not any(graph[name] & sections() for name in graph)
 
 
@@ -484,6 +485,17 @@ def test_the_forecast_is_that_of_the_package_and_the_runs_bear_it_out():
     assert "The loss overflows." in text
     assert not re.search(r"\de[+-]\d", text)
     assert "The loss overflowed before the first step" in runs[0]
+
+
+def test_the_same_argument_is_drawn_in_time_beside_what_was_recorded():
+    page = open_page(section="In time", time_scale="0.5", time_task="adding")
+    text = words(page)
+
+    assert not page.exception
+    assert len(page.get("vega_lite_chart")) == 3
+    origin = " ".join(caption.value for caption in page.caption)
+    assert "python -m vgkeras.record recurrent" in origin
+    assert "adding, sequences read: SimpleRNN" in text
 
 
 def test_published_results_are_told_with_their_sources():

@@ -15,6 +15,7 @@ from vgkeras.record.__main__ import main
         ("remedies", ["--path", "assets/remedies.parquet"]),
         ("published", ["--path", "assets/published.json"]),
         ("digits", ["--path", "assets/digits.parquet"]),
+        ("recurrent", ["--path", "assets/recurrent.parquet"]),
         ("resnet152", ["assets/resnet152.parquet", "assets/resnet152.png"]),
     ],
 )

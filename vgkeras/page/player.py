@@ -36,6 +36,7 @@ export default function ({ data, parentElement, setStateValue }) {
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const state = (parentElement.player ??= { run: "", frame: 0 });
   scrub.max = data.steps;
+  play.parentElement.style.display = data.steps ? "" : "none";
 
   const slider = (key) => {
     const thumb = document.querySelector(".st-key-" + key + " input[type=range]");
@@ -51,7 +52,7 @@ export default function ({ data, parentElement, setStateValue }) {
     if (state.run && state.run !== run) { pause(); scrub.value = values.step = 0; }
     state.run = run;
     const last = document.querySelector(".st-key-" + data.charts.at(-1));
-    if (last) last.style.opacity = run === data.run ? 1 : 0.3;
+    if (last && data.steps) last.style.opacity = run === data.run ? 1 : 0.3;
     for (const [name, value] of Object.entries(values)) {
       for (const chart of data.charts) {
         const inputs = `.st-key-${chart} .vega-bind input[name="${name}"]`;
@@ -117,7 +118,8 @@ def player(
     """Draws the buttons; charts in the containers `charts` follow without the server.
 
     `scale` and `depth` are the keys of two sliders, `run` their values in a text: while
-    they say otherwise, the last chart is pale. Returns the step it stands at.
+    they say otherwise, the last chart is pale. Without steps there are no buttons, and
+    no chart is ever pale. Returns the step it stands at.
     """
     mount = st.components.v2.component("player", html=HTML, css=STYLE, js=SCRIPT)
     data: dict[str, Any] = {

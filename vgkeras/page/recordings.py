@@ -18,6 +18,7 @@ LESSON = ASSETS / "lesson.parquet"
 DIGITS = ASSETS / "digits.parquet"
 REMEDIES = ASSETS / "remedies.parquet"
 RESNET = ASSETS / "resnet152.parquet"
+RECURRENT = ASSETS / "recurrent.parquet"
 PUBLISHED = ASSETS / "published.json"
 
 

@@ -117,6 +117,31 @@ MISCONCEPTIONS: tuple[tuple[str, str, str, str, dict[str, Any]], ...] = (
     ),
 )
 
+TIME_QUESTIONS = (
+    (
+        "“A gated network has no vanishing gradients.”",
+        "Its cell state is multiplied by the forget gate at each step. A gate of 0.5 "
+        "(bias 0) leaves $0.5^{100} = 8\\cdot10^{-31}$, one of 0.73 (Keras' "
+        "`unit_forget_bias`) $3\\cdot10^{-14}$. A bias of about $\\ln T$ keeps it over "
+        "$T$ steps.",
+    ),
+    (
+        "“One matrix for all steps: so its gradient cannot vanish.”",
+        "It gets the sum over the steps. Only what recent steps add is large: the "
+        "matrix learns, but nothing about what came long ago.",
+    ),
+    (
+        "“A largest singular value above 1 explodes.”",
+        "It has to be above 1 to explode; it need not. Below 1 (times the steepest "
+        "slope of the activation) every gradient does vanish "
+        "([Pascanu et al., 2013](https://arxiv.org/abs/1211.5063)).",
+    ),
+    (
+        "“The gradient vanishes, so the network fails.”",
+        "Only if the task needs the memory. Look at the loss, too: `vg.diagnose` does.",
+    ),
+)
+
 SOURCES = """
 - The lecture: *Vanishing/Exploding Gradients*, C2W1L10, Deep Learning Specialization.
 - [Glorot & Bengio, 2010](https://proceedings.mlr.press/v9/glorot10a.html):

@@ -226,6 +226,13 @@ def build(cell: Cell, shape: tuple[int, ...]) -> keras.Model:
     return keras.Sequential([keras.Input(shape), layer, out])
 
 
+def fresh_measurement(cell: Cell) -> GradientLog:
+    """Measures the untrained network of a cell, 32 sequences at every time step."""
+    rng = np.random.default_rng([cell.seed, cell.length, TASKS.index(cell.task)])
+    x, y = _DRAW[cell.task](cell.length, _MEASURED, rng)
+    return _measured(build(cell, x.shape[1:]), x, y)
+
+
 class _UntilSolved(keras.callbacks.Callback):
     """Reads unseen sequences after each epoch, and stops once they are read."""
 

@@ -1,0 +1,131 @@
+"""The same argument in time: recurrent networks."""
+
+from typing import Any
+
+import streamlit as st
+
+import vgkeras as vg
+from vgkeras.page.controls import choice, move, slider
+from vgkeras.page.figures import draw_once, figure, misreading
+from vgkeras.page.named_log import NamedLog
+from vgkeras.page.player import player
+from vgkeras.page.recordings import RECURRENT, recorded
+from vgkeras.page.texts import TIME_QUESTIONS
+from vgkeras.page.trainer import LIVE, trainer
+from vgkeras.record.live import measured_network
+
+SCALES = [round(0.5 + 0.01 * k, 2) for k in range(101)]
+STEPS = list(range(1, 153))
+MARKS = (0.5, 0.9, 1.0, 1.5)
+
+
+def in_time() -> None:
+    """Draws the section."""
+    with st.container(key="first_screen", gap="xsmall"):
+        with st.container(key="spoken"):
+            st.title("The same argument in time")
+        scale, steps = _linear_network()
+        _measured(recorded(RECURRENT))
+    _let_sliders_move_it(scale, steps)  # at the end: it shows nothing
+    st.header("Measure one now")
+    _live(recorded(RECURRENT))
+    st.header("What people ask, and get wrong")
+    for question, answer in TIME_QUESTIONS:
+        with st.expander(question, icon=":material/help:"):
+            st.markdown(answer)
+
+
+def _linear_network() -> tuple[float, int]:
+    """The first screen's figure, with T for L; and where its sliders stand."""
+    scale, steps = _sliders()
+    height = vg.charts.NETWORK_HEIGHT
+    with st.container(key="network_in_time", height=height, border=False):
+        draw_once(vg.charts.network_in_time, scale, steps)
+    return scale, steps
+
+
+def _let_sliders_move_it(scale: float, steps: int) -> None:
+    player(
+        ["network_in_time"],
+        f"{scale:g} {steps}",
+        steps=0,
+        step=0,
+        scale="time_scale",
+        depth="time_steps",
+    )
+
+
+def _sliders() -> tuple[float, int]:
+    first, marks, second = st.columns([8, 5, 8], vertical_alignment="bottom")
+    label = "One matrix multiplies the state by c"
+    scale = slider(label, SCALES, 0.9, "time_scale", first)
+    with marks.container(horizontal=True, key="marks", gap="xxsmall"):
+        for value in MARKS:
+            setting = {"time_scale": value}
+            st.button(f"{value:g}", key=f"t_{value:g}", on_click=move, args=(setting,))
+    return scale, slider("at each of T time steps", STEPS, 50, "time_steps", second)
+
+
+def _measured(run: NamedLog) -> None:
+    """Recorded networks: how far back their gradients reach, and what they solve."""
+    first, second, third = st.columns([5, 5, 3], vertical_alignment="bottom")
+    task = choice("Task", _tasks(run), "time_task", first)
+    lengths = vg.charts.recurrent_lengths(run.log, task)
+    length = choice("T", lengths, "time_length", second)
+    after = choice("Training", ["before", "after"], "time_when", third) == "after"
+    left, right = st.columns(2)
+    with _small_room("gradient_by_network", left):
+        words = draw_once(_gradient_by_network, run, task, length, after)
+    with _small_room("accuracy_by_length", right):
+        words += " " + draw_once(vg.charts.accuracy_by_length, run, task)
+    facts = run.log.metadata
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(
+            "Latch (1994): name the class that the first three inputs tell. Adding "
+            "(1997): the sum of two marked inputs. Dashes: the forget gate alone. "
+            f":material/history: **Recorded** by `{facts['command']}`, medians of "
+            f"up to {run.log.runs['seed'].nunique()} seeds."
+        )
+        misreading(
+            "Before training a gradient says what is easy to learn, not what the "
+            "network can do. All had the same few hundred steps.",
+            words,
+        )
+
+
+def _gradient_by_network(
+    log: vg.GradientLog, task: str, length: int, trained: bool
+) -> Any:
+    return vg.charts.gradient_by_network(log, task, length, trained=trained)
+
+
+def _tasks(run: NamedLog) -> list[str]:
+    return vg.charts.recurrent_tasks(run.log)
+
+
+def _small_room(name: str, at: Any) -> Any:
+    height = vg.charts.SMALL_HEIGHT
+    return at.container(key=name, height=height, border=False)
+
+
+def _live(run: NamedLog) -> None:
+    """One untrained network, measured by the server."""
+    names = list(dict.fromkeys(run.log.runs["network"]))
+    left, right = st.columns([3, 2])
+    network = choice("Network", ["none", *names], "time_network", left)
+    length = slider("T", STEPS[9:], 100, "time_live_steps", right)
+    slot = st.container(key="source").empty()
+    if network == "none":
+        return
+    task = st.session_state.get("time_task") or "latch"
+    setting = {"network": network, "task": task, "length": length}
+    log = trainer().log(setting, slot, measured_network)
+    slot.markdown(f"{LIVE} by `vgkeras.gradient_through_time`.")
+    figure(
+        vg.charts.gradient_by_time,
+        log,
+        read="Backward, from the last time step on the right. A straight line is a "
+        "constant factor a step.",
+        misread="The state with the largest gradient is the network's memory; of an "
+        "LSTM that is `c`.",
+    )
