@@ -16,9 +16,11 @@ from vgkeras.diagnosis.faults import FAULTS
 from vgkeras.diagnosis.finding import REGIMES, Finding, Findings, finding_of
 from vgkeras.diagnosis.limits import LIMITS
 from vgkeras.diagnosis.mismatches import MISMATCHES
-from vgkeras.diagnosis.model_log import log_of
+from vgkeras.diagnosis.model_log import is_model, log_of
 from vgkeras.diagnosis.run_arrays import Run, runs
+from vgkeras.diagnosis.second_look import second_look
 from vgkeras.diagnosis.suspects import ALWAYS, POSSIBILITIES, SUSPECTS
+from vgkeras.logs import GradientLog
 
 Questions = tuple[Callable[[Run], Finding | None], ...]
 
@@ -27,6 +29,7 @@ def diagnose(
     log_or_model: Any,
     x: Any = None,
     y: Any = None,
+    targets: Any = None,
     *,
     loss: Any = None,
     learning_rate: float | None = None,
@@ -55,9 +58,18 @@ def diagnose(
       layer (craft-bits), an update of more than 10 times the weights (SageMaker),
       outputs whose square overflows, or a loss of more than 1000 times its start
       (`theory.outcomes_by_loss`).
-    - stalled: the loss lost less than 1% in 10 or more updates.
+    - mismatch: targets, output and loss do not fit together, or training and
+      inference, whatever the loss does.
+    - stalled: the loss lost less than 1% in 10 or more updates, by more than the noise
+      of batches; or, of a fit of 100 updates or more, the mean output for every input
+      would cost no more than 5% of the loss.
     - slow: it lost more, but not half, and the run is called `"slow"` or
-      `"stalls"` (the same).
+      `"stalls"` (the same); or it falls steadily, by steps too small for it.
+
+    Where a fit says what its batches hold and what its model is, as a log of
+    `GradientLogger` does, a finding of a run that does not learn names its `cause`, one
+    of `vgkeras.diagnosis.CAUSES`: what is certain first, then what is measured, then
+    what the log cannot tell, with the call that does.
 
     The first and the last layer are never compared by their *weight* gradients: those
     are equal in a deep stack of scaled identities, and vanish all the same. The four
@@ -74,6 +86,10 @@ def diagnose(
         x: Inputs of the model, batch first: an array, or a list or dict of them; or a
             batch with its targets, as `vgkeras.gradient_norms` takes it.
         y: Targets, in the structure of the model's outputs.
+        targets: Only where a log and its model are both given: with them it is
+            `diagnose(log, model, x, y)`. Then a pass over the data also tells whether
+            inference differs from training, whether the outputs depend on the inputs,
+            and how far back a recurrent layer's gradient reaches.
         loss: Loss of the model: a Keras loss, its name, a callable, or one for each
             output. Default: that of `compile()`.
         learning_rate: Learning rate of a step of plain SGD from the model as it is.
@@ -95,10 +111,15 @@ def diagnose(
         >>> print(diagnose(predict(scales=[0.9], depths=[152]))[0].regime)
         vanishing
     """
+    model = None
+    if isinstance(log_or_model, GradientLog) and is_model(x):
+        model, x, y, targets = x, None, None, (y, targets)
     log = log_of(log_or_model, x, y, loss, learning_rate, sample_weight)
     if not len(log.runs):
         raise ValueError("`log` must hold at least one run. Received: 0 runs.")
-    return Findings(finding for run in runs(log) for finding in _findings(run))
+    if model is None:
+        return Findings(finding for run in runs(log) for finding in _findings(run))
+    return _with_second_look(log, model, *targets, loss, sample_weight)
 
 
 def _findings(run: Run) -> list[Finding]:
@@ -116,6 +137,31 @@ def _findings(run: Run) -> list[Finding]:
         findings = _asked(ALWAYS, run) or _one_of_each(beyond)
     findings.sort(key=lambda finding: REGIMES.index(finding.regime))
     return findings or [_healthy(run, [f for f in limits if f.margin <= 0])]
+
+
+def _with_second_look(
+    log: GradientLog, model: Any, x: Any, y: Any, loss: Any, sample_weight: Any
+) -> Findings:
+    """The findings of a log of one run, and what its model and data show besides."""
+    if len(log.runs) != 1:
+        raise ValueError(
+            "`log` must hold the one run of the model. "
+            f"Received: {len(log.runs)} runs. Take it by `log.select(run=...)`."
+        )
+    (run,) = runs(log)
+    seen = list(second_look(run, model, x, y, loss, sample_weight))
+    found = _findings(run)
+    if seen:
+        asked = {finding.cause for finding in seen}
+        found = [f for f in found if f.regime != "healthy" and not _is_open(f, asked)]
+    both = [*found, *seen]
+    return Findings(sorted(both, key=lambda f: REGIMES.index(f.regime)))
+
+
+def _is_open(finding: Finding, answered: set[str]) -> bool:
+    """Whether a finding of the log only asked what is answered now."""
+    by_log = finding.regime == "stalled" and not finding.cause
+    return finding.cause in answered or by_log
 
 
 def _asked(questions: Questions, run: Run) -> list[Finding]:

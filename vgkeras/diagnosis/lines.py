@@ -15,9 +15,10 @@ class Slope(NamedTuple):
     """A straight line through the logarithms of the norms at each step.
 
     `total` is its change in decades from end to end, in the way of travel (forward,
-    or backward for gradients), `rate` its change per layer, `whole` whether every
-    tensor of that step was finite, and `place` the row at which the change is first
-    larger than `decades`, or the end.
+    or backward for gradients); if the ends themselves differ by less than half of it,
+    as where a branch is closed on the way, it is their difference. `rate` is its
+    change per layer, `whole` whether every tensor of that step was finite, and `place`
+    the row at which the change is first larger than `decades`, or the end.
     """
 
     total: np.ndarray
@@ -51,7 +52,10 @@ def slope(rows: Tensors, decades: float, *, backward: bool = False) -> Slope | N
     end = np.where(change > decades, distance, count - 1)
     place = rows.where((begin + np.minimum.reduceat(end, begin))[enough])
     whole = ~np.isin(place.step, broken)
-    return Slope(rate * (counts[enough] - 1), rate, whole, place)
+    total = rate * (counts[enough] - 1)
+    ends = rows.log10_norm[begin + counts - 1] - rows.log10_norm[begin]
+    total = np.where(np.abs(ends[enough]) < np.abs(total) / 2, ends[enough], total)
+    return Slope(total, rate, whole, place)
 
 
 class Lines(NamedTuple):

@@ -98,8 +98,10 @@ def labels_outside(run: Run) -> Finding | None:
     if highest > limits[1] + _ROUNDING:
         rule = f"largest label > {limits[1]:g}"
         return beyond(run, *cause, rule, highest, remedy)
-    rule = f"smallest label < {limits[0]:g}"
-    return beyond(run, *cause, rule, least + _ROUNDING, remedy)
+    if least < limits[0] - _ROUNDING:
+        rule = f"smallest label < {limits[0]:g}"
+        return beyond(run, *cause, rule, least, remedy)
+    return None
 
 
 def targets_outside(run: Run) -> Finding | None:

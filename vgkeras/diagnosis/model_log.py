@@ -32,10 +32,15 @@ def log_of(
     return _log_of_model(model, x, y, loss, learning_rate, sample_weight)
 
 
+def is_model(value: Any) -> bool:
+    """Whether a value is a Keras model; Keras is not loaded to tell."""
+    keras = sys.modules.get("keras")
+    return keras is not None and isinstance(value, keras.Model)
+
+
 def _check_model(model: Any) -> Any:
     """Returns `model`, or raises; TensorFlow is not loaded for a wrong one."""
-    keras = sys.modules.get("keras")
-    if keras is None or not isinstance(model, keras.Model):
+    if not is_model(model):
         raise TypeError(
             "`log_or_model` must be a GradientLog or a Keras model. "
             f"Received: log_or_model={model!r}."
@@ -53,12 +58,16 @@ def _log_of_model(
     with tape.variables_restored(model):
         taped = tape.tape_pass(objective)
         zero_map = objective.zero_loss()
+        asleep = _asleep(taped.gradients)
+        awake = _after_one_step(objective, taped) if asleep else None
     rate = math.nan if rate is None else rate
     values = [variable.value for variable in model.trainable_variables]
     # What a step of plain SGD would do; NaN without a rate.
     step = tape.update_statistics(values, taped.gradients, rate).numpy()
     step = pd.DataFrame(step, columns=list(tape.UPDATE_STATISTICS))
     layers = taped.table().assign(run=0, step=0).join(step)
+    if awake is not None:
+        layers = _without_sleepers(layers, awake.table())
     norms = tape.statistics(values).numpy()[:, 0]
     layers["log10_weight"] = pd.Series(norms, layers.index[: len(norms)])
     return GradientLog(
@@ -73,3 +82,48 @@ def _log_of_model(
         layers=layers[[*LAYER_COLUMNS, "log10_weight"]],
         metadata={"facts": tape.model_facts(model)},
     )
+
+
+def _asleep(gradients: list[Any]) -> bool:
+    """Whether some gradients are exactly 0 and others are not."""
+    import numpy as np
+
+    present = [np.asarray(g) for g in gradients if g is not None]
+    zero = [not gradient.any() for gradient in present]
+    return any(zero) and not all(zero)
+
+
+def _after_one_step(objective: Any, taped: Any) -> Any:
+    """A second pass after one small update, which opens what only starts closed.
+
+    Factors that start at 0 (ReZero, the zero half of LoRA, a zero gamma) let nothing
+    back before their first update.
+    """
+    from vgkeras import tape
+
+    for variable, gradient in zip(
+        objective.model.trainable_variables, taped.gradients, strict=True
+    ):
+        if gradient is not None:
+            largest = float(abs(gradient.numpy()).max())
+            if 0 < largest < math.inf:
+                variable.assign_sub(gradient * (_NUDGE / largest))
+    return tape.tape_pass(objective)
+
+
+_NUDGE = 1e-3  # largest change of a weight
+
+
+def _without_sleepers(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first pass; gradients that were 0 and no longer are, from after.
+
+    A branch that wakes has no fault. How large a step woke it is arbitrary, so that
+    what it passes on stands for nothing.
+    """
+    wakes = (before["log10_norm"] == -math.inf) & (after["log10_norm"] > -math.inf)
+    weights = wakes & (before["kind"] == KINDS[0])
+    measured = [c for c in after.columns if c.startswith(("log10", "zero", "nonfin"))]
+    before = before.copy()
+    before.loc[weights, measured] = after.loc[weights, measured]
+    before.loc[wakes & ~weights, measured] = math.nan
+    return before

@@ -65,6 +65,18 @@ def _shrinkage(run: Run) -> tuple[float, Tensors | None]:
     return worst, place
 
 
+def frozen_output(run: Run) -> Finding | None:
+    """A last layer that is not trained, though others are."""
+    layer = run.facts.layers.get(run.facts.output, {})
+    weighs = "units" in layer or "filters" in layer
+    if not weighs or layer.get("trainable") is not False:
+        return None
+    rule = "layer that makes the output is frozen"
+    remedy = "set `trainable = True` on the last layer, and compile again"
+    cause = ("frozen", "frozen output")
+    return certain(run, *cause, rule, remedy, extent=run.facts.output)
+
+
 def inputs_unscaled(run: Run) -> Finding | None:
     """Inputs far from 1, so that one rate cannot suit kernel and bias."""
     classes = [str(layer.get("class")) for layer in run.facts.layers.values()]
@@ -251,6 +263,7 @@ def memory(run: Run) -> Finding | None:
 
 
 SUSPECTS: tuple[Callable[[Run], Finding | None], ...] = (
+    frozen_output,
     inputs_unscaled,
     unscaled_targets,
     equal_units,

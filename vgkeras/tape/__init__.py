@@ -1,6 +1,10 @@
 """One `tf.GradientTape` pass over any Keras model, and statistics of its tensors."""
 
-from vgkeras.tape.batch_statistics import BATCH_STATISTICS, batch_statistics
+from vgkeras.tape.batch_statistics import (
+    BATCH_STATISTICS,
+    batch_statistics,
+    mean_outputs,
+)
 from vgkeras.tape.calls import layer_calls, replaced
 from vgkeras.tape.labels import layer_labels, layer_of, measured_layers, weight_labels
 from vgkeras.tape.losses import check_loss, total_loss

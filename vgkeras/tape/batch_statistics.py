@@ -172,9 +172,13 @@ def _loss_of_mean(model: keras.Model, y: Any, y_pred: Any, weight: Any) -> Any:
     compiled = getattr(model, "_compile_loss", None)
     if compiled is None or compiled.metrics:
         return np.nan
-    mean = tf.nest.map_structure(_mean_of_batch, y_pred)
-    value = compiled(y, mean, weight)
+    value = compiled(y, mean_outputs(y_pred), weight)
     return np.nan if value is None else value
+
+
+def mean_outputs(outputs: Any) -> Any:
+    """Outputs that answer to every sample what they answer on average."""
+    return tf.nest.map_structure(_mean_of_batch, outputs)
 
 
 def _mean_of_batch(output: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,328 @@
+"""What is behind a fit that does not learn, from logs made by hand."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from vgkeras.diagnosis import CAUSES, diagnose
+from vgkeras.logs import LAYER_COLUMNS, GradientLog, run_table
+
+STEPS = 120
+_LAYERS = [*LAYER_COLUMNS, "log10_weight", "cosine"]
+STUCK = {"loss_of_mean": 1.0, "penalty": 0.0, "target_code_std": 1.0, "samples": 32.0}
+
+
+def dense(activation="relu", units=4, **more):
+    return {"class": "Dense", "activation": activation, "units": units} | more
+
+
+def facts(*, loss="mean_squared_error", own=False, logits=None, layers=None, **more):
+    """What a model says: two Dense layers, the last one linear, by default."""
+    layers = layers or {"hidden": dense(), "out": dense("linear")}
+    return {
+        "losses": [{"name": loss, "from_logits": logits, "own": own}],
+        "outputs": [{"layer": list(layers)[-1]}],
+        "trainable": 4,
+        "optimizer": {"class": "Adam"},
+        "layers": layers,
+    } | more
+
+
+def tensors(log10=-2.0, steps=STEPS, **columns):
+    """Kernels' gradients of two layers; what is not given is ordinary."""
+    ordinary = {"zero_fraction": 0.0, "nonfinite_fraction": 0.0, "size": 16}
+    ordinary |= {"frozen_fraction": 0.0, "update_ratio": 1e-3, "log10_weight": 0.0}
+    return [
+        dict.fromkeys(LAYER_COLUMNS, np.nan)
+        | {"run": 0, "step": step, "layer": layer, "kind": "weight_gradient"}
+        | {"name": f"{name}/kernel"}
+        | dict.fromkeys(("log10_norm", "log10_max", "log10_mean"), log10)
+        | ordinary
+        | {k: v[step] if np.ndim(v) else v for k, v in columns.items()}
+        for step in range(steps)
+        for layer, name in enumerate(("hidden", "out"), start=1)
+    ]
+
+
+def fit(losses=None, *, said=None, rows=None, dtype="float32", rate=1e-3, **batch):
+    """A log as `GradientLogger` writes it, by default of a loss that does not move."""
+    losses = np.ones(STEPS) if losses is None else np.asarray(losses, float)
+    table = pd.DataFrame({"run": 0, "step": range(len(losses)), "loss": losses})
+    return GradientLog(
+        run_table(optimizer="adam", learning_rate=rate, dtype=dtype),
+        table.assign(**{**STUCK, **batch}),
+        pd.DataFrame(
+            tensors(steps=len(losses)) if rows is None else rows, columns=_LAYERS
+        ),
+        {"facts": facts() if said is None else said},
+    )
+
+
+def causes(log):
+    return [finding.cause for finding in diagnose(log)]
+
+
+def test_without_a_cause_it_only_stalls():
+    (finding,) = diagnose(fit())
+
+    assert (finding.regime, finding.cause) == ("stalled", "")
+    assert "labels" in finding.remedy
+
+
+def test_outputs_that_tell_inputs_apart_excuse_a_loss_that_stands_still():
+    """A second fit begins where the first one ended."""
+    assert [f.regime for f in diagnose(fit(loss_of_mean=2.0))] == ["healthy"]
+
+
+def test_a_falling_loss_is_no_success_if_every_input_gets_one_answer():
+    falling = np.linspace(10, 1, STEPS)
+
+    assert [f.regime for f in diagnose(fit(falling, loss_of_mean=20))] == ["healthy"]
+    assert [f.regime for f in diagnose(fit(falling, loss_of_mean=falling))] == [
+        "stalled"
+    ]
+
+
+CLASSIFIER = facts(
+    loss="categorical_crossentropy",
+    logits=False,
+    layers={"hidden": dense(), "out": dense("softmax", units=3)},
+)
+BINARY = facts(
+    loss="binary_crossentropy",
+    logits=False,
+    layers={"hidden": dense(), "out": dense("sigmoid", units=1)},
+)
+RANGE = {"target_min": 0.0, "target_max": 1.0, "target_std": 0.5}
+SPIKE = np.where(np.arange(STEPS) < 60, -2.0, np.minimum(np.arange(STEPS) - 62.0, 40))
+BROKEN = np.where(np.arange(STEPS) < 70, 1.0, math.nan)
+
+
+@pytest.mark.parametrize(
+    ("cause", "quiet", "loud"),
+    [
+        (
+            "Inf or NaN in the data",
+            fit(BROKEN, rows=tensors(), said=facts(own=True)),
+            fit(BROKEN, rows=tensors(), input_nonfinite=0.01),
+        ),
+        (
+            "the loss function",
+            fit(BROKEN, rows=tensors()),
+            fit(BROKEN, rows=tensors(), said=facts(own=True), target_nonfinite=0.0),
+        ),
+        (
+            "explosion",
+            fit(BROKEN, rows=tensors()),
+            fit(BROKEN, rows=tensors(log10_norm=SPIKE)),
+        ),
+        (
+            "targets not scaled",
+            fit(BROKEN, rows=tensors(log10_norm=SPIKE), target_std=29, target_mean=0),
+            fit(BROKEN, rows=tensors(log10_norm=SPIKE), target_std=31, target_mean=0),
+        ),
+        (
+            "growth in time",
+            fit(BROKEN, rows=tensors(log10_norm=SPIKE)),
+            fit(
+                BROKEN,
+                rows=tensors(log10_norm=SPIKE),
+                said=facts(
+                    layers={
+                        "memory": {"class": "LSTM", "activation": "relu", "steps": 50},
+                        "out": dense("linear"),
+                    }
+                ),
+            ),
+        ),
+        (
+            "overflow of the format",
+            fit(BROKEN, rows=tensors()),
+            fit(BROKEN, rows=tensors(), dtype="mixed_float16"),
+        ),
+        (
+            "epsilon below the format",
+            fit(said=facts(optimizer={"epsilon": 1e-4}), dtype="float16"),
+            fit(said=facts(optimizer={"epsilon": 1e-7}), dtype="float16"),
+        ),
+        ("nothing is trained", fit(), fit(said=facts(trainable=0), rows=tensors()[:0])),
+        (
+            "frozen output",
+            fit(said=facts(layers={"out": dense("linear", trainable=True)})),
+            fit(said=facts(layers={"out": dense("linear", trainable=False)})),
+        ),
+        ("uphill", fit(), fit(rate=-1e-3)),
+        ("uphill", fit(rows=tensors(cosine=-0.5)), fit(rows=tensors(cosine=0.5))),
+        (
+            "uphill",
+            fit(np.linspace(-1, -999, STEPS), said=facts(own=True)),
+            fit(np.linspace(-1, -2e3, STEPS), said=facts(own=True)),
+        ),
+        (
+            "labels outside the loss",
+            fit(said=BINARY, **RANGE),
+            fit(said=BINARY, **RANGE | {"target_max": 2.0}),
+        ),
+        (
+            "labels outside the loss",
+            fit(said=BINARY, **RANGE),
+            fit(said=BINARY, **RANGE | {"target_min": -1.0}),
+        ),
+        (
+            "targets outside the output",
+            fit(said=facts(layers={"out": dense("tanh")}), **RANGE),
+            fit(said=facts(layers={"out": dense("tanh")}), **RANGE | {"target_max": 9}),
+        ),
+        (
+            "no probabilities",
+            fit(
+                said=facts(loss="categorical_crossentropy", logits=True),
+                output_min=-3,
+                output_max=3,
+            ),
+            fit(
+                said=facts(loss="categorical_crossentropy", logits=False),
+                output_min=-3,
+                output_max=3,
+            ),
+        ),
+        (
+            "labels compete",
+            fit(said=CLASSIFIER, target_sum_max=1.0, **RANGE),
+            fit(said=CLASSIFIER, target_sum_max=3.0, **RANGE),
+        ),
+        (
+            "softmax of one unit",
+            fit(said=facts(layers={"out": dense("softmax", units=2)})),
+            fit(said=facts(layers={"out": dense("softmax", units=1)})),
+        ),
+        (
+            "learning rate too high",
+            fit(rows=tensors(update_ratio=0.09)),
+            fit(rows=tensors(update_ratio=0.11)),
+        ),
+        (
+            "learning rate too low",
+            fit(np.linspace(2, 1.8, STEPS), rows=tensors(update_ratio=2.1e-4)),
+            fit(np.linspace(2, 1.8, STEPS), rows=tensors(update_ratio=1.9e-4)),
+        ),
+        (
+            "inputs not scaled",
+            fit(input_mean=20, input_std=20),
+            fit(input_mean=25, input_std=20),
+        ),
+        (
+            "targets not scaled",
+            fit(target_mean=0, target_std=29),
+            fit(target_mean=0, target_std=31),
+        ),
+        (
+            "batches not shuffled",
+            fit(target_code=np.tile([0.1, -0.1], STEPS // 2)),
+            fit(target_code=np.tile([1.0, -1.0], STEPS // 2)),
+        ),
+        (
+            "penalty too large",
+            fit(rows=tensors(log10_weight=np.linspace(0, -0.9, STEPS))),
+            fit(rows=tensors(log10_weight=np.linspace(0, -1.1, STEPS))),
+        ),
+        (
+            "units that never part",
+            fit(),
+            fit(
+                said=facts(
+                    layers={
+                        "hidden": dense(equal_columns=True, equal_rows=True),
+                        "out": dense("linear", equal_columns=True, equal_rows=True),
+                    }
+                )
+            ),
+        ),
+        (
+            "signal lost on the way forward",
+            fit(output_spread=0.1, output_min=-1, output_max=1),
+            fit(output_spread=1e-3, output_min=-1, output_max=1),
+        ),
+        (
+            "saturation",
+            fit(
+                said=facts(
+                    layers={f"d{i}": dense("tanh") for i in range(2)}
+                    | {"out": dense("linear")}
+                )
+            ),
+            fit(
+                said=facts(
+                    layers={f"d{i}": dense("tanh") for i in range(3)}
+                    | {"out": dense("linear")}
+                )
+            ),
+        ),
+        (
+            "memory lost in time",
+            fit(
+                said=facts(
+                    layers={"r": {"class": "GRU", "steps": 9}, "out": dense("linear")}
+                )
+            ),
+            fit(
+                said=facts(
+                    layers={"r": {"class": "GRU", "steps": 99}, "out": dense("linear")}
+                )
+            ),
+        ),
+    ],
+)
+def test_a_cause_is_named_by_what_was_measured(cause, quiet, loud):
+    assert cause in causes(loud)
+    assert cause not in causes(quiet)
+
+
+def test_every_cause_that_a_log_can_name_has_such_a_test():
+    (mark,) = test_a_cause_is_named_by_what_was_measured.pytestmark
+
+    tested = {cause for cause, *_ in mark.args[1]}
+    # asked by `diagnose(log, model, x, y)`
+    assert tested == set(CAUSES) - {"moving averages", "output ignores the input"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"input_mean": 100, "input_std": 100},
+        {"target_mean": 500, "target_std": 100},
+        {"rows": tensors(update_ratio=0.5)},
+        {"rows": tensors(log10_weight=np.linspace(0, -1.5, STEPS))},
+    ],
+)
+def test_odd_numbers_are_none_of_our_business_where_the_loss_is_learned(odd):
+    learned = np.geomspace(10, 1e-3, STEPS)
+
+    log = fit(learned, loss_of_mean=10.0, **odd)
+
+    assert [finding.regime for finding in diagnose(log)] == ["healthy"]
+
+
+@pytest.mark.parametrize(
+    "said", [None, 3, {"layers": 5}, {"losses": "x", "outputs": 0}]
+)
+def test_facts_of_strangers_that_are_none_do_no_harm(said):
+    log = fit().replace(metadata={"facts": said, "frozen_layers": 7})
+
+    assert [finding.regime for finding in diagnose(log)] == ["stalled"]
+
+
+def test_noise_of_batches_is_not_called_stalled():
+    noise = 1 + 0.1 * np.random.default_rng(0).normal(size=16)
+    log = fit(noise, loss_of_mean=math.nan)
+
+    assert [finding.regime for finding in diagnose(log)] == ["healthy"]
+
+
+def test_a_warm_up_from_0_is_not_frozen():
+    rates = np.linspace(0, 1e-3, STEPS)
+    rows = tensors(update_ratio=rates, frozen_fraction=(rates == 0).astype(float))
+
+    assert "frozen" not in [finding.regime for finding in diagnose(fit(rows=rows))]

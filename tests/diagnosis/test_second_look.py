@@ -1,0 +1,145 @@
+"""What a model and its data tell beside a log, and models that only start closed."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+import vgkeras as vg
+from vgkeras import tape
+from vgkeras.logs import KINDS, GradientLog, run_table
+
+SAMPLES = 64
+
+
+def data():
+    x = np.random.default_rng(0).normal(size=(SAMPLES, 4)).astype("float32")
+    return x, x[:, :1] + 1
+
+
+def regression(*layers):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    return model
+
+
+def stuck(model):
+    """A log of a fit whose loss did not move."""
+    frame = pd.DataFrame({"run": 0, "step": range(120), "loss": np.ones(120)})
+    layers = vg.gradient_norms(model, *data()).assign(run=0, step=0)
+    said = {"facts": tape.model_facts(model)}
+    return GradientLog(run_table(dtype="float32"), frame, layers, said)
+
+
+def test_moving_averages_that_lag_behind_are_told_from_both_passes():
+    model = regression(keras.layers.BatchNormalization())
+    log = stuck(model)
+    weights = [weight.copy() for weight in model.get_weights()]
+    model.layers[0].moving_mean.assign(100 * np.ones(4))
+
+    first = vg.diagnose(log, model, *data())[0]
+
+    assert (first.regime, first.cause) == ("mismatch", "moving averages")
+    assert "momentum" in first.remedy
+    assert all(map(np.array_equal, weights[:2], model.get_weights()[:2]))
+
+
+def test_outputs_that_ignore_the_input_are_told_by_a_pass_over_data():
+    model = regression()
+    log = stuck(model)
+    model.layers[-1].kernel.assign(np.zeros((4, 1)))
+
+    causes = [finding.cause for finding in vg.diagnose(log, model, *data())]
+
+    assert causes == ["output ignores the input"]
+
+
+def test_a_recurrent_layer_that_forgets_is_measured_back_through_time():
+    keras.utils.set_random_seed(0)
+    half = keras.initializers.Identity(0.5)
+    layer = keras.layers.SimpleRNN(
+        2, activation="linear", recurrent_initializer=half, name="memory"
+    )
+    model = keras.Sequential([keras.Input((30, 1)), layer, keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).normal(size=(SAMPLES, 30, 1)).astype("float32")
+    y = x[:, 0]
+    rows = vg.gradient_norms(model, x, y)
+    log = GradientLog(
+        run_table(dtype="float32"),
+        vg.diagnosis.log_of(model, x, y, None, None).losses,
+        rows[rows["kind"] == KINDS[0]].assign(run=0, step=0),
+        {"facts": tape.model_facts(model)},
+    )
+
+    first = vg.diagnose(log, model, x, y)[0]
+
+    assert (first.regime, first.cause) == ("vanishing", "memory lost in time")
+    # 29 halvings
+    assert first.measured == pytest.approx(29 * np.log10(0.5), abs=0.1)
+
+
+def test_a_log_of_several_runs_has_no_one_model():
+    log = vg.predict(scales=[0.5], depths=[2, 3], steps=1)
+
+    with pytest.raises(ValueError, match=r"one run of the model\. Received: 2 runs\."):
+        vg.diagnose(log, regression(), *data())
+
+
+class Factor(keras.layers.Layer):
+    def __init__(self, start):
+        super().__init__()
+        self.start = keras.initializers.Constant(start)
+
+    def build(self, shape):
+        self.gamma = self.add_weight(shape=(), initializer=self.start, name="gamma")
+
+    def call(self, x):
+        return x * self.gamma
+
+
+def branched(start):
+    """A shortcut, and a branch of two layers that a factor closes at the start."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(8)(inputs)
+    branch = keras.layers.Dense(8)(keras.layers.Dense(8, "relu")(hidden))
+    outputs = keras.layers.Dense(1)(hidden + Factor(start)(branch))
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "mse")
+    return model
+
+
+def adapter():
+    """A frozen layer under the product of two kernels, one of which is 0."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    base = keras.layers.Dense(8)
+    base.trainable = False
+    zero = keras.layers.Dense(8, kernel_initializer="zeros", use_bias=False)
+    low = zero(keras.layers.Dense(2, use_bias=False)(inputs))
+    outputs = keras.layers.Dense(1)(base(inputs) + low)
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "mse")
+    return model
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: branched(0.0), lambda: branched(1e-6), adapter]
+)
+def test_what_only_starts_closed_is_healthy(make):
+    model = make()
+    weights = [weight.copy() for weight in model.get_weights()]
+
+    assert [f.regime for f in vg.diagnose(model, *data())] == ["healthy"]
+    vg.testing.assert_not_vanishing(model, *data())
+    assert all(map(np.array_equal, weights, model.get_weights()))
+
+
+def test_weights_that_are_all_0_do_not_wake():
+    zero = {"kernel_initializer": "zeros"}
+    layers = [keras.layers.Dense(8, "tanh", **zero) for _ in range(2)]
+
+    (finding,) = vg.diagnose(regression(*layers), *data())
+    assert finding.regime == "dead units"

@@ -1,0 +1,83 @@
+"""What only the model and its data can tell, beside a log of its training."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from vgkeras.diagnosis.advice import RETAIN, STALLED
+from vgkeras.diagnosis.finding import Finding, beyond
+from vgkeras.diagnosis.run_arrays import IGNORED, Run
+from vgkeras.logs import TIME_KINDS
+
+_DIFFERENT = 10.0  # loss in inference relative to that in training
+_LOST = -2.0  # decades from the last time step to the first
+_AVERAGES = (
+    "the moving averages of the normalization lag behind: use a lower `momentum` (0.9 "
+    "in place of 0.99), or train for more steps; the training itself is sound"
+)
+
+
+def second_look(
+    run: Run, model: Any, x: Any, y: Any, loss: Any, sample_weight: Any
+) -> Iterator[Finding]:
+    """The causes that a pass over data shows, gravest first; nothing is changed."""
+    from vgkeras import tape
+
+    objective = tape.objective_of(model, x, y, loss=loss, sample_weight=sample_weight)
+    with tape.variables_restored(model):
+        trained = float(objective.loss(objective.outputs(training=True)))
+        outputs = objective.outputs(training=False)
+        used = float(objective.loss(outputs))
+        added = sum(float(part) for part in objective.added())
+        same = float(objective.loss(tape.mean_outputs(outputs)))
+    different = _moving_averages(run, trained - added, used - added)
+    if different is not None:
+        yield different
+        return
+    if run.improved or not (varies(objective.batch.y) and used > added):
+        return
+    share = (same - used) / (used - added)
+    rule = f"cost of one answer for all inputs, relative to the loss < {IGNORED:g}"
+    ignored = beyond(run, "stalled", "output ignores the input", rule, share, STALLED)
+    if ignored is None:
+        return
+    yield from _memory(run, model, x, y, loss)
+    yield ignored
+
+
+def _moving_averages(run: Run, trained: float, used: float) -> Finding | None:
+    """Outputs in inference that are not those of training, because of averages."""
+    if not run.facts.has("BatchNormalization") or not trained > 0:
+        return None
+    rule = f"loss in inference relative to that in training > {_DIFFERENT:g}"
+    cause = ("mismatch", "moving averages")
+    return beyond(run, *cause, rule, used / trained, _AVERAGES)
+
+
+def varies(targets: Any) -> bool:
+    """Whether the targets differ from sample to sample; only of a single tensor."""
+    if targets is None or isinstance(targets, list | tuple | dict):
+        return False
+    rows = np.asarray(targets)
+    return bool(len(rows) > 1 and (rows != rows[:1]).any())
+
+
+def _memory(run: Run, model: Any, x: Any, y: Any, loss: Any) -> Iterator[Finding]:
+    """Recurrent layers whose gradient is lost before it reaches the first step."""
+    if not run.facts.recurrent():
+        return
+    from vgkeras import tape
+
+    log = tape.gradient_through_time(model, x, y, loss=loss or model.loss)
+    states = log.layers[log.layers["kind"] == TIME_KINDS[0]]
+    for name, rows in states.groupby("name", observed=True):
+        norms = rows.sort_values("time")["log10_norm"].to_numpy(float)
+        lost = float(norms[0] - norms[-1]) if len(norms) else math.nan
+        rule = f"log10 of first / last state gradient in time < {_LOST:g}"
+        cause = ("vanishing", "memory lost in time")
+        extent = f"{name}, {len(norms)} time steps"
+        if found := beyond(run, *cause, rule, lost, RETAIN, extent=extent):
+            yield found
+            return
