@@ -98,7 +98,7 @@ def table(found: list[Row], *, reported: bool) -> str:
     ]
     faulty = [row for row in chosen if row.faulty]
     sound = [row for row in chosen if not row.faulty]
-    right = [r for r in faulty if _is_right(r, known[r.name].remedy)]
+    right = [r for r in faulty if is_right(r, known[r.name].remedy)]
     lines = [
         f"| | flagged, of {len(faulty)} | right remedy "
         f"| false alarms, of {len(sound)} |",
@@ -114,7 +114,8 @@ def table(found: list[Row], *, reported: bool) -> str:
     return "\n".join(lines)
 
 
-def _is_right(row: Row, remedy: str) -> bool:
+def is_right(row: Row, remedy: str) -> bool:
+    """Whether one of the remedies has the words of the one that repairs it."""
     return any(re.search(remedy, text, re.IGNORECASE) for text in row.remedies)
 
 

@@ -326,3 +326,58 @@ def test_a_warm_up_from_0_is_not_frozen():
     rows = tensors(update_ratio=rates, frozen_fraction=(rates == 0).astype(float))
 
     assert "frozen" not in [finding.regime for finding in diagnose(fit(rows=rows))]
+
+
+def layered(norms, kind, *, sizes=(1, 1, 1, 1), optimizers=("", "", "", "")):
+    """One step: a tensor of each of four layers."""
+    return [
+        dict.fromkeys(LAYER_COLUMNS, np.nan)
+        | {
+            "run": 0,
+            "step": 0,
+            "layer": layer,
+            "kind": kind,
+            "name": f"d{layer}/kernel",
+        }
+        | {"log10_norm": norm, "log10_max": norm, "zero_fraction": 0.0, "size": size}
+        | {"nonfinite_fraction": 0.0, "optimizer": optimizer, "update_ratio": 1e-3}
+        for layer, (norm, size, optimizer) in enumerate(
+            zip(norms, sizes, optimizers, strict=True), start=1
+        )
+    ]
+
+
+def measured_once(*tables):
+    layers = pd.DataFrame([row for table in tables for row in table])
+    losses = pd.DataFrame({"run": [0, 0], "step": [0, 1], "loss": [1.0, 1.0]})
+    return GradientLog(run_table(dtype="float32"), losses, layers)
+
+
+@pytest.mark.parametrize("kind", ["activation", "activation_gradient"])
+def test_fewer_elements_are_no_smaller_ones(kind):
+    """Pooling: each map has a hundredth of the elements of the one before."""
+    norms, sizes = [4, 3, 2, 1], [1e8, 1e6, 1e4, 1e2]
+    log = measured_once(layered(norms, kind, sizes=sizes))
+
+    assert [finding.regime for finding in diagnose(log)] == ["healthy"]
+
+
+def test_networks_of_two_optimizers_are_not_compared():
+    """A generator whose loss is a thousandth, and a discriminator."""
+    rows = layered([-6, -6, 0, 0], "weight_gradient", optimizers="ggdd")
+    joint = layered([-6, -6, 0, 0], "weight_gradient")
+
+    assert [finding.regime for finding in diagnose(measured_once(rows))] != [
+        "vanishing"
+    ]
+    assert [finding.regime for finding in diagnose(measured_once(joint))] == [
+        "vanishing"
+    ]
+
+
+def test_logging_more_kinds_loses_no_finding():
+    kernels = layered([-6, -4, -2, 0], "weight_gradient")
+    level = [layered([0] * 4, kind) for kind in ("activation", "activation_gradient")]
+
+    for log in (measured_once(kernels), measured_once(kernels, *level)):
+        assert [finding.regime for finding in diagnose(log)] == ["vanishing"]

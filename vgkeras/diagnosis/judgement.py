@@ -111,15 +111,14 @@ def diagnose(
         >>> print(diagnose(predict(scales=[0.9], depths=[152]))[0].regime)
         vanishing
     """
-    model = None
-    if isinstance(log_or_model, GradientLog) and is_model(x):
-        model, x, y, targets = x, None, None, (y, targets)
-    log = log_of(log_or_model, x, y, loss, learning_rate, sample_weight)
+    beside = isinstance(log_or_model, GradientLog) and is_model(x)
+    own_x, own_y = (None, None) if beside else (x, y)
+    log = log_of(log_or_model, own_x, own_y, loss, learning_rate, sample_weight)
     if not len(log.runs):
         raise ValueError("`log` must hold at least one run. Received: 0 runs.")
-    if model is None:
-        return Findings(finding for run in runs(log) for finding in _findings(run))
-    return _with_second_look(log, model, *targets, loss, sample_weight)
+    if beside:
+        return _with_second_look(log, x, y, targets, loss, sample_weight)
+    return Findings(finding for run in runs(log) for finding in _findings(run))
 
 
 def _findings(run: Run) -> list[Finding]:

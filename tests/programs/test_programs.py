@@ -1,0 +1,37 @@
+"""Advice is tested by carrying it out; takes minutes."""
+
+import pytest
+
+import vgkeras as vg
+from tests.benchmarks.faults import is_right, measure
+from tests.programs import FAULTY, SOUND
+
+# What only a pass over data can tell.
+_BY_DATA = ("lagging_averages",)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", sorted(set(FAULTY) - set(_BY_DATA)))
+def test_the_advice_that_is_named_repairs_the_program(name):
+    reported, repaired = (measure((name, done)) for done in (False, True))
+
+    assert is_right(reported, FAULTY[name].remedy), reported.findings
+    assert not repaired.findings
+
+
+@pytest.mark.parametrize("name", sorted(SOUND))
+def test_nothing_is_found_where_nothing_is_wrong(name):
+    assert not measure((name, False)).findings
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+@pytest.mark.parametrize("name", _BY_DATA)
+def test_a_pass_over_data_tells_what_the_log_cannot(name, repaired):
+    model, x, y, options = FAULTY[name].make(repaired)
+    logger = vg.GradientLogger()
+    model.fit(x, y, verbose=0, callbacks=[logger], **options)
+
+    causes = [finding.cause for finding in vg.diagnose(logger.log, model, x, y)]
+
+    assert ("moving averages" in causes) == (not repaired)
