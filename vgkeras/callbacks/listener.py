@@ -25,7 +25,7 @@ from vgkeras.callbacks.networks import Networks
 from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label
 from vgkeras.callbacks.step_statistics import as_one_node
 from vgkeras.callbacks.writer import Pairs, Writer
-from vgkeras.logs import KINDS
+from vgkeras.logs import KINDS, TIME_KINDS
 
 # What is inside is called once for each point in time, maybe in a loop.
 _WHOLE = (keras.layers.RNN, keras.layers.TimeDistributed)
@@ -52,6 +52,8 @@ class _Step:
     calls: list[keras.layers.Layer] = field(default_factory=list)
     outputs: list[tuple[keras.layers.Layer, tf.Tensor]] = field(default_factory=list)
     upstream: dict[int, tf.Tensor] = field(default_factory=dict)
+    times: list[tape.TimeSteps] = field(default_factory=list)
+    by_time: dict[int, Any] = field(default_factory=dict)
     records: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     has_gradients: bool = False
 
@@ -73,6 +75,7 @@ class Listener:
     ) -> None:
         self._model, self.writer = model, writer
         self._kinds, self._is_logged, self._network = kinds, is_logged, network
+        self._anchor = tape.anchor() if {*kinds} & {*TIME_KINDS} else None
         self._local = threading.local()
         self._listening = Shared(self._listen)
         self._layers: list[keras.layers.Layer] = []
@@ -145,6 +148,8 @@ class Listener:
             raise RuntimeError(_no_gradients_message(self._model))
         if step.outputs:
             self._write_outputs(step)
+        if step.times:
+            self._write_time_steps(step)
         loss = step.loss if step.loss is not None else _loss_of(step, logs)
         here = loss is not None and graph_of(loss) is step.graph
         if here and loss is step.loss and step.batch:
@@ -197,6 +202,19 @@ class Listener:
         ]
         self.writer.tensors(full, tensors, scales)
 
+    def _write_time_steps(self, step: _Step) -> None:
+        """The gradients by states and inputs of recurrent layers, by time step."""
+        labels = tape.time_labels(self._model, self._numbered(step), step.times)
+        tensors: list[Any] = []
+        for number, part in enumerate(step.times):
+            count = tape.count_of_steps(part.source)
+            rows = tape.by_step(step.by_time.get(number), part.source)
+            none = [None] * count
+            tensors += none if rows is None else tf.unstack(rows, count)
+        scale = next(reversed(step.scales.values()), 1.0)
+        full = [Label(*label[:3], time=label[3]) for label in labels]
+        self.writer.tensors(full, tensors, [scale] * len(full))
+
     def _numbered(self, step: _Step) -> list[keras.layers.Layer]:
         """All layers, in the order in which they were first called."""
         if not self._layers:
@@ -218,7 +236,17 @@ class Listener:
         with contextlib.ExitStack() as stack, tape.layer_calls(layers, self._see_call):
             for method in methods:
                 stack.enter_context(tape.replaced(*method))
+            if self._anchor is not None:
+                seen = tape.time_steps(self._model, self._anchor, self._see_time_steps)
+                stack.enter_context(seen)
             yield
+
+    def _see_time_steps(self, part: tape.TimeSteps) -> None:
+        step = self._step
+        if step is None or part.kind not in self._kinds:
+            return
+        if self._is_logged(part.layer) and tape.is_in(part, step.graph):
+            step.times.append(part)
 
     def apply(
         self,
@@ -264,7 +292,7 @@ class Listener:
         if step is None:
             return
         step.calls.append(layer)
-        if set(self._kinds) - {KINDS[0]} and self._is_logged(layer):
+        if {*self._kinds} & {*KINDS[1:]} and self._is_logged(layer):
             here = [output for output in outputs if graph_of(output) is step.graph]
             step.outputs += [(layer, output) for output in here]  # not those in a loop
 
@@ -281,12 +309,22 @@ class Listener:
         step = self._step
         if step is not None and any(map(is_variable, tf.nest.flatten(sources))):
             step.targets.append(target)
-        if step is None or not step.outputs or KINDS[2] not in self._kinds:
+        if step is None:
             return own(recorder, target, sources, *more, **also)
-        outputs = [output for _, output in step.outputs]
-        slopes, upstream = own(recorder, target, [sources, outputs], *more, **also)
+        outputs = [output for _, output in step.outputs] * (KINDS[2] in self._kinds)
+        times = [part.source for part in step.times]
+        if not outputs and not times:
+            return own(recorder, target, sources, *more, **also)
+        everything = [sources, outputs, times]
+        slopes, upstream, by_time = own(recorder, target, everything, *more, **also)
         step.upstream |= {i: g for i, g in enumerate(upstream) if g is not None}
+        found = {i: g for i, g in enumerate(by_time) if _is_any(g)}
+        step.by_time |= found
         return slopes
+
+
+def _is_any(gradient: Any) -> bool:
+    return any(part is not None for part in tf.nest.flatten(gradient))
 
 
 def _tensors(data: Any) -> list[tf.Tensor]:

@@ -20,7 +20,7 @@ from vgkeras.callbacks.scalars import SCALAR_COLUMNS, Scalars
 from vgkeras.callbacks.storage import Store
 from vgkeras.callbacks.train_function import Fitting
 from vgkeras.callbacks.writer import News, Writer
-from vgkeras.logs import KINDS, GradientLog, run_table, versions
+from vgkeras.logs import KINDS, TIME_KINDS, GradientLog, run_table, versions
 from vgkeras.tape import check_backend, measured_layers, model_facts, policy_name
 
 SCALARS = ("all", "global", "none")
@@ -54,7 +54,9 @@ class GradientLogger(keras.callbacks.Callback):
         every: Log at steps 0, `every`, 2 `every`, ... A step is a batch; the count
             goes on from one `fit` to the next.
         kinds: What to log: `"weight_gradient"`, `"activation"` (what each layer puts
-            out), `"activation_gradient"` (the loss differentiated by it).
+            out), `"activation_gradient"` (the loss differentiated by it); of recurrent
+            layers, a row a time step, `"state_gradient"` and `"input_gradient"`, as
+            `vgkeras.gradient_through_time` has them.
         layers: Names of the layers to log, those inside them included, or a function
             that tells from a layer whether to log it. By default all.
         updates: Look closely at every so many updates among the logged steps: compare
@@ -115,7 +117,7 @@ class GradientLogger(keras.callbacks.Callback):
         super().__init__()
         check_backend()
         self._every = check_positive_int("every", every)
-        check_kind = functools.partial(check_option, options=KINDS)
+        check_kind = functools.partial(check_option, options=(*KINDS, *TIME_KINDS))
         self._kinds = tuple(check_each("kinds", kinds, check_kind))
         self._layers = _check_layers(layers)
         self._updates = (

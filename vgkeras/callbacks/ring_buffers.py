@@ -30,6 +30,7 @@ class Label(NamedTuple):
     kind: str
     update: int = 0
     optimizer: str = ""
+    time: int = 0  # of a recurrent layer, from 1; 0 if it is of no one time step
 
 
 class Place:

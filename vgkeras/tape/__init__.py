@@ -25,5 +25,12 @@ from vgkeras.tape.tensor_statistics import (
     statistics,
     update_statistics,
 )
-from vgkeras.tape.through_time import gradient_through_time, through_time_pass
+from vgkeras.tape.through_time import (
+    by_step,
+    count_of_steps,
+    gradient_through_time,
+    is_in,
+    through_time_pass,
+    time_labels,
+)
 from vgkeras.tape.time_steps import TimeSteps, anchor, time_steps

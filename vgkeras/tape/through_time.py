@@ -184,7 +184,7 @@ def through_time_pass(
     ):
         loss = total(y, model(x, training=True))
     values = [variable.value for variable in model.trainable_variables]
-    parts = [part for part in parts if _is_here(part, loss)]
+    parts = [part for part in parts if is_in(part, _graph(loss))]
     sources = [part.source for part in parts]
     slopes, by_time = tape.gradient(loss, [values, sources])
     slopes = list(map(dense_gradient, slopes, values))
@@ -201,7 +201,7 @@ def through_time_pass(
 
 def by_step(gradient: Any, source: Any) -> tf.Tensor | None:
     """All numbers of a time step in a row; `None` where the loss depends on none."""
-    steps = _steps(source)
+    steps = count_of_steps(source)
     if not isinstance(source, list):
         if gradient is None:
             return None
@@ -223,7 +223,7 @@ def _statistics_by_step(gradient: Any, source: Any) -> tf.Tensor:
     rows = by_step(gradient, source)
     if rows is None:
         nothing = tf.constant(np.nan, tf.float64)
-        return tf.fill([_steps(source), len(STATISTICS)], nothing)
+        return tf.fill([count_of_steps(source), len(STATISTICS)], nothing)
     finite = tf.math.is_finite(rows)
     magnitudes = tf.abs(tf.where(finite, rows, tf.zeros_like(rows)))
     largest = tf.reduce_max(magnitudes, axis=1)
@@ -261,11 +261,11 @@ def time_labels(
             step,
         )
         for layer, name, kind, source in parts
-        for step in range(1, _steps(source) + 1)
+        for step in range(1, count_of_steps(source) + 1)
     ]
 
 
-def _steps(source: Any) -> int:
+def count_of_steps(source: Any) -> int:
     """The number of time steps."""
     steps = len(source) if isinstance(source, list) else source.shape[1]
     if steps is None:
@@ -282,10 +282,9 @@ def _append_layer(
     calls.append(layer)
 
 
-def _is_here(part: TimeSteps, loss: tf.Tensor) -> bool:
-    """Whether it was computed beside the loss, not in a loop of its own."""
-    graphs = [_graph(tensor) for tensor in (keras.tree.flatten(part.source)[0], loss)]
-    return graphs[0] is graphs[1]
+def is_in(part: TimeSteps, graph: Any) -> bool:
+    """Whether it was computed in that graph (`None`: eagerly), not in a loop of it."""
+    return _graph(keras.tree.flatten(part.source)[0]) is graph
 
 
 def _graph(tensor: Any) -> Any:
@@ -296,7 +295,7 @@ def _sizes(source: Any) -> list[int]:
     """Elements of each time step."""
     if isinstance(source, list):
         return list(map(_size, source))
-    steps = _steps(source)
+    steps = count_of_steps(source)
     return [_size(source) // steps] * steps
 
 
