@@ -61,7 +61,7 @@ _PICTURES = {
         "millionths of the norm",
     ),
     "post_norm_gradients": _Axes(
-        "Post-norm: large gradients, and largest near the output",
+        "Near the output post-norm has the larger gradients",
         "block",
         "gradient of its kernel",
         log_y=True,
