@@ -51,9 +51,8 @@ PAPERS: dict[str, tuple[str, str, str, str]] = {
         "Schoenholz, Gilmer, Ganguli & Sohl-Dickstein 2017",
         "https://arxiv.org/abs/1611.01232",
         "In a wide random tanh network gradients vanish or explode by a constant "
-        "factor per layer, which mean-field theory gives. Between the two lies a "
-        "critical variance of the kernels. A network trains if it is not much deeper "
-        "than the depth scale that this sets.",
+        "factor per layer, which mean-field theory gives. It trains if it is not much "
+        "deeper than the scale that this sets.",
         "Width {units:.0f}: back through a layer the squared gradient changes by a "
         "factor of {fall:.3f} (variance {least:g}) to {rise:.3f} ({most:g}), its "
         "logarithm at {runs:.0f} variances within {error:.3f} of mean-field theory. "
@@ -72,8 +71,8 @@ PAPERS: dict[str, tuple[str, str, str, str]] = {
     "ten_thousand_layers": (
         "Xiao, Bahri, Sohl-Dickstein, Schoenholz & Pennington 2018",
         "https://arxiv.org/abs/1806.05393",
-        "Orthogonal kernels alone, without shortcuts or normalization, let signals and "
-        "gradients through ten thousand convolutional layers, and such networks train.",
+        "Orthogonal kernels alone let signals and gradients through ten thousand "
+        "convolutional layers, and such networks train.",
         "Over {depth:,.0f} linear dense layers no norm of an activation or gradient "
         "differs from another of its kind by more than {most:.0e}, {roundings:.0f} "
         "roundings of float32. Built in {build:.0f} s, one tape pass in {tape:.0f} s, "
@@ -83,10 +82,9 @@ PAPERS: dict[str, tuple[str, str, str, str]] = {
     "post_norm_gradients": (
         "Xiong, Yang, He et al. 2020",
         "https://arxiv.org/abs/2002.04745",
-        "At the start, a transformer that normalizes after each sum has large "
-        "gradients near its output, however deep it is; this is what warm-up is for. "
-        "One that normalizes inside its branches has gradients that fall like one over "
-        "the root of its depth.",
+        "A post-norm transformer starts with large gradients near its output, however "
+        "deep it is (hence warm-up). Pre-norm's fall like one over the root of the "
+        "depth.",
         "In the last of 4 to {deepest:.0f} blocks the gradient changes like the number "
         "of blocks to the power of {post_exponent:.2f} (post-norm) and "
         "{pre_exponent:.2f} (pre-norm). At {deepest:.0f} blocks that of post-norm is "
@@ -95,8 +93,8 @@ PAPERS: dict[str, tuple[str, str, str, str]] = {
     "residual_growth": (
         "Hanin & Rolnick 2018",
         "https://arxiv.org/abs/1803.01719",
-        "In a residual network the lengths of activations grow exponentially with the "
-        "number of blocks, unless the branches are scaled down.",
+        "Residual networks keep the lengths of activations only if their branches are "
+        "scaled down; else these grow exponentially with depth.",
         "Over {blocks:.0f} blocks of width {units:.0f} a block multiplies the squared "
         "length by {forward:.3f} forward and {backward:.3f} backward; theory says 2. "
         "With branches scaled by one over the root of {blocks:.0f}, all together "
@@ -106,8 +104,8 @@ PAPERS: dict[str, tuple[str, str, str, str]] = {
     "rezero_depth": (
         "Bachlechner, Majumder, Mao, Cottrell & McAuley 2020",
         "https://arxiv.org/abs/2003.04887",
-        "A weight that starts at 0 in front of each residual branch lets very deep "
-        "networks train, without normalization.",
+        "A weight that starts at 0 in front of each branch lets very deep residual "
+        "networks train.",
         "Of {blocks:.0f} ReLU layers, {rezero:.0f} of {runs:.0f} runs train in "
         "{steps:.0f} steps of Adam with ReZero, {shortcuts:.0f} with plain shortcuts "
         "({shortcuts_lost:.0f} overflow) and {plain:.0f} without. With ReZero no two "
@@ -117,7 +115,7 @@ PAPERS: dict[str, tuple[str, str, str, str]] = {
         "Yang, Pennington, Rao, Sohl-Dickstein & Schoenholz 2019",
         "https://arxiv.org/abs/1902.08129",
         "Batch normalization without shortcuts makes gradients explode exponentially "
-        "with depth, whatever the variance of the kernels.",
+        "with depth, whatever the kernels' variance.",
         "Through {depth:.0f} ReLU layers of width {units:.0f} the squared gradient "
         "grows by {least:.3f} to {most:.3f} a layer on its way back, the same at "
         "variances that differ fourfold; theory for large batches says {exact:.3f}.",
