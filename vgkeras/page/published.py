@@ -17,8 +17,7 @@ def published() -> None:
         for result in vg.published.load(PUBLISHED):
             _card(result)
     st.caption(
-        ":material/history: **Recorded** by `python -m vgkeras.record published`; "
-        "tests run it again."
+        ":material/history: **Recorded** by `python -m vgkeras.record published`."
     )
 
 

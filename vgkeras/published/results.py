@@ -18,8 +18,8 @@ PAPERS: dict[str, tuple[str, str, str, str]] = {
     "learning_time": (
         "Saxe, McClelland & Ganguli 2013",
         "https://arxiv.org/abs/1312.6120",
-        "A deep linear network rests on a long plateau, then learns all at once. The "
-        "time that this takes is an integral in closed form.",
+        "A deep linear network rests on a long plateau, then learns all at once. Its "
+        "time is an integral in closed form.",
         "In {runs:.0f} runs the time to learn is within {error:.2f} steps of theory, "
         "the time to half the loss within {error_half:.2f}. The slowest run of "
         "{longest:,.0f} steps needs {plateau:,.0f} for the first 10% of its loss and "
@@ -29,7 +29,7 @@ PAPERS: dict[str, tuple[str, str, str, str]] = {
         "Bartlett, Helmbold & Long 2018",
         "https://arxiv.org/abs/1802.06093",
         "From identity kernels, gradient descent learns a symmetric map if all its "
-        "eigenvalues are positive. If one is negative, it never does.",
+        "eigenvalues are positive, else never.",
         "The positive map is learned within {learned:.0f} steps at every depth. Of the "
         "map with an eigenvalue of -1, that direction's share of the loss stays: in "
         "{steps:,.0f} steps all {runs:.0f} stacks of 3 and more layers come within "
