@@ -156,6 +156,11 @@ BROKEN = np.where(np.arange(STEPS) < 70, 1.0, math.nan)
         ("uphill", fit(), fit(rate=-1e-3)),
         ("uphill", fit(rows=tensors(cosine=-0.5)), fit(rows=tensors(cosine=0.5))),
         (
+            "penalty too large",  # weight decay points where the gradient may, too
+            fit(rows=tensors(cosine=0.5)),
+            fit(rows=tensors(cosine=0.5, log10_weight=np.linspace(0, -2, STEPS))),
+        ),
+        (
             "uphill",
             fit(np.linspace(-1, -999, STEPS), said=facts(own=True)),
             fit(np.linspace(-1, -2e3, STEPS), said=facts(own=True)),
@@ -328,8 +333,9 @@ def test_a_warm_up_from_0_is_not_frozen():
     assert "frozen" not in [finding.regime for finding in diagnose(fit(rows=rows))]
 
 
-def layered(norms, kind, *, sizes=(1, 1, 1, 1), optimizers=("", "", "", "")):
-    """One step: a tensor of each of four layers."""
+def layered(norms, kind, *, sizes=(1, 1, 1, 1), optimizers=None):
+    """One step: a tensor of each of some layers."""
+    optimizers = optimizers or [""] * len(norms)
     return [
         dict.fromkeys(LAYER_COLUMNS, np.nan)
         | {
@@ -360,6 +366,20 @@ def test_fewer_elements_are_no_smaller_ones(kind):
     log = measured_once(layered(norms, kind, sizes=sizes))
 
     assert [finding.regime for finding in diagnose(log)] == ["healthy"]
+
+
+def test_what_is_lost_at_one_place_is_no_decay_from_layer_to_layer():
+    """Global pooling over 16 x 16 divides the gradient by 256 on its way back."""
+    way = [-3.8, -3.8, -3.8, -3.8, -1.4, -1.3]
+    pooled = measured_once(layered(way, "activation_gradient", sizes=[1] * 6))
+    steady = measured_once(
+        layered(
+            [-3.8, -3.3, -2.8, -2.3, -1.8, -1.3], "activation_gradient", sizes=[1] * 6
+        )
+    )
+
+    assert [finding.regime for finding in diagnose(pooled)] == ["healthy"]
+    assert [finding.regime for finding in diagnose(steady)] == ["vanishing"]
 
 
 def test_networks_of_two_optimizers_are_not_compared():

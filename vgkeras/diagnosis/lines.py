@@ -8,6 +8,7 @@ import numpy as np
 from vgkeras.diagnosis.run_arrays import Run, Tensors
 
 DECADES = 2.0  # from the first layer to the last, or back
+_SEVERAL = 5  # layers, among which one is a place and not the way
 _CALLS = 10  # of one layer in one step: that of a cell, at each point in time
 
 
@@ -27,12 +28,15 @@ class Slope(NamedTuple):
     place: Tensors
 
 
-def slope(rows: Tensors, decades: float, *, backward: bool = False) -> Slope | None:
+def slope(
+    rows: Tensors, decades: float, *, backward: bool = False, jumps: bool = True
+) -> Slope | None:
     """Fits the growth from row to row at each step with three finite tensors.
 
     `decades` is what counts as a change, for `place`; `backward` travels from the last
-    layer to the first, and from the last call of a layer to its first. `None` if there
-    is no such step.
+    layer to the first, and from the last call of a layer to its first. Without `jumps`
+    a change of which more than half is made at one place, as by global pooling, counts
+    for the rest of the way alone. `None` if there is no such step.
     """
     broken = np.unique(rows.step[rows.log10_norm == np.inf])
     rows = rows.finite()
@@ -55,6 +59,13 @@ def slope(rows: Tensors, decades: float, *, backward: bool = False) -> Slope | N
     total = rate * (counts[enough] - 1)
     ends = rows.log10_norm[begin + counts - 1] - rows.log10_norm[begin]
     total = np.where(np.abs(ends[enough]) < np.abs(total) / 2, ends[enough], total)
+    if not jumps:
+        steps = np.diff(rows.log10_norm, prepend=np.nan)
+        steps[begin] = 0.0
+        sides = (np.minimum.reduceat(steps, begin), np.maximum.reduceat(steps, begin))
+        jump = np.where(total < 0, *(side[enough] for side in sides))
+        single = (counts[enough] >= _SEVERAL) & (np.abs(jump) > np.abs(total) / 2)
+        total = np.where(single, ends[enough] - jump, total)
     return Slope(total, rate, whole, place)
 
 
@@ -78,8 +89,17 @@ def lines(run: Run) -> list[Lines]:
     )
     return [
         Lines(
-            slope(activations.where(activations.optimizer == name), DECADES),
-            slope(gradients.where(gradients.optimizer == name), DECADES, backward=True),
+            slope(
+                activations.where(activations.optimizer == name),
+                DECADES,
+                jumps=run.stuck,
+            ),
+            slope(
+                gradients.where(gradients.optimizer == name),
+                DECADES,
+                backward=True,
+                jumps=run.stuck,
+            ),
         )
         for name in np.unique([*activations.optimizer, *gradients.optimizer])
     ]

@@ -8,6 +8,7 @@ import numpy as np
 from vgkeras.diagnosis.finding import Finding, beyond, certain
 from vgkeras.diagnosis.origins import epsilon_remedy, epsilon_rounds_away
 from vgkeras.diagnosis.run_arrays import Run
+from vgkeras.diagnosis.suspects import shrinkage
 from vgkeras.theory import EXPLODED
 
 # What an activation can put out.
@@ -57,7 +58,8 @@ def uphill(run: Run) -> Finding | None:
         return found
     looks = run.weights.main()
     looks = looks.where(np.isfinite(looks.cosine))
-    if len(np.unique(looks.step)) > 2 and not run.improved:
+    decays = shrinkage(run)[0] < -0.5  # weight decay goes its own way
+    if len(np.unique(looks.step)) > 2 and not (run.improved or decays):
         rule = "median cosine of update and gradient > 0.1"
         if found := beyond(run, *cause, rule, float(np.median(looks.cosine)), remedy):
             return found

@@ -42,7 +42,7 @@ def penalty(run: Run) -> Finding | None:
     late = share[len(share) // 2 :]
     late = late[np.isfinite(late)]
     most = float(np.median(late)) if len(late) else 0.0
-    shrunk, at = _shrinkage(run)
+    shrunk, at = shrinkage(run)
     if at is None:
         return None
     limit = _SHRUNK / 2 if most > _PENALTY else _SHRUNK
@@ -52,7 +52,7 @@ def penalty(run: Run) -> Finding | None:
     return beyond(run, *cause, rule, shrunk, remedy, at=at, extent=extent)
 
 
-def _shrinkage(run: Run) -> tuple[float, Tensors | None]:
+def shrinkage(run: Run) -> tuple[float, Tensors | None]:
     """By how many decades the kernel that shrinks most does so, and where."""
     rows = run.weights.main()
     rows = rows.where(np.isfinite(rows.log10_weight))
