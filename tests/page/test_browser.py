@@ -509,8 +509,9 @@ def test_a_section_says_little(section):
     [
         (1280, "light", {}),
         (390, "light", {}),
-        # A theme changes colours alone, and a phone shows no more of them.
+        # A theme changes colours alone.
         (1280, "dark", {"runOnly": ["color-contrast"]}),
+        (390, "dark", {"runOnly": ["color-contrast"]}),
     ],
 )
 def test_axe_finds_nothing_serious_in_a_section(section, width, theme, rules):
