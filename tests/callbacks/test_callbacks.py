@@ -223,7 +223,8 @@ def test_only_every_so_many_steps_are_logged_but_all_losses(rng):
     fit(mlp(), x, y, [sparse])
 
     assert sparse.log.layers["step"].unique().tolist() == [0, 4, 8]
-    assert sparse.log.losses.equals(dense.log.losses)
+    losses = ["run", "step", "loss", "learning_rate"]  # what a batch holds: at looks
+    assert sparse.log.losses[losses].equals(dense.log.losses[losses])
     assert_array_equal(norms(sparse.log), norms(dense.log)[::4])
 
 

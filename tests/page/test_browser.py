@@ -987,7 +987,8 @@ def test_a_link_to_the_section_keeps_the_lessons_setting(page):
 
 BARS = """() => [0, 1, 2].map(lane => {
   const path = document.querySelector(`.st-key-network .layer_${lane}_marks path`);
-  const y = path.getAttribute("d").match(/[ML][^,]+,[-.e\\d]+/g).map(p => +p.split(",")[1]);
+  const points = path.getAttribute("d").match(/[ML][^,]+,[-.e\\d]+/g);
+  const y = points.map(point => Number(point.split(",")[1]));
   // Up and down each bar, four corners of it, then back below them.
   return y.slice(0, y.length / 2).filter((_, n) => n % 4 === 1).map(top => y[0] - top);
 })"""
