@@ -241,7 +241,7 @@ def test_the_lessons_signal_vanishes_before_its_gradients_are_small(lesson):
 
     # 9 steps from layer to layer: 0.5^9 = 10^-2.71
     assert "Vanishing from layer 8 (dense_8) at step 0" in text
-    assert "Rule: log10 of last / first activation < -2" in text
+    assert "Rule: log10 of last / first activation (rms) < -2" in text
     assert "Measured: -2.71, 0.71 decades beyond" in text
     assert "> 8      dense_8   0.0442  3.9e-03" in text.splitlines()
 
@@ -322,7 +322,7 @@ def test_152_layers_overflow_in_float32(lesson):
     assert "Measured: Inf or NaN." in text
     assert "152 of 152 rows are bad" in text
     testing.assert_gradients_connected(model, *lesson)
-    assert "Non-finite at step 0: the loss is Inf" in failure(
+    assert "Non-finite, explosion, at step 0: the loss is Inf" in failure(
         testing.assert_not_exploding, model, *lesson
     )
 

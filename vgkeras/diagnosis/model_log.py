@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from vgkeras._checks import check_positive
+from vgkeras.floats import computed_in
 from vgkeras.logs import KINDS, LAYER_COLUMNS, GradientLog, run_table
 
 
@@ -67,7 +68,8 @@ def _log_of_model(
     step = pd.DataFrame(step, columns=list(tape.UPDATE_STATISTICS))
     layers = taped.table().assign(run=0, step=0).join(step)
     if awake is not None:
-        layers = _without_sleepers(layers, awake.table())
+        smallest = computed_in(tape.policy_name(model)).smallest_normal
+        layers = _without_sleepers(layers, awake.table(), math.log10(smallest))
     norms = tape.statistics(values).numpy()[:, 0]
     layers["log10_weight"] = pd.Series(norms, layers.index[: len(norms)])
     return GradientLog(
@@ -114,13 +116,18 @@ def _after_one_step(objective: Any, taped: Any) -> Any:
 _NUDGE = 1e-3  # largest change of a weight
 
 
-def _without_sleepers(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+def _without_sleepers(
+    before: pd.DataFrame, after: pd.DataFrame, smallest: float
+) -> pd.DataFrame:
     """The rows of the first pass; gradients that were 0 and no longer are, from after.
+
+    `smallest` is the logarithm of the smallest normal number of the format: below it a
+    gradient comes and goes by rounding, which is no awakening.
 
     A branch that wakes has no fault. How large a step woke it is arbitrary, so that
     what it passes on stands for nothing.
     """
-    wakes = (before["log10_norm"] == -math.inf) & (after["log10_norm"] > -math.inf)
+    wakes = (before["log10_norm"] == -math.inf) & (after["log10_max"] >= smallest)
     weights = wakes & (before["kind"] == KINDS[0])
     measured = [c for c in after.columns if c.startswith(("log10", "zero", "nonfin"))]
     before = before.copy()

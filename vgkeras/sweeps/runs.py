@@ -29,6 +29,7 @@ from vgkeras.sweeps.lanes import Trace, empty_statistics
 from vgkeras.sweeps.layers import Recipe
 from vgkeras.sweeps.optimizers import compiled_optimizer
 from vgkeras.sweeps.tables import layer_table, swept_runs
+from vgkeras.tape import check_backend
 from vgkeras.theory import make_data, predict
 from vgkeras.theory.predictions import loss_table
 
@@ -114,6 +115,7 @@ def sweep(
         >>> log = vg.sweep(depths=[2, 50], steps=100)  # doctest: +SKIP
         >>> log.runs[["scale", "depth", "outcome"]]  # doctest: +SKIP
     """
+    check_backend()
     check_option("activation", activation, ACTIVATIONS)
     check_remedies(residual, normalization)
     recipe = Recipe(activation, normalization, residual, compiled_optimizer(optimizer))
