@@ -454,9 +454,9 @@ def with_batch_norm(variance, depth, units, samples, rng):
 
 @pytest.mark.slow
 def test_batch_normalization_explodes_as_it_does_by_hand(rng):
-    result = published.batch_norm_explosion((1.0,), depth=20, units=128, samples=64)
+    result = published.batch_norm_explosion((1.0,), depth=20, units=256, samples=128)
 
-    there = with_batch_norm(1.0, 20, 128, 64, rng)
+    there = with_batch_norm(1.0, 20, 256, 128, rng)
     assert result.holds
     assert_allclose(result.numbers["factor_1"], there, rtol=0.03)
     z = np.linspace(0, 12, 100_001)  # relu of a unit normal number, by the trapezoid
@@ -528,7 +528,7 @@ def test_post_norm_gradients_do_not_fall_with_depth_and_pre_norm_ones_do(rng):
 
 @pytest.mark.slow
 def test_rezero_starts_as_the_identity_and_trains():
-    result = published.rezero_depth(blocks=30, units=16, steps=400)
+    result = published.rezero_depth(blocks=30, units=32, steps=400)
 
     assert result.numbers["rezero"] == 3
     assert result.numbers["spread"] < 1e-4

@@ -577,6 +577,7 @@ def test_a_click_on_the_map_opens_the_run_that_was_clicked(the_map):
     page = the_map
     assert page.locator(f".st-key-{MAP} svg.marks").count() == 1  # can be saved
     outcome = page.locator(".st-key-outcomes")
+    look(page)
     before = outcome.inner_text()
 
     box = marks(page, MAP).bounding_box()
@@ -796,7 +797,7 @@ def test_present_mode_shows_a_chart_at_a_time_and_obeys_the_arrow_keys(page):
 
 def test_sections_without_charts_are_presented_too(page):
     page.goto(f"{page.home}/?section=Predict&present=true")
-    for section in ("Your log", "Published results", "Code", ""):
+    for section in ("Your log", "Code", ""):
         page.locator("[data-slide]").wait_for()
         settle(page)
         assert len(page.locator("[data-slide]").inner_text()) > 50

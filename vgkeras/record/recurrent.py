@@ -52,7 +52,12 @@ def _gated(kind: type, seed: int, **more: Any) -> keras.layers.Layer:
 
 
 _glorot = keras.initializers.GlorotUniform
-_orthogonal = keras.initializers.Orthogonal
+
+
+def _orthogonal(seed: int) -> keras.initializers.Initializer:
+    return keras.initializers.Orthogonal(seed=seed)  # its first argument is the gain
+
+
 _LSTM = keras.layers.LSTM
 NETWORKS: dict[str, Callable[[int], keras.layers.Layer]] = {
     "SimpleRNN": lambda seed: _simple(seed, _glorot),

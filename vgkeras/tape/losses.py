@@ -40,6 +40,10 @@ def _mean_loss(
         dtype = keras.backend.result_type(dtype, keras.config.floatx())
     loss = keras.losses.MeanSquaredError(dtype=dtype)
     loss.fn = function  # Keras exports its wrapper of functions only with one in it
+    if weight is None and getattr(y_pred, "_keras_mask", None) is None:
+        # Keras divides a sum, which in a narrow format overflows long before the mean.
+        loss.reduction = None
+        return keras.ops.mean(loss(y, y_pred))
     return loss(y, y_pred, weight)
 
 
