@@ -78,13 +78,13 @@ def _measured(run: NamedLog) -> None:
         words = draw_once(_gradient_by_network, run, task, length, after)
     with _small_room("accuracy_by_length", right):
         words += " " + draw_once(vg.charts.accuracy_by_length, run, task)
-    facts = run.log.metadata
+    facts, seeds = run.log.metadata, run.log.runs["seed"].nunique()
+    count = "one seed" if seeds == 1 else f"medians of up to {seeds} seeds"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
             "Latch (1994): name the class that the first three inputs tell. Adding "
             "(1997): the sum of two marked inputs. Dashes: the forget gate alone. "
-            f":material/history: **Recorded** by `{facts['command']}`, medians of "
-            f"up to {run.log.runs['seed'].nunique()} seeds."
+            f":material/history: **Recorded** by `{facts['command']}`, {count}."
         )
         misreading(
             "Before training a gradient says what is easy to learn, not what the "
