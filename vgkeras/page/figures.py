@@ -93,7 +93,8 @@ def draw(chart: Any, **options: Any) -> str:
     """Draws a chart; returns its description, which is its text alternative.
 
     As `st.altair_chart` does, but without a look at Altair's schema, which is 40 % of
-    the time of a chart; the tests take it.
+    the time of a chart; the tests take it. The chart is taken apart: who draws it again
+    needs a copy.
     """
     tables: dict[str, pd.DataFrame] = {}
     _move_tables(chart, tables)

@@ -67,9 +67,12 @@ def what_trains() -> None:
     downloads_below(log)
 
 
-@st.cache_resource(max_entries=MOST_MAPS, show_spinner=False, hash_funcs=KEYS)
+@st.cache_data(max_entries=MOST_MAPS, show_spinner=False, hash_funcs=KEYS)
 def _chart_once(draw: Callable, run: NamedLog) -> Any:
-    """A chart, made once for all visitors; it is sent anew, as it answers clicks."""
+    """A chart, made once for all visitors: each gets a copy, as `draw` takes it apart.
+
+    It is sent anew, as it answers clicks.
+    """
     with drawing_room():
         return draw(run.log)
 
