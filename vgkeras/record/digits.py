@@ -15,8 +15,9 @@ import keras
 import numpy as np
 
 from vgkeras.callbacks import GradientLogger
-from vgkeras.logs import GradientLog, concat, load
+from vgkeras.logs import GradientLog
 from vgkeras.record.provenance import provenance
+from vgkeras.record.resumed import record_cells
 from vgkeras.remedies import DIGITS_ACTIVATIONS, DIGITS_BASELINE, DIGITS_RECIPE
 from vgkeras.stacks import build_stack
 
@@ -127,19 +128,8 @@ def record_digits(path: str | Path, cells: Iterable[Cell] = CELLS) -> GradientLo
         with which versions, settings and command it was recorded, and how many
         `seconds` of a processor that took.
     """
-    part = Path(f"{path}.part")
-    logs = [load(part)] if part.exists() else []
-    done = {cell for log in logs for cell in cells_of(log)}
     data = load_digits()
-    for cell in cells:
-        if cell not in done:
-            keras.backend.clear_session()
-            logs = [concat([*logs, fit_digits(cell, data)])]
-            logs[0].save(part)
-    log = _finished(logs[0])
-    log.save(path)
-    part.unlink(missing_ok=True)
-    return log
+    return record_cells(path, cells, lambda cell: fit_digits(cell, data), _finished)
 
 
 def _finished(log: GradientLog) -> GradientLog:

@@ -15,8 +15,9 @@ import keras
 import numpy as np
 import pandas as pd
 
-from vgkeras.logs import TIME_KINDS, GradientLog, concat, load
+from vgkeras.logs import TIME_KINDS, GradientLog
 from vgkeras.record.provenance import provenance
+from vgkeras.record.resumed import record_cells
 from vgkeras.tape import gradient_through_time
 
 TASKS = ("latch", "adding")
@@ -152,31 +153,24 @@ def record_recurrent(path: str | Path, cells: Iterable[Cell] = CELLS) -> Gradien
         when, with which versions, settings and command it was recorded, and how many
         `seconds` of a processor that took.
     """
-    part = Path(f"{path}.part")
-    logs = [load(part)] if part.exists() else []
-    columns = list(Cell._fields)
-    done = {
-        tuple(row) for log in logs for row in log.runs[columns].itertuples(index=False)
-    }
-    for cell in cells:
-        if cell not in done:
-            keras.backend.clear_session()
-            logs = [concat([*logs, fit_recurrent(cell)])]
-            logs[0].save(part)
-            print(
-                logs[0].runs.iloc[-1][[*columns, "accuracy", "steps"]].to_dict(),
-                flush=True,
-            )
-    metadata = {
+    return record_cells(path, cells, _fit_and_tell, _finished)
+
+
+def _fit_and_tell(cell: Cell) -> GradientLog:
+    log = fit_recurrent(cell)
+    print(log.runs.iloc[0][[*Cell._fields, "accuracy", "steps"]].to_dict(), flush=True)
+    return log
+
+
+def _finished(log: GradientLog) -> GradientLog:
+    """The log as it ships, with where it is from."""
+    origin = {
         "origin": "measured by vgkeras.gradient_through_time around model.fit",
         **provenance("recurrent"),
         **SETTINGS,
-        "seconds": round(float(logs[0].runs["seconds"].sum())),
+        "seconds": round(float(log.runs["seconds"].sum())),
     }
-    log = logs[0].replace(metadata=metadata)
-    log.save(path)
-    part.unlink(missing_ok=True)
-    return log
+    return log.replace(metadata=origin)
 
 
 def fit_recurrent(cell: Cell) -> GradientLog:
