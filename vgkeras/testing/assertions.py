@@ -196,20 +196,7 @@ def assert_not_vanishing(
         `vgkeras.diagnose` and `vgkeras.rules` say where the numbers come from.
     """
     __tracebackhide__ = of_assertions
-    if threshold is None:
-        _check_no_kinds(kinds)
-        log = select_rows(
-            log_or_model,
-            x,
-            y,
-            loss=loss,
-            sample_weight=sample_weight,
-            steps=steps,
-            exclude=exclude,
-        )
-        return _check_diagnosis(log, _VANISHING)
-    line = math.log10(_checks.check_positive("threshold", threshold))
-    kinds = WEIGHT_GRADIENT if kinds is None else kinds
+    line, kinds = _line_and_kinds(threshold, kinds)
     log = select_rows(
         log_or_model,
         x,
@@ -220,6 +207,8 @@ def assert_not_vanishing(
         steps=steps,
         exclude=exclude,
     )
+    if line is None:
+        return _check_diagnosis(log, _VANISHING)
     wording = Wording(
         problem=lambda row: f"vanishes: root mean square {number_of(row['value'])}",
         rule=f"root mean square < {number_of(line)}",
@@ -271,21 +260,7 @@ def assert_not_exploding(
     """
     __tracebackhide__ = of_assertions
     rate = _checks.check_positive("learning_rate", learning_rate)
-    if threshold is None:
-        _check_no_kinds(kinds)
-        log = select_rows(
-            log_or_model,
-            x,
-            y,
-            loss=loss,
-            sample_weight=sample_weight,
-            steps=steps,
-            exclude=exclude,
-            learning_rate=rate,
-        )
-        return _check_diagnosis(log, _EXPLODING)
-    line = math.log10(_checks.check_positive("threshold", threshold))
-    kinds = WEIGHT_GRADIENT if kinds is None else kinds
+    line, kinds = _line_and_kinds(threshold, kinds)
     log = select_rows(
         log_or_model,
         x,
@@ -295,7 +270,10 @@ def assert_not_exploding(
         kinds=kinds,
         steps=steps,
         exclude=exclude,
+        learning_rate=rate,
     )
+    if line is None:
+        return _check_diagnosis(log, _EXPLODING)
     wording = Wording(
         problem=lambda row: f"explodes: norm {number_of(row['value'])}",
         rule=f"norm > {number_of(line)}",
@@ -307,12 +285,19 @@ def assert_not_exploding(
     return check(log, wording, rows)
 
 
-def _check_no_kinds(kinds: Any) -> None:
+def _line_and_kinds(
+    threshold: float | None, kinds: Sequence[str] | None
+) -> tuple[float | None, Sequence[str]]:
+    """The logarithm of a threshold and what is held against it; without one, all."""
+    if threshold is not None:
+        line = math.log10(_checks.check_positive("threshold", threshold))
+        return line, WEIGHT_GRADIENT if kinds is None else kinds
     if kinds is not None:
         raise ValueError(
             "`kinds` must be left out without a threshold: the diagnosis looks at all "
             f"kinds. Received: kinds={kinds!r}. Give a `threshold` too."
         )
+    return None, KINDS
 
 
 def _check_diagnosis(log: GradientLog, regimes: tuple[str, ...]) -> None:
