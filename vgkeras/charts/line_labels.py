@@ -1,5 +1,7 @@
 """Names at the ends of lines, in the place of a legend."""
 
+from typing import Any
+
 import altair as alt
 import numpy as np
 import pandas as pd
@@ -29,14 +31,23 @@ def axis_of_names(
     spread = apart(ends, gap, domain[0] + 1e-3, domain[1] - 1e-3)
     places = [round(place, 3) + 0.0 for place in spread]
     at = dict(zip(places, names, strict=True))
-    colors = [
-        {"test": f"datum.value == {place:g}", "value": scale_color(float(name))}
-        for place, name in at.items()
+    texts = {p: f"c = {name}{_ROOM}" for p, name in at.items()}
+    colors = {p: scale_color(float(name)) for p, name in at.items()}
+    return axis_of_texts(texts, colors)
+
+
+def axis_of_texts(
+    texts: dict[float, str], colors: dict[float, str], **more: Any
+) -> alt.Axis:
+    """An axis on the right, a text and a short line of its colour at each height."""
+    tests = [
+        {"test": f"datum.value == {place:g}", "value": color}
+        for place, color in colors.items()
     ]
     return alt.Axis(
         orient="right",
-        values=places,
-        labelExpr=tick_labels({p: f"c = {name}{_ROOM}" for p, name in at.items()}),
+        values=list(texts),
+        labelExpr=tick_labels(texts),
         labelOverlap=False,
         labelFlush=False,
         labelPadding=4,
@@ -45,7 +56,8 @@ def axis_of_names(
         ticks=True,
         tickSize=8,
         tickWidth=3,
-        tickColor={"condition": colors, "value": "transparent"},
+        tickColor={"condition": tests, "value": "transparent"},
+        **more,
     )
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from vgkeras import _checks, theory
 from vgkeras._text import number_of, power_of_ten, typeset
 from vgkeras.charts.explorer import SMALL_HEIGHT
-from vgkeras.charts.line_labels import apart
+from vgkeras.charts.line_labels import apart, axis_of_texts
 from vgkeras.charts.style import (
     COLORS,
     SHAPES,
@@ -148,24 +148,8 @@ def _axis_of_names(ends: pd.Series, runs: pd.DataFrame) -> alt.Axis:
     places = apart([float(ends[name]) for name in names], _GAP, 1e-3, _TOP - 1e-3)
     at = {round(p, 3) + 0.0: name for p, name in zip(places, names, strict=True)}
     colors = dict(zip(dict.fromkeys(runs["network"]), COLORS, strict=False))
-    tests = [
-        {"test": f"datum.value == {place:g}", "value": colors[name]}
-        for place, name in at.items()
-    ]
-    return alt.Axis(
-        orient="right",
-        values=list(at),
-        labelExpr=tick_labels(at),
-        labelOverlap=False,
-        labelFlush=False,
-        labelPadding=4,
-        labelLimit=200,
-        title=None,
-        grid=False,
-        ticks=True,
-        tickSize=8,
-        tickWidth=3,
-        tickColor={"condition": tests, "value": "transparent"},
+    return axis_of_texts(
+        at, {p: colors[name] for p, name in at.items()}, labelLimit=200
     )
 
 

@@ -1,5 +1,6 @@
 """The first screen: a network to play with, and what became of others like it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -27,7 +28,14 @@ class Explorer:
     """The first screen. It is there at once; a run that takes longer comes later."""
 
     def __init__(self, settings: Settings) -> None:
-        self.scale, self.depth = _sliders()
+        _follow_old_address()
+        self.scale, self.depth = two_sliders(
+            "Every layer multiplies by c",
+            "scale",
+            "There are L layers",
+            "depth",
+            DEPTHS,
+        )
         self._network = _room("network", vg.charts.NETWORK_HEIGHT)
         _player(settings["steps"], self.scale, self.depth)
         left, right = st.columns(2)
@@ -72,16 +80,17 @@ def _predicted(settings: Settings) -> NamedLog:
     return NamedLog(name, lambda: vg.predict(**settings))
 
 
-def _sliders() -> tuple[float, int]:
-    _follow_old_address()
+def two_sliders(
+    scale: str, scale_key: str, count: str, count_key: str, counts: Sequence[int]
+) -> tuple[float, int]:
+    """Draws a slider for c, buttons for the lecture's, and a slider for how many."""
     first, marks, second = st.columns([8, 5, 8], vertical_alignment="bottom")
-    scale = slider("Every layer multiplies by c", SCALES, 0.9, "scale", first)
+    value = slider(scale, SCALES, 0.9, scale_key, first)
     with marks.container(horizontal=True, key="marks", gap="xxsmall"):
-        for value in MARKS:
-            label = f"{value:g}"
-            st.button(label, key=f"c_{label}", on_click=move, args=({"scale": value},))
-    depth = slider("There are L layers", DEPTHS, 50, "depth", second)
-    return scale, depth
+        for mark in MARKS:
+            label, setting = f"{mark:g}", {scale_key: mark}
+            st.button(label, key=f"c_{label}", on_click=move, args=(setting,))
+    return value, slider(count, counts, 50, count_key, second)
 
 
 def _follow_old_address() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import streamlit as st
 
 import vgkeras as vg
-from vgkeras.page.controls import choice, move, slider
+from vgkeras.page.controls import choice, slider
+from vgkeras.page.explorer import two_sliders
 from vgkeras.page.figures import draw_once, figure, misreading
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.player import player
@@ -14,9 +15,7 @@ from vgkeras.page.texts import TIME_QUESTIONS
 from vgkeras.page.trainer import LIVE, trainer
 from vgkeras.record.live import measured_network
 
-SCALES = [round(0.5 + 0.01 * k, 2) for k in range(101)]
 STEPS = list(range(1, 153))
-MARKS = (0.5, 0.9, 1.0, 1.5)
 
 
 def in_time() -> None:
@@ -37,7 +36,8 @@ def in_time() -> None:
 
 def _linear_network() -> tuple[float, int]:
     """The first screen's figure, with T for L; and where its sliders stand."""
-    scale, steps = _sliders()
+    label, count = "One matrix multiplies the state by c", "at each of T time steps"
+    scale, steps = two_sliders(label, "time_scale", count, "time_steps", STEPS)
     height = vg.charts.NETWORK_HEIGHT
     with st.container(key="network_in_time", height=height, border=False):
         draw_once(vg.charts.network_in_time, scale, steps)
@@ -53,17 +53,6 @@ def _let_sliders_move_it(scale: float, steps: int) -> None:
         scale="time_scale",
         depth="time_steps",
     )
-
-
-def _sliders() -> tuple[float, int]:
-    first, marks, second = st.columns([8, 5, 8], vertical_alignment="bottom")
-    label = "One matrix multiplies the state by c"
-    scale = slider(label, SCALES, 0.9, "time_scale", first)
-    with marks.container(horizontal=True, key="marks", gap="xxsmall"):
-        for value in MARKS:
-            setting = {"time_scale": value}
-            st.button(f"{value:g}", key=f"t_{value:g}", on_click=move, args=(setting,))
-    return scale, slider("at each of T time steps", STEPS, 50, "time_steps", second)
 
 
 def _measured(run: NamedLog) -> None:
