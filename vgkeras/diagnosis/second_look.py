@@ -8,11 +8,11 @@ import numpy as np
 
 from vgkeras.diagnosis.advice import RETAIN, STALLED
 from vgkeras.diagnosis.finding import Finding, beyond
+from vgkeras.diagnosis.in_time import LOST
 from vgkeras.diagnosis.run_arrays import IGNORED, Run
 from vgkeras.logs import TIME_KINDS
 
 _DIFFERENT = 10.0  # loss in inference relative to that in training
-_LOST = -2.0  # decades from the last time step to the first
 _AVERAGES = (
     "the moving averages of the normalization lag behind: use a lower `momentum` (0.9 "
     "in place of 0.99), or train for more steps; the training itself is sound"
@@ -75,7 +75,7 @@ def _memory(run: Run, model: Any, x: Any, y: Any, loss: Any) -> Iterator[Finding
     for name, rows in states.groupby("name", observed=True):
         norms = rows.sort_values("time")["log10_norm"].to_numpy(float)
         lost = float(norms[0] - norms[-1]) if len(norms) else math.nan
-        rule = f"log10 of first / last state gradient in time < {_LOST:g}"
+        rule = f"log10 of first / last state gradient in time < {-LOST:g}"
         cause = ("vanishing", "memory lost in time")
         extent = f"{name}, {len(norms)} time steps"
         if found := beyond(run, *cause, rule, lost, RETAIN, extent=extent):

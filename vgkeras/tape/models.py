@@ -44,11 +44,13 @@ def check_optimizer(optimizer: Any) -> keras.optimizers.Optimizer:
         ) from error
 
 
-def as_tensors(x: Any) -> Any:
-    """Several inputs as tensors: Keras takes arrays or tensors, but no mixture."""
-    if not isinstance(x, list | tuple | dict):
-        return x
-    return keras.tree.map_structure(tf.convert_to_tensor, x)
+def as_tensors(values: Any) -> Any:
+    """Arrays as tensors: Keras takes either, but no mixture."""
+    if values is None:
+        return None
+    return keras.tree.map_structure(
+        lambda v: v if v is None or tf.is_tensor(v) else tf.convert_to_tensor(v), values
+    )
 
 
 def policy_name(model: keras.Model) -> str:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from vgkeras.tape.losses import total_loss, total_of
-from vgkeras.tape.models import check_model
+from vgkeras.tape.models import as_tensors, build_model, check_model
 
 
 class Batch(NamedTuple):
@@ -85,8 +85,7 @@ def objective_of(
     by_outputs, adds = _loss_by_outputs(model, loss)
     batch = _as_batch(x, y, sample_weight)
     _check_batch(batch, targets=by_outputs is not None and adds)
-    if not model.built:
-        model(batch.x)
+    build_model(model, batch.x)
     return Objective(model, batch, by_outputs, adds)
 
 
@@ -138,16 +137,7 @@ def _as_batch(x: Any, y: Any, sample_weight: Any) -> Batch:
     if isinstance(x, tuple) and y is None:
         x, y, own = keras.utils.unpack_x_y_sample_weight(x)
         sample_weight = own if sample_weight is None else sample_weight
-    return Batch(*map(_as_tensors, (x, y, sample_weight)))
-
-
-def _as_tensors(values: Any) -> Any:
-    """Arrays as tensors: Keras takes either, but no mixture."""
-    if values is None:
-        return None
-    return keras.tree.map_structure(
-        lambda v: v if v is None or tf.is_tensor(v) else tf.convert_to_tensor(v), values
-    )
+    return Batch(*map(as_tensors, (x, y, sample_weight)))
 
 
 def _check_batch(batch: Batch, *, targets: bool) -> None:
