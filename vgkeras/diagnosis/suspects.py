@@ -154,8 +154,7 @@ def rate_too_high(run: Run) -> Finding | None:
     """Steps that throw the weights about, or have thrown them where nothing moves."""
     if not run.facts.known:
         return None
-    rows = run.weights.main()
-    rows = rows.where(np.isfinite(rows.update_ratio) & (rows.update_ratio > 0))
+    rows = _updated_kernels(run)
     rows = rows.where(~rows.are_tiny())  # from 0 any step is large
     if not len(rows.step):
         return None
@@ -178,8 +177,7 @@ def rate_too_low(run: Run) -> Finding | None:
     """A loss that falls steadily and too slowly, by steps that are small."""
     if run.improved or len(run.losses) < PATIENCE or not run.still_falls:
         return None
-    rows = run.weights.main()
-    rows = rows.where(np.isfinite(rows.update_ratio) & (rows.update_ratio > 0))
+    rows = _updated_kernels(run)
     if not len(rows.step):
         return None
     layers = [
@@ -192,6 +190,12 @@ def rate_too_low(run: Run) -> Finding | None:
     )
     rule = f"update relative to the weights (largest of kernels) < {SLOW_UPDATE:g}"
     return beyond(run, "slow", "learning rate too low", rule, largest, remedy)
+
+
+def _updated_kernels(run: Run) -> Tensors:
+    """The kernels at the steps at which they were compared, and had moved."""
+    rows = run.weights.main()
+    return rows.where(np.isfinite(rows.update_ratio) & (rows.update_ratio > 0))
 
 
 def equal_units(run: Run) -> Finding | None:

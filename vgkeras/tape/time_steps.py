@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from vgkeras.logs import TIME_KINDS
 from vgkeras.tape.calls import replaced
-from vgkeras.tape.models import recurrent_layers
+from vgkeras.tape.models import recurrent_layers, unrolled
 
 _STATE, _INPUT = TIME_KINDS
 # Cells that make nothing else of a state, but for an LSTM's `c`, which leaves one of
@@ -109,12 +109,8 @@ def _unrolled(
         states.append(keras.tree.flatten(new))
         return output, new
 
-    before, layer.unroll = layer.unroll, True
-    try:
-        with replaced(layer.cell, "call", call):
-            result = own(sequences)
-    finally:
-        layer.unroll = before
+    with unrolled([layer]), replaced(layer.cell, "call", call):
+        result = own(sequences)
     order = states[::-1] if layer.go_backwards else states
     for name, source in zip(names, zip(*order, strict=True), strict=True):
         see(TimeSteps(layer, name, _STATE, list(source)))
