@@ -13,6 +13,7 @@ from vgkeras.charts.rows import MOST_POINTS, only_run, rows_of_kind, rows_with_r
 from vgkeras.charts.style import HEIGHT, count_axis, sized, titled
 from vgkeras.charts.words import from_to, legend_line
 from vgkeras.logs import TIME
+from vgkeras.theory import memory_steps
 
 TIME_LABELS = {
     "state_gradient": "gradient by the state ∂L/∂h",
@@ -93,8 +94,6 @@ def memory_by_state(log: logs.GradientLog, step: int | None = None) -> pd.Series
     Raises:
         ValueError: See `gradient_by_time`.
     """
-    from vgkeras.theory import memory_steps
-
     only_run(log)
     rows = rows_of_kind(log.layers, logs.TIME_KINDS[0])
     rows = rows[rows["step"] == (rows["step"].min() if step is None else step)]

@@ -164,10 +164,7 @@ class Run:
 
     def rates_at(self, steps: np.ndarray) -> np.ndarray:
         """The learning rate at each of some steps, or NaN."""
-        if not len(self.steps):
-            return np.full(len(steps), np.nan)
-        place = np.searchsorted(self.steps, steps, side="right") - 1
-        return self.batch("learning_rate")[np.maximum(place, 0)]
+        return self._at(steps, self.batch("learning_rate"))
 
     @functools.cached_property
     def excess(self) -> np.ndarray:
@@ -280,10 +277,14 @@ class Run:
 
     def _loss_at(self, step: np.ndarray) -> np.ndarray:
         """The last loss known at each step; NaN if there is none."""
+        return self._at(step, self.losses)
+
+    def _at(self, step: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The last of the values, one for each loss, known at each step; or NaN."""
         if not len(self.steps):
             return np.full(len(step), np.nan)
         place = np.searchsorted(self.steps, step, side="right") - 1
-        return self.losses[np.maximum(place, 0)]
+        return values[np.maximum(place, 0)]
 
 
 def runs(log: GradientLog) -> Iterator[Run]:

@@ -207,7 +207,7 @@ def _lengths(blocks: int, units: int, scale: float) -> tuple[np.ndarray, np.ndar
 
 
 def _factor(squares: np.ndarray) -> float:
-    """The factor a block, the median over blocks' logarithms apart."""
+    """The factor a block: that of the mean logarithm."""
     return float(np.exp(np.mean(np.diff(np.log(squares)))))
 
 
