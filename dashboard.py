@@ -35,7 +35,7 @@ MORE = {
 
 st.set_page_config(page_title="Vanishing and exploding gradients", layout="wide")
 style()
-trainer()  # loads TensorFlow in a process of its own, meanwhile
+trainer()  # loads TensorFlow in a process of its own, once the page is drawn
 with st.container(horizontal=True, key="top"):
     section = {**SECTIONS, **MORE}[navigation(SECTIONS, MORE)]
     link()

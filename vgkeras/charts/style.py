@@ -26,7 +26,7 @@ CROSS = (
     "M-1,-0.6L-0.6,-1L0,-0.4L0.6,-1L1,-0.6L0.4,0L1,0.6L0.6,1L0,0.4L-0.6,1L-1,0.6"
     "L-0.4,0Z"
 )
-APART = "#8E63CE"  # the colour of no scale and of no outcome
+APART = "#B5499B"  # the colour of no scale and of no outcome
 GREY = "#70767E"
 # What a chart 340 pixels wide has room for, in the letters of the page.
 _TITLE_LETTERS, _SUBTITLE_LETTERS = 46, 64
@@ -60,9 +60,9 @@ _LABEL_WIDTH = 28  # pixels of a depth of three digits, and the space beside it
 COUNTS = alt.Axis(format="d", tickMinStep=1)
 OUTCOME_COLORS = {
     "trains": "#009E73",
-    "slow": "#E69F00",
-    "stalls": "#0072B2",
-    "diverges": "#D55E00",
+    "slow": "#A88B00",
+    "stalls": "#7E57C2",
+    "diverges": "#D0274E",
 }
 OUTCOME_SHAPES = {
     "trains": "circle",

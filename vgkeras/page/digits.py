@@ -1,10 +1,12 @@
 """The digits: what carries a network that has a task, and how deep."""
 
+from typing import Any
+
 import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.controls import choice
-from vgkeras.page.figures import KEYS, MOST_CHARTS, draw, drawing_room, misreading
+from vgkeras.page.figures import KEYS, MOST_CHARTS, draw, misreading, picture_once
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.recordings import DIGITS, recorded, recording
 
@@ -53,9 +55,13 @@ def _sentence_once(run: NamedLog, activation: str) -> str:
 @st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
 def _panels_once(run: NamedLog, activation: str, before: bool) -> str:
     """As many panels in a row as there is room for; returns them in words."""
-    log, sentences = run.log, []
-    with drawing_room(), st.container(horizontal=True, gap="small"):
-        for name in vg.charts.digits_remedies(log, activation):
-            chart = vg.charts.digits_panel(log, name, activation, before=before)
-            sentences.append(draw(chart, width="content"))
+    sentences = []
+    with st.container(horizontal=True, gap="small"):
+        for name in vg.charts.digits_remedies(run.log, activation):
+            picture = picture_once(_panel, run, name, activation, before)
+            sentences.append(draw(picture, width="content"))
     return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _panel(log: vg.GradientLog, name: str, activation: str, before: bool) -> Any:
+    return vg.charts.digits_panel(log, name, activation, before=before)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import altair as alt
 import pandas as pd
@@ -15,6 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 import vgkeras as vg
 from vgkeras.page.named_log import NamedLog
+from vgkeras.page.parcel import stream
 from vgkeras.page.svg_button import svg_button
 
 MISREAD = ":material/help:"
@@ -46,8 +47,8 @@ def figure(
             f"Received: make={make!r}. Hand over what it knows as arguments."
         )
     name = name or make.__name__
-    picture, below = room(name, height)
-    with picture:
+    place, below = room(name, height)
+    with place:
         words = draw_once(make, *arguments)
     explain(below, name, read, misread, st.markdown, words)
 
@@ -59,9 +60,9 @@ def own_figure(
     name = make.__name__
     with attempt():
         chart = make(*arguments)
-        picture, below = room(name, vg.charts.HEIGHT)
-        with picture:
-            words = draw(chart)
+        place, below = room(name, vg.charts.HEIGHT)
+        with place:
+            words = draw(picture_of(chart))
         explain(below, name, read, misread, st.text, words)
 
 
@@ -81,28 +82,45 @@ def drawing_room() -> threading.Lock:
     return threading.Lock()
 
 
-@st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
-def draw_once(make: Callable[..., Any], *arguments: Any) -> str:
-    """Charts are most of the work of a page; an old one is sent as it was."""
+class Picture(NamedTuple):
+    """A chart as it is sent, and its description, which is its text alternative."""
+
+    spec: dict[str, Any]
+    words: str
+
+
+@st.cache_resource(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
+def picture_once(make: Callable[..., Any], *arguments: Any) -> Picture:
+    """A chart is most of the work of a page; all visitors get the same one."""
     with drawing_room():
         values = [a.log if isinstance(a, NamedLog) else a for a in arguments]
-        return draw(make(*values))
+        return picture_of(make(*values))
 
 
-def draw(chart: Any, **options: Any) -> str:
-    """Draws a chart; returns its description, which is its text alternative.
+@st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
+def draw_once(make: Callable[..., Any], *arguments: Any) -> str:
+    """Draws a chart that answers no clicks: an old one is sent as it was."""
+    return draw(picture_once(make, *arguments))
 
-    As `st.altair_chart` does, but without a look at Altair's schema, which is 40 % of
-    the time of a chart; the tests take it. The chart is taken apart: who draws it again
-    needs a copy.
+
+def draw(picture: Picture, **options: Any) -> str:
+    """Draws a chart; returns it in words."""
+    st.vega_lite_chart(picture.spec, **options)
+    return picture.words
+
+
+def picture_of(chart: Any) -> Picture:
+    """What `st.altair_chart` would make of a chart, which is taken apart.
+
+    But without a look at Altair's schema, which is 40 % of the time; the tests take it.
     """
     tables: dict[str, pd.DataFrame] = {}
     _move_tables(chart, tables)
     # Streamlit adds what Altair puts on top of a chart: its theme, for one.
     spec = chart.to_dict(validate=False, context={"top_level": False})
     _unwrap(spec.get("title", {}))
-    st.vega_lite_chart({**spec, "datasets": tables}, **options)
-    return vg.charts.description(chart)
+    datasets = {name: stream(table) for name, table in tables.items()}
+    return Picture({**spec, "datasets": datasets}, vg.charts.description(chart))
 
 
 def _move_tables(chart: Any, tables: dict[str, pd.DataFrame]) -> None:

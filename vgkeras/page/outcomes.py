@@ -10,7 +10,16 @@ from streamlit.delta_generator import DeltaGenerator
 import vgkeras as vg
 from vgkeras._text import typeset
 from vgkeras.page.controls import choice, move
-from vgkeras.page.figures import KEYS, MOST_CHARTS, draw, drawing_room, explain, room
+from vgkeras.page.figures import (
+    KEYS,
+    MOST_CHARTS,
+    Picture,
+    draw,
+    drawing_room,
+    explain,
+    picture_once,
+    room,
+)
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.show import show_button
 from vgkeras.theory import EXPLODED, FLAT, LEARNED
@@ -18,7 +27,7 @@ from vgkeras.theory import EXPLODED, FLAT, LEARNED
 SIGNS = {
     "trains": ":green[:material/check_circle:]",
     "slow": ":orange[:material/hourglass_bottom:]",
-    "stalls": ":blue[:material/pause_circle:]",
+    "stalls": ":violet[:material/pause_circle:]",
     "diverges": ":red[:material/error:]",
 }
 UNKNOWN = ":gray[:material/help:]"
@@ -49,14 +58,13 @@ def outcome_grid(log: NamedLog, scale: float | None, depth: int | None) -> None:
 
     `scale` and `depth` are those to begin with, if there is such a run.
     """
-    runs = log.log.runs
+    runs = _runs_once(log)
     place, below = room("outcome_grid", vg.charts.grid_height(runs["depth"].nunique()))
     left, right = st.columns(2)
     scale = _choice("Scale c", runs["scale"], scale, "grid_scale", left)
     depth = _choice("Depth L", runs["depth"], depth, "grid_depth", right)
-    one = log.select(scale=scale, depth=depth)
-    chart = vg.charts.outcome_grid(log.log, selected=one.log.runs["run"].iloc[0])
-    draw_cells(place, chart, runs, {"scale": "grid_scale", "depth": "grid_depth"})
+    picture = picture_once(_grid, log, scale, depth)
+    draw_cells(place, picture, runs, {"scale": "grid_scale", "depth": "grid_depth"})
     explain(
         below,
         "outcome_grid",
@@ -64,24 +72,32 @@ def outcome_grid(log: NamedLog, scale: float | None, depth: int | None) -> None:
         "A run that stalls would move in the end: with more steps, often far more than "
         "anybody can wait for.",
         st.markdown,
-        vg.charts.description(chart),
+        picture.words,
     )
     with st.container(key="outcomes"):
-        st.markdown(outcomes_once(one))
+        st.markdown(outcomes_once(log.select(scale=scale, depth=depth)))
     show_button("Its curves", "network", key="grid_curves", scale=scale, depth=depth)
 
 
-def draw_cells(
-    place: DeltaGenerator, chart: Any, runs: pd.DataFrame, keys: dict[str, str]
-) -> None:
-    """Draws cells; a click on one moves the controls `keys` to its run.
+@st.cache_resource(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
+def _runs_once(log: NamedLog) -> pd.DataFrame:
+    """They are looked at by every visitor, and a log is large."""
+    return log.log.runs
 
-    Not by the cache of figures: what it draws answers no clicks.
-    """
+
+def _grid(log: vg.GradientLog, scale: float, depth: int) -> Any:
+    run = log.select(scale=scale, depth=depth).runs["run"].iloc[0]
+    return vg.charts.outcome_grid(log, selected=run)
+
+
+def draw_cells(
+    place: DeltaGenerator, picture: Picture, runs: pd.DataFrame, keys: dict[str, str]
+) -> None:
+    """Draws cells; a click on one moves the controls `keys` to its run."""
     key = f"{'_'.join(keys.values())}_cell"
     with place:
         draw(
-            chart,
+            picture,
             key=key,
             on_select=partial(_move_to_cell, key, runs, keys),
             selection_mode=vg.charts.SELECTION,

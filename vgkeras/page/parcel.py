@@ -50,9 +50,9 @@ class Parcel(NamedTuple):
 def pack(log: vg.GradientLog) -> Parcel:
     """Packs a log as it is, its theory included."""
     return Parcel(
-        runs=_stream(log.runs),
-        losses=_stream(log.losses),
-        layers=_stream(log.layers),
+        runs=stream(log.runs, "lz4"),
+        losses=stream(log.losses, "lz4"),
+        layers=stream(log.layers, "lz4"),
         metadata=json.dumps(log.metadata),
         theory=None if log.theory is None else pack(log.theory),
     )
@@ -70,11 +70,12 @@ def unpack(parcel: Parcel) -> vg.GradientLog:
     return vg.GradientLog(*tables, json.loads(parcel.metadata), theory)
 
 
-def _stream(table: pd.DataFrame) -> bytes:
+def stream(table: pd.DataFrame, compression: str | None = None) -> bytes:
+    """A table as an Arrow stream."""
     import pyarrow as pa
 
     buffer = io.BytesIO()
-    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    options = pa.ipc.IpcWriteOptions(compression=compression)
     arrow = pa.Table.from_pandas(table, preserve_index=False)
     with pa.ipc.new_stream(buffer, arrow.schema, options=options) as writer:
         writer.write_table(arrow)

@@ -8,7 +8,7 @@ import vgkeras as vg
 from vgkeras.page.controls import Settings, choice, several, slider
 from vgkeras.page.digits import digits, digits_source
 from vgkeras.page.downloads import downloads_below
-from vgkeras.page.figures import KEYS, MOST_CHARTS, draw, figure
+from vgkeras.page.figures import KEYS, MOST_CHARTS, draw, figure, picture_of
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import OPTIONS
 from vgkeras.page.recordings import remedies_log
@@ -60,7 +60,7 @@ def _preview(slot: st.delta_generator.DeltaGenerator) -> Callable:
                 vg.charts.outcome_by_remedy_and_depth,
                 vg.charts.remedy_gradient_by_depth,
             ):
-                draw(make(log))
+                draw(picture_of(make(log)))
 
     return show
 

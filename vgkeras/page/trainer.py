@@ -35,7 +35,7 @@ LOST = (
     "smaller networks, or try again in a minute."
 )
 _PATIENCE = 0.2  # seconds between two reports to a visitor; that is how one leaves
-_IDLE = 1.0  # seconds without a run until the trainer looks ahead
+_IDLE = 2.0  # seconds without a run until the trainer looks ahead: a page is drawn
 
 _ONE: Settings = {**DEFAULTS, "scales": [0.9], "steps": 1}
 # Programs are compiled for networks of up to 8, 32 and 152 layers.
@@ -272,7 +272,8 @@ def _name(settings: Settings, make: Callable | None) -> str:
 
 
 def _ahead() -> Iterator[Task]:
-    """Runs of the shapes that are asked for next: few layers, and the map."""
+    """Runs of the shapes that are asked for first: the lesson, few layers, the map."""
+    yield from WARM_UP
     yield Task(None, {**_ONE, "depths": [20]})
     yield Task(None, {**_ONE, "depths": [5]})
     every: Settings = {"scales": vg.charts.MAP_SCALES, "depths": vg.charts.MAP_DEPTHS}
@@ -281,5 +282,5 @@ def _ahead() -> Iterator[Task]:
 
 @st.cache_resource(show_spinner=False)
 def trainer() -> Trainer:
-    """The one of this server. With it a worker is started, which loads TensorFlow."""
+    """The one of this server. Its worker starts when it is asked, or has time."""
     return Trainer(Workers(WARM_UP, folder()), _ahead)

@@ -1,6 +1,5 @@
 """The map: what trains, and what does not, by depth and scale or learning rate."""
 
-from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -10,14 +9,12 @@ from vgkeras._text import outcome_verb
 from vgkeras.page.controls import Settings, choice, slider
 from vgkeras.page.curves import curves
 from vgkeras.page.downloads import downloads_below
-from vgkeras.page.figures import KEYS, draw, drawing_room, explain, room
-from vgkeras.page.named_log import NamedLog
+from vgkeras.page.figures import draw, explain, picture_of, picture_once, room
 from vgkeras.page.networks import DEFAULTS, log_interval
 from vgkeras.page.outcomes import DEFINITION, draw_cells, outcomes
 from vgkeras.page.trainer import LIVE, trainer
 
 AXES = {"scale": "scale", "learning rate": "learning_rate"}
-MOST_MAPS = 24  # charts in the cache
 OPTIONS: Settings = {
     "learning_rate": [0.001, 0.003, 0.01, 0.03, 0.1],
     "scale": [round(0.5 + 0.05 * k, 2) for k in range(25)],
@@ -52,29 +49,18 @@ def what_trains() -> None:
     if not trainer().holds(settings):
         # There at once, and the same but for a few cells.
         with place:
-            draw(make(vg.predict(**settings)))
+            draw(picture_of(make(vg.predict(**settings))))
     run = trainer().log(settings, slot)
-    log, chart = run.log, _chart_once(make, run)
+    log, picture = run.log, picture_once(make, run)
     slot.markdown(
         f"{LIVE}: {len(log.runs):,} runs of {settings['steps']} steps, by one call of "
         f"`vgkeras.sweep`. {vg.theory.agreement(log).why()}"
     )
-    draw_cells(place, chart, log.runs, {by: f"cell_{by}", "depth": "cell_depth"})
-    words = vg.charts.description(chart)
-    explain(below, name, READ[by], MISREAD[by], st.markdown, words)
+    draw_cells(place, picture, log.runs, {by: f"cell_{by}", "depth": "cell_depth"})
+    explain(below, name, READ[by], MISREAD[by], st.markdown, picture.words)
     st.header("One run of the map")
     _one_run(log, by, settings)
     downloads_below(log)
-
-
-@st.cache_data(max_entries=MOST_MAPS, show_spinner=False, hash_funcs=KEYS)
-def _chart_once(draw: Callable, run: NamedLog) -> Any:
-    """A chart, made once for all visitors: each gets a copy, as `draw` takes it apart.
-
-    It is sent anew, as it answers clicks.
-    """
-    with drawing_room():
-        return draw(run.log)
 
 
 def _settings() -> tuple[str, Settings]:

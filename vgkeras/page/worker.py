@@ -127,21 +127,22 @@ class Worker:
 class Workers:
     """The worker, and one that is warmed up beside it to follow it.
 
-    It is followed when it has grown, when a run does not stop, and when it is lost.
-    All of this is for one thread; whoever asks for a run is in another one.
+    The first one starts with the first run, which does not wait for a warm-up. It is
+    followed when it has grown, when a run does not stop, and when it is lost. All of
+    this is for one thread; whoever asks for a run is in another one.
     """
 
     def __init__(
         self, warm_up: Sequence[Task] = (), programs: Path | None = None
     ) -> None:
         self._warm_up, self._programs = warm_up, programs
-        self._worker = self._new()
+        self._worker: Worker | None = None
         self._next: Worker | None = None
 
     @property
     def is_warm(self) -> bool:
         """Whether a run can begin."""
-        return self._worker.is_warm.is_set()
+        return self._worker is not None and self._worker.is_warm.is_set()
 
     def run(
         self, task: Task, is_wanted: Callable[[], bool]
@@ -168,7 +169,7 @@ class Workers:
         if self._next is not None and not self._next.is_alive:
             self._next.end()
             self._next = None
-        self._next = self._next or self._new()
+        self._next = self._next or self._new(self._warm_up)
         return self._next
 
     def end(self) -> None:
@@ -179,14 +180,17 @@ class Workers:
 
     def _warm_worker(self, is_wanted: Callable[[], bool]) -> Worker | None:
         """The worker once it is warm; `None` if nobody wants it any more."""
+        if self._worker is None:
+            self._worker = self._new(())
         if not self._worker.is_alive or self._worker.memory > FAR_TOO_MUCH:
             self._follow(at_once=True)
         elif self._worker.memory > MOST_MEMORY:
             self._follow()
+        worker = self._worker
         while is_wanted():
-            if self._worker.is_warm.wait(_PATIENCE):
-                return self._worker
-            if not self._worker.is_alive:
+            if worker.is_warm.wait(_PATIENCE):
+                return worker
+            if not worker.is_alive:
                 raise Lost
         return None
 
@@ -195,14 +199,15 @@ class Workers:
         following = self.prepare()
         if not at_once and not following.is_warm.is_set():
             return False
-        self._worker.end()
+        if self._worker is not None:
+            self._worker.end()
         self._worker, self._next = following, None
         return True
 
-    def _new(self) -> Worker:
+    def _new(self, warm_up: Sequence[Task]) -> Worker:
         if self._programs is not None:
             give_up_oldest(self._programs)
-        return Worker(self._warm_up, self._programs)
+        return Worker(warm_up, self._programs)
 
 
 def _environment(programs: Path | None) -> dict[str, str]:
