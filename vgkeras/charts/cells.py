@@ -34,13 +34,13 @@ def outcome_cells(
     words = {"outcome": "measured", "predicted": "in theory"}
     tooltip = [*tooltip, *(alt.Tooltip(f"{n}:N", title=t) for n, t in words.items())]
     cell = alt.selection_point(name=SELECTION, fields=["run"], toggle=False)
-    frame = alt.condition(cell, alt.value(INK), alt.value(None), empty=False)
+    inked = alt.condition(cell, alt.value(INK), alt.value(None), empty=False)
     crossed = cells[_differs(cells)].assign(outcome=OTHERWISE)
     color, symbol = _looks(len(crossed) > 0, named)
     base = alt.Chart(cells).encode(color=color, tooltip=tooltip)
     # A screen reader hears the chart's description, not a thousand cells.
     rects = base.mark_rect(opacity=0.5, strokeWidth=2, aria=False)
-    rects = rects.encode(**area, stroke=frame).add_params(cell)
+    rects = rects.encode(**area, stroke=alt.StrokeValue(**inked)).add_params(cell)
     shapes = _shapes(base.encode(**middle, shape=symbol), crossed, shape)
     return [rects, *shapes]
 

@@ -102,7 +102,7 @@ def lanes(
     """
     chart = alt.LayerChart()
     chart.layer = [*map(_bars, _LANES), *marks, *_words(wording)]
-    chart = chart.add_params(*parameters)
+    chart.params = [one.param for one in parameters]
     chart.width, chart.height = 560, NETWORK_HEIGHT
     chart.autosize = alt.AutoSizeParams(type="fit", contains="padding")
     return chart
@@ -172,7 +172,7 @@ def _marked(
     """A small chart with a line where a slider stands, if the axis goes so far."""
     line = alt.Chart(alt.sequence(1, 2)).transform_calculate(**{across: slider.name})
     line = line.transform_filter(alt.FieldRangePredicate(across, list(ends)))
-    line = line.mark_rule(color=_INK, strokeWidth=1.5).encode(x=f"{across}:Q")
+    line = line.mark_rule(color=_INK, strokeWidth=1.5).encode(x=alt.X(f"{across}:Q"))
     for layer in chart.layer:  # the title says what the axes show
         for axis in (layer.encoding.x, layer.encoding.y):
             if isinstance(axis, alt.X | alt.Y):
@@ -180,7 +180,8 @@ def _marked(
     chart.layer.append(line)
     chart.config = alt.Config(legend=alt.LegendConfig(offset=4))
     chart.title, chart.height = alt.TitleParams(title, anchor="start"), SMALL_HEIGHT
-    return chart.add_params(slider)
+    chart.params = [slider.param]
+    return chart
 
 
 def _untitle(channel: Any) -> None:
@@ -398,8 +399,8 @@ def _text(y: float, words: str, *, right: bool = False, size: int = 13) -> alt.C
         .encode(
             x=alt.XValue("width" if right else 0),
             y=_y("y"),
-            text="words:N",
-            description="label:N",
+            text=alt.Text("words:N"),
+            description=alt.Description("label:N"),
         )
     )
 

@@ -62,7 +62,7 @@ def outcome_grid(log: GradientLog, selected: int | None = None) -> alt.LayerChar
 
 
 def _words(cells: pd.DataFrame, place: dict[str, Any]) -> list[alt.Chart]:
-    text = alt.Chart(cells).encode(**place, text="outcome:N")
+    text = alt.Chart(cells).encode(**place, text=alt.Text("outcome:N"))
     look: dict[str, Any] = {"align": "left", "dx": -20, "fontSize": 12}
     halo = text.mark_text(**look, stroke=PALE, strokeWidth=3, opacity=0.7)
     return [halo, text.mark_text(**look, fill=INK)]

@@ -85,9 +85,9 @@ def _cells(cells: pd.DataFrame, across: CellAxis, up: CellAxis) -> list[alt.Char
     cells = up.with_ends(across.with_ends(cells, "left", "right"), "low", "high")
     area = {
         "x": across.channel(alt.X, "left"),
-        "x2": "right:Q",
+        "x2": alt.X2("right:Q"),
         "y": up.channel(alt.Y, "low"),
-        "y2": "high:Q",
+        "y2": alt.Y2("high:Q"),
     }
     middle = {
         "x": across.channel(alt.X, across.field),
@@ -103,8 +103,8 @@ def _lines(edges: pd.DataFrame, across: CellAxis, up: CellAxis) -> Iterator[alt.
     chart = alt.Chart(lines).encode(
         x=across.channel(alt.X, "value"),
         y=up.channel(alt.Y, "depth"),
-        detail="name:N",
-        order="depth:Q",
+        detail=alt.Detail("name:N"),
+        order=alt.Order("depth:Q"),
     )
     yield chart.mark_line(clip=True, color=PALE, strokeWidth=4, opacity=0.7)
     yield chart.mark_line(clip=True, color=INK, strokeWidth=1.6, strokeDash=[6, 3])
@@ -112,7 +112,7 @@ def _lines(edges: pd.DataFrame, across: CellAxis, up: CellAxis) -> Iterator[alt.
     names = alt.Chart(line_names(shares)).encode(
         x=across.channel(alt.X, "value"),
         y=up.channel(alt.Y, "depth"),
-        text="name:N",
+        text=alt.Text("name:N"),
     )
     places: dict[str, Any] = {n: alt.ExprRef(f"datum.{n}") for n in Side._fields}
     places |= {"fontSize": 12, "fontWeight": 600}

@@ -71,7 +71,11 @@ def gradient_by_network(
     )
     shown = rows.assign(y=rows["y"].clip(lower=low))
     base = alt.Chart(shown)
-    tooltip = ["network:N", alt.Tooltip(f"{TIME}:Q"), alt.Tooltip("value:N")]
+    tooltip = [
+        alt.Tooltip("network:N"),
+        alt.Tooltip(f"{TIME}:Q"),
+        alt.Tooltip("value:N"),
+    ]
     line = base.mark_line(strokeWidth=1.5, tooltip=None)
     few = base.transform_filter(f"datum.{TIME} % {_stride(length)} == 0")
     points = few.mark_point(size=30, opacity=1)
@@ -125,10 +129,14 @@ def accuracy_by_length(log: GradientLog, task: str) -> alt.LayerChart:
     base = alt.Chart(rows)
     chance = alt.Chart(pd.DataFrame({"y": [_CHANCE.get(task, 0.0)]}))
     bars = base.mark_rule(tooltip=None)
-    tooltip = ["network:N", alt.Tooltip("length:Q", title="T"), alt.Tooltip("value:N")]
+    tooltip = [
+        alt.Tooltip("network:N"),
+        alt.Tooltip("length:Q", title="T"),
+        alt.Tooltip("value:N"),
+    ]
     layers = [
         chance.mark_rule(strokeDash=[2, 3], opacity=0.6, tooltip=None).encode(y=plain),
-        bars.encode(x=x, y=low, y2="high:Q", color=color),
+        bars.encode(x=x, y=low, y2=alt.Y2("high:Q"), color=color),
         base.mark_line(strokeWidth=1.5, tooltip=None).encode(x=x, y=plain, color=color),
         base.mark_point(size=50, opacity=1).encode(
             x=x, y=y, color=color, shape=shape, tooltip=tooltip

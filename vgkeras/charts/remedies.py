@@ -71,7 +71,9 @@ def outcome_by_remedy_and_depth(log: GradientLog) -> alt.LayerChart:
     legend = alt.Legend(orient="bottom", title="most seeds", columns=2)
     marks = base.mark_point(filled=True, size=110, xOffset=-14)
     marks = marks.encode(*by_outcome(legend))
-    text = base.mark_text(align="left", dx=-2, color=GREY).encode(text="share:N")
+    text = base.mark_text(align="left", dx=-2, color=GREY).encode(
+        text=alt.Text("share:N")
+    )
     layers = [marks, text] if baseline is None else [marks, text, _line_below(names)]
     chart = sized(alt.LayerChart(layer=layers), alt.Step(_ROW))
     return titled(

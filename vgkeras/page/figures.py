@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import altair as alt
 import pandas as pd
 import streamlit as st
+from altair.utils.schemapi import debug_mode
 from streamlit.delta_generator import DeltaGenerator
 
 import vgkeras as vg
@@ -91,8 +92,12 @@ class Picture(NamedTuple):
 
 @st.cache_resource(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
 def picture_once(make: Callable[..., Any], *arguments: Any) -> Picture:
-    """A chart is most of the work of a page; all visitors get the same one."""
-    with drawing_room():
+    """A chart is most of the work of a page; all visitors get the same one.
+
+    Altair looks each part of it up in its schema, which takes as long again; the tests
+    take that time.
+    """
+    with drawing_room(), debug_mode(False):
         values = [a.log if isinstance(a, NamedLog) else a for a in arguments]
         return picture_of(make(*values))
 
@@ -112,7 +117,7 @@ def draw(picture: Picture, **options: Any) -> str:
 def picture_of(chart: Any) -> Picture:
     """What `st.altair_chart` would make of a chart, which is taken apart.
 
-    But without a look at Altair's schema, which is 40 % of the time; the tests take it.
+    But without a look at the schema.
     """
     tables: dict[str, pd.DataFrame] = {}
     _move_tables(chart, tables)
