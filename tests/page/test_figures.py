@@ -2,6 +2,7 @@
 
 import altair as alt
 import pandas as pd
+import pyarrow as pa
 import pytest
 import streamlit as st
 import vl_convert
@@ -35,36 +36,33 @@ def test_a_chart_is_drawn_as_altair_says(monkeypatch):
     sent = []
     monkeypatch.setattr(st, "vega_lite_chart", lambda *a, **b: sent.append((*a, b)))
 
-    words = figures.draw(concatenated(), width="content")
+    words = figures.draw(figures.picture_of(concatenated()), width="content")
 
     [(spec, options)] = sent
-    tables = spec.pop("datasets")
+    tables = {
+        name: pa.ipc.open_stream(table).read_pandas()
+        for name, table in spec.pop("datasets").items()
+    }
     said = concatenated().to_dict()
     rows = said.pop("datasets")
     for key in ("$schema", "config"):  # of Altair's theme; Streamlit has one of its own
         del said[key]
     ours, theirs = inline(spec, tables), inline(said, rows)
     pd.testing.assert_series_equal(pd.Series(ours), pd.Series(theirs))
-    assert sorted(map(len, tables.values())) == [
-        1,
-        2,
-    ]  # a table that is shown twice: once
+    assert sorted(map(len, tables.values())) == [1, 2]  # shown twice, sent once
     assert (words, options) == ("Two charts.", {"width": "content"})
 
 
 @pytest.mark.parametrize(("width", "lines"), [(200, 2), (400, 1)])
-def test_a_title_is_in_one_line_where_there_is_room(monkeypatch, width, lines):
-    sent = []
-    monkeypatch.setattr(st, "vega_lite_chart", sent.append)
+def test_a_title_is_in_one_line_where_there_is_room(width, lines):
     words = ["A title that fills", "more than a phone"]
     chart = alt.layer(alt.Chart(alt.sequence(1, 3)).mark_tick().encode(x="data:Q"))
 
-    figures.draw(
-        chart.properties(
-            title=alt.TitleParams(words), width=width, description="Ticks."
-        )
-    )
+    title = alt.TitleParams(words)
+    chart = chart.properties(title=title, width=width, description="Ticks.")
 
-    del sent[0]["datasets"]
-    svg = vl_convert.vegalite_to_svg(sent[0])
+    spec = figures.picture_of(chart).spec
+
+    del spec["datasets"]
+    svg = vl_convert.vegalite_to_svg(spec)
     assert (">A title that fills more than a phone<" in svg) == (lines == 1)
