@@ -209,9 +209,19 @@ BROKEN = np.where(np.arange(STEPS) < 70, 1.0, math.nan)
             fit(rows=tensors(update_ratio=0.11)),
         ),
         (
+            "learning rate too high",  # it jumps, though its steps are small
+            fit(np.where(np.arange(STEPS) % 5 == 4, 1.9, 1.0)),
+            fit(np.where(np.arange(STEPS) % 5 == 4, 2.1, 1.0)),
+        ),
+        (
             "learning rate too low",
             fit(np.linspace(2, 1.8, STEPS), rows=tensors(update_ratio=2.1e-4)),
             fit(np.linspace(2, 1.8, STEPS), rows=tensors(update_ratio=1.9e-4)),
+        ),
+        (
+            "learning rate too low",  # in 120 updates no kernel moves by 2%
+            fit(rows=tensors(update_ratio=1.7e-4)),
+            fit(rows=tensors(update_ratio=1.6e-4)),
         ),
         (
             "inputs not scaled",
@@ -239,8 +249,8 @@ BROKEN = np.where(np.arange(STEPS) < 70, 1.0, math.nan)
             fit(
                 said=facts(
                     layers={
-                        "hidden": dense(equal_columns=True, equal_rows=True),
-                        "out": dense("linear", equal_columns=True, equal_rows=True),
+                        "hidden": dense(equal_units=True),
+                        "out": dense("linear"),
                     }
                 )
             ),
@@ -319,6 +329,17 @@ def test_facts_of_strangers_that_are_none_do_no_harm(said):
     assert [finding.regime for finding in diagnose(log)] == ["stalled"]
 
 
+@pytest.mark.parametrize(("dies", "regime"), [(0.94, "healthy"), (0.96, "dead units")])
+def test_gradients_that_became_zero_are_dead_units_though_others_learn(dies, regime):
+    """Half of the inputs is 0, so half of the gradient is, from the start."""
+    zeros = 1 - 0.5 * np.where(np.arange(STEPS) < 9, 1.0, 1.0 - dies)
+    log = fit(
+        np.linspace(2, 1.6, STEPS), rows=tensors(zero_fraction=zeros), loss_of_mean=3
+    )
+
+    assert [finding.regime for finding in diagnose(log)] == [regime]
+
+
 def test_noise_of_batches_is_not_called_stalled():
     noise = 1 + 0.1 * np.random.default_rng(0).normal(size=16)
     log = fit(noise, loss_of_mean=math.nan)
@@ -393,6 +414,19 @@ def test_networks_of_two_optimizers_are_not_compared():
     assert [finding.regime for finding in diagnose(measured_once(joint))] == [
         "vanishing"
     ]
+
+
+@pytest.mark.parametrize(("decades", "regime"), [(7.1, "healthy"), (7.3, "exploding")])
+def test_an_update_among_those_of_a_step_that_explodes_is_found(decades, regime):
+    """Of the three updates of a critic one has a gradient 2**24 times as large."""
+    rows = [
+        row | {"update": update}
+        for update, norm in enumerate((0, decades, 0))
+        for row in layered([norm], "weight_gradient", sizes=[1])
+    ]
+
+    (finding,) = diagnose(measured_once(rows))
+    assert finding.regime == regime
 
 
 def test_logging_more_kinds_loses_no_finding():

@@ -520,6 +520,23 @@ def test_a_layer_slope_is_forgiven_to_a_run_that_learns():
     assert regimes(hand_made(*tables, losses=[1.0, 0.6])) == ["vanishing"]
 
 
+def test_no_learning_excuses_gradients_that_no_one_rate_can_suit():
+    """Below half an epsilon, 2**-24, a step as large as the weights rounds away."""
+    apart = 24 * math.log10(2)
+    ends = {
+        name: rows(line(apart + more, 0, 401), GRADIENT)
+        for name, more in (("near", -0.1), ("far", 0.1))
+    }
+    learns = [1.0, 0.4]
+
+    near, far = (
+        hand_made(rows([[0] * 401]), table, losses=learns) for table in ends.values()
+    )
+    assert 10 ** (apart / 400) < 1.05  # a layer
+    assert regimes(near) == ["healthy"]
+    assert regimes(far) == ["exploding"]
+
+
 # The lesson.
 
 

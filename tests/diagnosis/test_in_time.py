@@ -84,6 +84,15 @@ def test_a_layer_that_reads_backwards_loses_its_memory_at_the_end():
     assert "exploding" not in regimes(log)
 
 
+def test_steps_that_are_masked_at_the_end_lose_nothing():
+    log = log_of(STUCK, **{"gru/h": 0.99})
+    padded = log.layers["time"] > 40
+    none = log.layers["log10_norm"].mask(padded, -math.inf)
+    log = log.replace(layers=log.layers.assign(log10_norm=none))
+
+    assert "vanishing" not in regimes(log)
+
+
 @pytest.mark.slow
 def test_an_lstm_without_forget_bias_is_told_that_it_forgets():
     keras.utils.set_random_seed(0)

@@ -48,9 +48,48 @@ def test_settings_of_optimizer_and_layers_are_read(facts):
     assert facts["layers"]["out"]["penalty"]
 
 
-def test_kernels_of_equal_columns_are_seen(facts):
-    assert facts["layers"]["equal"]["equal_columns"]
-    assert not facts["layers"]["out"]["equal_columns"]
+ZEROS, CONSTANT = "zeros", keras.initializers.Constant(0.1)
+
+
+def equal_units(*layers, kernels=(CONSTANT, CONSTANT)):
+    """Whether the first of two Dense layers, others in between, is so described."""
+    first, last = (
+        keras.layers.Dense(n, kernel_initializer=kernel, name=name)
+        for n, kernel, name in zip((4, 3), kernels, ("first", "last"), strict=True)
+    )
+    model = keras.Sequential([keras.Input((4,)), first, *layers, last])
+    return tape.model_facts(model)["layers"]["first"]["equal_units"]
+
+
+@pytest.mark.parametrize("kernel", [ZEROS, CONSTANT])
+def test_units_of_equal_weights_on_both_sides_are_equal(kernel):
+    assert equal_units(kernels=(kernel, kernel))
+    assert equal_units(keras.layers.ReLU(), keras.layers.BatchNormalization())
+
+
+@pytest.mark.parametrize(
+    "kernels", [("he_normal", ZEROS), (ZEROS, "he_normal"), ("he_normal", "he_normal")]
+)
+def test_random_weights_on_one_side_part_the_units(kernels):
+    assert not equal_units(kernels=kernels)
+
+
+def test_dropout_parts_units():
+    assert not equal_units(keras.layers.Dropout(0.5))
+
+
+def test_two_heads_that_start_at_zero_are_no_units_of_each_other():
+    """An actor and a critic, or a shift and a scale."""
+    inputs = keras.Input((4,))
+    heads = [
+        keras.layers.Dense(n, kernel_initializer="zeros", name=name)
+        for n, name in ((3, "actor"), (2, "critic"))
+    ]
+    model = keras.Model(inputs, [head(inputs) for head in heads])
+
+    layers = tape.model_facts(model)["layers"]
+    assert not layers["actor"]["equal_units"]
+    assert not layers["critic"]["equal_units"]
 
 
 def test_a_model_without_a_graph_or_a_loss_has_facts_too():

@@ -19,12 +19,14 @@ _SHORTCUT = (
     "activations in range: it makes gradients grow on the way back; clipping "
     "(`global_clipnorm=1`) tames the updates only"
 )
-RETAIN = (
-    "let the layer keep its state (an LSTM or GRU, orthogonal recurrent weights), or "
-    "use shorter sequences; clipping does not help"
+KEEP = (
+    "let the network keep its state (an LSTM with a forget bias of about the logarithm "
+    "of the number of time steps, a GRU, orthogonal recurrent weights), or shorten the "
+    "way back (attention, shorter sequences); clipping does not help"
 )
 TAME = (
-    "clip the gradient (`clipnorm=1`), and use orthogonal or smaller recurrent weights"
+    "clip the gradient (`global_clipnorm=1`), and use orthogonal or smaller recurrent "
+    "weights"
 )
 CLIP = "use a smaller learning rate or clip the gradient (`global_clipnorm=1`)"
 STALLED = (

@@ -8,10 +8,8 @@ import numpy as np
 from vgkeras.diagnosis.advice import CONNECT, REVIVE, zero_advice
 from vgkeras.diagnosis.finding import Finding, finding_of
 from vgkeras.diagnosis.origins import Origin, origin
-from vgkeras.diagnosis.run_arrays import Run, Tensors
+from vgkeras.diagnosis.run_arrays import DEAD, Run, Tensors
 from vgkeras.floats import computed_in, vanishes_below
-
-DEAD = 0.95  # share of exact zeros
 
 
 def _non_finite(run: Run) -> Finding | None:

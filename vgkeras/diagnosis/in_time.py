@@ -5,21 +5,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vgkeras.diagnosis.finding import Finding, finding_of
-from vgkeras.diagnosis.run_arrays import Run, Tensors
+from vgkeras.diagnosis.advice import KEEP, TAME
+from vgkeras.diagnosis.finding import Finding, beyond, finding_of
+from vgkeras.diagnosis.run_arrays import FEWEST_STEPS, Run, Tensors
 from vgkeras.theory import memory_steps
 
 LOST = 2.0  # decades from the last time step to the first
 _GROWTH = math.log10(1.05)  # a time step; less may be a task that counts its inputs
-_FEWEST = 10  # updates, after which a loss that does not fall says something
-_KEEP = (
-    "let the network keep its state (an LSTM with a forget bias of about the logarithm "
-    "of the number of time steps, a GRU, an orthogonal recurrent kernel), or shorten "
-    "the way back (attention, shorter sequences); clipping does not help"
-)
-_TAME = (
-    "clip the gradient (`global_clipnorm=1`), and use an orthogonal or a smaller "
-    "recurrent kernel"
+_LONG = 20  # time steps
+_SIDES = (
+    ("vanishing", "memory lost in time", "<", -LOST, KEEP),
+    ("exploding", "growth in time", ">", LOST, TAME),
 )
 
 
@@ -27,56 +23,80 @@ def memory(run: Run) -> list[Finding]:
     """Decay and growth of the gradient by the state, of a run of some updates.
 
     A task may not need the memory: whether it harms, the loss says, and `diagnose`
-    excuses it if that falls. Of one layer's states the one that keeps most counts.
+    excuses it if that falls.
     """
-    if len(run.losses) <= _FEWEST:
+    if len(run.losses) <= FEWEST_STEPS:
         return []
-    rows = run.rows_to_judge(run.states)
+    return through_states(run, run.rows_to_judge(run.states))
+
+
+def through_states(run: Run, states: Tensors) -> list[Finding]:
+    """What each layer loses and wins; of its states the one that keeps most counts."""
     found: list[Finding] = []
-    for layer in np.unique(rows.layer):
-        best = [
-            max(
-                _ways(rows.where((rows.layer == layer) & (rows.step == step))), key=_end
-            )
-            for step in np.unique(rows.step[rows.layer == layer])
-        ]
-        found += _findings(run, best)
+    for layer in np.unique(states.layer):
+        own = states.where(states.layer == layer)
+        steps = [own.at(step) for step in np.unique(own.step)]
+        ways = [way for rows in steps if (way := _best_way(rows)) is not None]
+        found += _findings(run, ways) if ways else []
     return found
 
 
-def _ways(rows: Tensors) -> Iterator[Tensors]:
-    """The rows of each state, from the last time step back to the first."""
+def unmeasured(run: Run) -> Finding | None:
+    """A long sequence: whether the gradient reaches its start is not in this log."""
+    if len(run.states.step):
+        return None
+    longest = max((la["steps"] for _, la in run.facts.recurrent()), default=0)
+    remedy = (
+        "this log cannot tell whether the gradient reaches the first time steps; "
+        "`diagnose(log, model, x, y)` measures it. If it does not: an LSTM or GRU, "
+        "orthogonal recurrent weights, or shorter sequences"
+    )
+    rule = f"steps in time of a recurrent layer > {_LONG}"
+    return beyond(run, "stalled", "memory lost in time", rule, longest, remedy)
+
+
+def _best_way(rows: Tensors) -> Tensors | None:
+    """The rows of the state that keeps most, from the last time step to the first.
+
+    They begin where the loss first reaches in: what is masked has no gradient.
+    """
+    ways = []
     for name in dict.fromkeys(rows.name):
         own = rows.where(rows.name == name)  # rows of a log are in the order of time
-        yield own if name.endswith("backwards") else own.where(slice(None, None, -1))
+        way = own if name.endswith("backwards") else own.where(slice(None, None, -1))
+        reached = np.flatnonzero(np.isfinite(way.log10_norm))
+        ways += [way.where(slice(reached[0], None))] if len(reached) else []
+    return max(ways, key=_gain, default=None)
 
 
-def _end(way: Tensors) -> float:
+def _gain(way: Tensors) -> float:
     """Decades that are won at the end of the way."""
-    with np.errstate(invalid="ignore"):
-        gain = float(way.log10_norm[-1] - way.log10_norm[0])
+    gain = float(way.log10_norm[-1] - way.log10_norm[0])
     return -math.inf if math.isnan(gain) else gain
 
 
 def _findings(run: Run, ways: list[Tensors]) -> Iterator[Finding]:
     """What one layer loses and wins at the judged steps, if it does at most of them."""
-    gains = np.array([_end(way) for way in ways])
+    gains = np.array([_gain(way) for way in ways])
     steps = np.array([len(way.step) for way in ways])
     lost = -gains - LOST
     won = np.where(gains > _GROWTH * steps, gains - LOST, -np.inf)
-    sides = (
-        ("vanishing", "<", -LOST, lost, _KEEP),
-        ("exploding", ">", LOST, won, _TAME),
-    )
-    for regime, sign, threshold, margins, remedy in sides:
+    for (regime, cause, sign, threshold, remedy), margins in zip(
+        _SIDES, (lost, won), strict=True
+    ):
         often = np.mean(margins > 0) > 0.5
         place = int(np.argmax(margins > 0)) if often else int(np.argmax(margins))
-        margin = margins[place] if often else min(margins[place], -1e-9)
-        rule = f"log10 of first / last state gradient in time {sign} {threshold:g}"
-        extent = _extent(ways[place], regime)
-        at, measured = ways[place], gains[place]
         yield finding_of(
-            run, regime, rule, threshold, remedy, measured, margin, at=at, extent=extent
+            run,
+            regime,
+            f"log10 of first / last state gradient in time {sign} {threshold:g}",
+            threshold,
+            remedy,
+            gains[place],
+            margins[place] if often else min(margins[place], -1e-9),
+            at=ways[place],
+            extent=_extent(ways[place], regime),
+            cause=cause,
         )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from vgkeras.diagnosis.advice import LOG_MORE
 from vgkeras.diagnosis.faults import FAULTS
 from vgkeras.diagnosis.finding import REGIMES, Finding, Findings, finding_of
-from vgkeras.diagnosis.limits import LIMITS
+from vgkeras.diagnosis.limits import LIMITS, span
 from vgkeras.diagnosis.mismatches import MISMATCHES
 from vgkeras.diagnosis.model_log import is_model, log_of
 from vgkeras.diagnosis.run_arrays import Run, runs
@@ -204,10 +204,19 @@ def _excused(finding: Finding, run: Run) -> bool:
     """Whether the loss has shown that the number did no harm."""
     if finding.regime in ("stalled", "slow"):
         return False
+    if _torn_apart(finding):
+        return False
     relative = finding.regime in ("exploding", "frozen")
     if relative or finding.rule.startswith("log10"):
         return run.improved or run.uses_input
     return run.learned
+
+
+def _torn_apart(finding: Finding) -> bool:
+    """Whether gradients grow from layer to layer so far that no one rate suits both."""
+    by_layer = finding.rule.startswith("log10 of first / last") and not finding.cause
+    grows = finding.regime == "exploding" and by_layer
+    return grows and finding.measured > span(finding.dtype)
 
 
 def _one_of_each(findings: list[Finding]) -> list[Finding]:
@@ -227,4 +236,4 @@ def _healthy(run: Run, limits: list[Finding]) -> Finding:
         rule = "log holds no number by which this run could be judged"
         return finding_of(run, "unknown", rule, math.nan, LOG_MORE)
     nearest = max(limits, key=lambda finding: finding.margin)
-    return replace(nearest, regime="healthy", remedy="", extent="")
+    return replace(nearest, regime="healthy", cause="", remedy="", extent="")

@@ -9,7 +9,7 @@ import numpy as np
 
 from vgkeras.diagnosis.advice import (
     CLIP,
-    RETAIN,
+    KEEP,
     SHRINK,
     SLOW,
     STALLED,
@@ -195,17 +195,43 @@ def _by_layer(run: Run) -> list[Finding]:
 
 
 def _on_line(run: Run, ends: str, line: Slope, growth: float) -> Iterator[Finding]:
-    """Decay at most steps, and growth faster than `growth`, of one line."""
+    """Decay at most steps, and growth that is fast or goes very far, of one line."""
     decay, gain = -line.total - DECADES, line.total - DECADES
     often = (decay > 0).sum() > 0.5 * len(decay)
     decay = _unless(~(line.whole & often), decay)
-    gain = _unless(line.rate <= growth, gain)
+    gain = _unless((line.rate <= growth) & (line.total <= span(run.row["dtype"])), gain)
     sides = (("vanishing", "<", -DECADES, decay), ("exploding", ">", DECADES, gain))
     for regime, sign, threshold, margin in sides:
         remedy = advice_by_layer(regime, backward="gradient" in ends)
         limit = Limit(regime, f"{ends} {sign} {threshold:g}", threshold, remedy)
         extent = f"{line.rate[_first(margin)]:+.2g} decades a layer"
         yield from _at_first(run, limit, line.place, line.total, margin, extent)
+
+
+def _by_update(run: Run) -> list[Finding]:
+    """Gradients of one kernel that explode between the updates of a step."""
+    rows = _weights(run)
+    if not rows.update.any():
+        return []
+    places = np.stack([rows.step, rows.layer], axis=1)
+    _, code = np.unique(places, axis=0, return_inverse=True)
+    largest = np.full(len(code), -np.inf)
+    np.maximum.at(largest, code, rows.log10_norm)
+    smallest = np.full(len(code), np.inf)
+    np.minimum.at(smallest, code, rows.log10_norm)
+    measured = (largest - smallest)[code]
+    most = span(run.row["dtype"])
+    rule = f"log10 of largest / smallest gradient in the updates of a step > {most:.2g}"
+    margin = np.where(rows.log10_norm == largest[code], measured - most, -np.inf)
+    return _at_first(run, Limit("exploding", rule, most, CLIP), rows, measured, margin)
+
+
+def span(dtype: str) -> float:
+    """Decades over which no one learning rate moves all weights.
+
+    A step as large as the weights of one layer rounds away at those of another.
+    """
+    return -math.log10(stored_in(dtype).epsilon / 2)
 
 
 def _through_time(run: Run) -> list[Finding]:
@@ -224,7 +250,7 @@ def _through_time(run: Run) -> list[Finding]:
         lost = math.log10(MEMORY) - rate
         won = np.where(rate > math.log10(FACTOR), line.total - DECADES, -np.inf)
         sides = (
-            ("vanishing", "<", math.log10(MEMORY), rate, lost, RETAIN),
+            ("vanishing", "<", math.log10(MEMORY), rate, lost, KEEP),
             ("exploding", ">", math.log10(FACTOR), rate, won, TAME),
         )
         for regime, sign, threshold, measured, margin, remedy in sides:
@@ -307,6 +333,7 @@ LIMITS: tuple[Callable[[Run], list[Finding]], ...] = (
     _frozen,
     _vanishing,
     _by_layer,
+    _by_update,
     memory,
     _through_time,
     _large_update,

@@ -179,6 +179,22 @@ def epsilon(run: Run) -> Finding | None:
     return certain(run, *cause, rule, epsilon_remedy(run))
 
 
+def equal_units(run: Run) -> Finding | None:
+    """A layer whose units start equal, get equal gradients, and never part."""
+    equal = [name for name, la in run.facts.layers.items() if la.get("equal_units")]
+    if not equal:
+        return None
+    rows = run.weights.where([str(n).startswith(equal[0]) for n in run.weights.name])
+    rule = "initial weights of all units are equal"
+    remedy = (
+        "use random initial weights: units that start equal get equal gradients, and "
+        "never part (symmetry)"
+    )
+    at = rows if len(rows.step) else None
+    cause = (_regime(run), "units that never part")
+    return certain(run, *cause, rule, remedy, at=at, extent=f"units of {equal[0]}")
+
+
 def _regime(run: Run) -> str:
     return "stalled" if run.stuck else "mismatch"
 
@@ -200,6 +216,7 @@ MISMATCHES: tuple[Callable[[Run], Finding | None], ...] = (
     nothing_trained,
     uphill,
     epsilon,
+    equal_units,
     single_softmax,
     labels_outside,
     no_probabilities,

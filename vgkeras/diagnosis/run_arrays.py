@@ -22,6 +22,7 @@ IMPROVED = 0.5  # a run with a last loss below this share of its start learns
 HIGH = 0.9  # a step with a loss above this share of the start has learned nothing yet
 IGNORED = 0.05  # a mean output that costs no more than this share says it all
 TINY = -3.0  # log10 of the root mean square of weights next to 0
+DEAD = 0.95  # share of exact zeros
 STILL = 0.01  # a loss that lost less than this share has not moved
 FEWEST_STEPS = 10  # a run of fewer updates cannot be called stalled
 PATIENCE = 100  # updates after which an output may be asked to depend on its input

@@ -1,16 +1,14 @@
 """What only the model and its data can tell, beside a log of its training."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from vgkeras.diagnosis.advice import RETAIN, STALLED
+from vgkeras.diagnosis.advice import STALLED
 from vgkeras.diagnosis.finding import Finding, beyond
-from vgkeras.diagnosis.in_time import LOST
-from vgkeras.diagnosis.run_arrays import IGNORED, Run
-from vgkeras.logs import TIME_KINDS
+from vgkeras.diagnosis.in_time import through_states
+from vgkeras.diagnosis.run_arrays import IGNORED, Run, runs
 
 _DIFFERENT = 10.0  # loss in inference relative to that in training
 _AVERAGES = (
@@ -43,7 +41,7 @@ def second_look(
     ignored = beyond(run, "stalled", "output ignores the input", rule, share, STALLED)
     if ignored is None:
         return
-    yield from _memory(run, model, x, y, loss)
+    yield from _memory(run, objective, loss)
     yield ignored
 
 
@@ -64,20 +62,13 @@ def varies(targets: Any) -> bool:
     return bool(len(rows) > 1 and (rows != rows[:1]).any())
 
 
-def _memory(run: Run, model: Any, x: Any, y: Any, loss: Any) -> Iterator[Finding]:
-    """Recurrent layers whose gradient is lost before it reaches the first step."""
+def _memory(run: Run, objective: Any, loss: Any) -> list[Finding]:
+    """What the first recurrent layer loses, or wins, on the way back through time."""
     if not run.facts.recurrent():
-        return
+        return []
     from vgkeras import tape
 
+    model, (x, y, _) = objective.model, objective.batch
     log = tape.gradient_through_time(model, x, y, loss=loss or model.loss)
-    states = log.layers[log.layers["kind"] == TIME_KINDS[0]]
-    for name, rows in states.groupby("name", observed=True):
-        norms = rows.sort_values("time")["log10_norm"].to_numpy(float)
-        lost = float(norms[0] - norms[-1]) if len(norms) else math.nan
-        rule = f"log10 of first / last state gradient in time < {-LOST:g}"
-        cause = ("vanishing", "memory lost in time")
-        extent = f"{name}, {len(norms)} time steps"
-        if found := beyond(run, *cause, rule, lost, RETAIN, extent=extent):
-            yield found
-            return
+    (measured,) = runs(log)
+    return [f for f in through_states(run, measured.states) if f.margin > 0][:1]

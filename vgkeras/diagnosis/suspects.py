@@ -1,21 +1,24 @@
 """Causes of a run that does not learn: numbers that do no harm in a run that does."""
 
-import itertools
 import math
 from collections.abc import Callable
 
 import numpy as np
 
+from vgkeras.diagnosis.advice import REVIVE
 from vgkeras.diagnosis.finding import Finding, beyond, certain
+from vgkeras.diagnosis.in_time import unmeasured
 from vgkeras.diagnosis.origins import (
     SCALE_TARGETS,
     UNSCALED,
     targets_unscaled,
 )
-from vgkeras.diagnosis.run_arrays import PATIENCE, Run, Tensors
+from vgkeras.diagnosis.run_arrays import DEAD, PATIENCE, Run, Tensors
 
 SLOW_UPDATE = 2e-4  # relative to the weights; 1e-3 is usual (Karpathy)
 FAST_UPDATE = 0.1  # the same: a step that moves a kernel by a tenth forgets it in ten
+_JUMP = 2.0  # a late loss relative to the start; one that learns is below it
+_SHORT = 0.02  # a share of the weights in all updates: no kernel has changed
 _ORDER = 5.0  # variance of batch means, relative to that of shuffled batches
 _LOOKS = 8  # batches that tell whether they were shuffled
 _PENALTY = 0.5  # share of the loss
@@ -24,7 +27,6 @@ _SHRUNK = -1.0  # decades by which a kernel's norm changes
 _SAME = 1e-2  # spread of outputs over the batch, relative to the outputs
 _SATURATING = ("tanh", "sigmoid", "hard_sigmoid", "softsign", "hard_tanh")
 _DEEP = 2  # saturating layers in a row that lose little
-_LONG = 20  # steps in time that a plain recurrent layer bridges
 _SCALERS = ("Normalization", "BatchNormalization", "LayerNormalization", "Rescaling")
 _REGRESSION = ("mean_squared_error", "mean_absolute_error", "huber", "log_cosh")
 
@@ -152,8 +154,11 @@ def unordered(run: Run) -> Finding | None:
 
 def rate_too_high(run: Run) -> Finding | None:
     """Steps that throw the weights about, or have thrown them where nothing moves."""
-    if not run.facts.known:
-        return None
+    return (_large_steps(run) if run.facts.known else None) or _jumps(run)
+
+
+def _large_steps(run: Run) -> Finding | None:
+    """The first steps, relative to the weights."""
     rows = _updated_kernels(run)
     rows = rows.where(~rows.are_tiny())  # from 0 any step is large
     if not len(rows.step):
@@ -173,23 +178,56 @@ def rate_too_high(run: Run) -> Finding | None:
     return beyond(run, *cause, rule, medians[worst], remedy, at=at)
 
 
+def _jumps(run: Run) -> Finding | None:
+    """A loss that is thrown far above its start again and again."""
+    late = run.losses[len(run.losses) // 2 :]
+    if len(run.losses) < PATIENCE or not (run.start > 0 and np.isfinite(late).all()):
+        return None
+    remedy = (
+        "use a smaller learning rate, a tenth of it or less: steps that are too large "
+        "throw the weights over the minimum, and the loss up and down"
+    )
+    start = float(np.median(run.losses[:10]))
+    rule = f"loss, a tenth of the late steps, relative to the start > {_JUMP:g}"
+    high = float(np.quantile(late, 0.9)) / start
+    return beyond(run, "stalled", "learning rate too high", rule, high, remedy)
+
+
 def rate_too_low(run: Run) -> Finding | None:
     """A loss that falls steadily and too slowly, by steps that are small."""
     if run.improved or len(run.losses) < PATIENCE or not run.still_falls:
         return None
-    rows = _updated_kernels(run)
-    if not len(rows.step):
+    remedy = f"{_larger_rate(run)}, or more steps: the loss falls steadily, but slowly"
+    rule = f"update relative to the weights (largest of kernels) < {SLOW_UPDATE:g}"
+    cause = ("slow", "learning rate too low")
+    return beyond(run, *cause, rule, _largest_update(run), remedy)
+
+
+def barely_moves(run: Run) -> Finding | None:
+    """Steps so small that nothing has changed yet, the loss included."""
+    if len(run.losses) < PATIENCE:
         return None
+    way = _largest_update(run) * float(run.steps[-1] - run.steps[0] + 1)
+    rule = f"way of the weights relative to them (longest of kernels) < {_SHORT:g}"
+    cause = ("stalled", "learning rate too low")
+    return beyond(run, *cause, rule, way, _larger_rate(run))
+
+
+def _larger_rate(run: Run) -> str:
+    times = 1e-3 / _largest_update(run)
+    return f"use a larger learning rate, {times:.0f} times or so"
+
+
+def _largest_update(run: Run) -> float:
+    """The usual update relative to the weights, of the kernel of the largest; or NaN.
+
+    0 counts for none: it was not compared, or stands for another fault.
+    """
+    rows = _updated_kernels(run)
     layers = [
         np.median(rows.update_ratio[rows.layer == n]) for n in np.unique(rows.layer)
     ]
-    largest = float(np.max(layers))
-    remedy = (
-        f"use a larger learning rate, {1e-3 / largest:.0f} times or so, or more steps: "
-        "the loss falls steadily, by small steps"
-    )
-    rule = f"update relative to the weights (largest of kernels) < {SLOW_UPDATE:g}"
-    return beyond(run, "slow", "learning rate too low", rule, largest, remedy)
+    return float(np.max(layers)) if layers else math.nan
 
 
 def _updated_kernels(run: Run) -> Tensors:
@@ -198,24 +236,23 @@ def _updated_kernels(run: Run) -> Tensors:
     return rows.where(np.isfinite(rows.update_ratio) & (rows.update_ratio > 0))
 
 
-def equal_units(run: Run) -> Finding | None:
-    """Kernels whose units start equal, get equal gradients, and never part."""
-    layers = list(run.facts.layers.items())
-    with_kernel = [(n, la) for n, la in layers if la.get("equal_columns") is not None]
-    for (name, layer), (_, following) in itertools.pairwise(with_kernel):
-        if layer["equal_columns"] and following.get("equal_rows"):
-            rows = run.weights.where(
-                [str(n).startswith(name) for n in run.weights.name]
-            )
-            rule = "initial weights of all units are equal"
-            remedy = (
-                "use random initial weights: units that start equal get equal "
-                "gradients, and never part (symmetry)"
-            )
-            at = rows if len(rows.step) else None
-            cause = ("stalled", "units that never part")
-            return certain(run, *cause, rule, remedy, at=at)
-    return None
+def dying(run: Run) -> Finding | None:
+    """A layer most of which had a gradient at first, and has none any more."""
+    if run.improved or len(run.losses) < PATIENCE:
+        return None
+    rows = run.weights.main()
+    rows = rows.where(np.isfinite(rows.zero_fraction) & np.isfinite(rows.log10_norm))
+    worst, place = 0.0, None
+    for layer in np.unique(rows.layer):
+        own = rows.where(rows.layer == layer)
+        alive = 1 - own.zero_fraction
+        died = 1 - float(np.median(alive[-len(alive) // 3 :])) / max(alive[0], 1e-9)
+        if died > worst:
+            worst, place = died, own.where([-1])
+    unscaled = inputs_unscaled(run)
+    cause, remedy = (unscaled.cause, unscaled.remedy) if unscaled else ("", REVIVE)
+    rule = f"share of a kernel whose gradient became exactly zero > {DEAD:g}"
+    return beyond(run, "dead units", cause, rule, worst, remedy, at=place)
 
 
 def lost_signal(run: Run) -> Finding | None:
@@ -254,28 +291,21 @@ def saturation(run: Run) -> Finding | None:
     return beyond(run, "vanishing", "saturation", rule, count, remedy)
 
 
-def memory(run: Run) -> Finding | None:
-    """A long sequence: whether the gradient reaches its start is not in this log."""
-    longest = max((la["steps"] for _, la in run.facts.recurrent()), default=0)
-    remedy = (
-        "this log cannot tell whether the gradient reaches the first time steps; "
-        "`diagnose(log, model, x, y)` measures it. If it does not: an LSTM or GRU, "
-        "orthogonal recurrent weights, or shorter sequences"
-    )
-    rule = f"steps in time of a recurrent layer > {_LONG}"
-    return beyond(run, "stalled", "memory lost in time", rule, longest, remedy)
-
-
 SUSPECTS: tuple[Callable[[Run], Finding | None], ...] = (
     frozen_output,
     inputs_unscaled,
     unscaled_targets,
-    equal_units,
     rate_too_high,
 )
-ALWAYS: tuple[Callable[[Run], Finding | None], ...] = (unordered, penalty, rate_too_low)
+ALWAYS: tuple[Callable[[Run], Finding | None], ...] = (
+    unordered,
+    penalty,
+    rate_too_low,
+    dying,
+)
 POSSIBILITIES: tuple[Callable[[Run], Finding | None], ...] = (
     lost_signal,
     saturation,
-    memory,
+    unmeasured,
+    barely_moves,
 )

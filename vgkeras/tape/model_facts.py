@@ -3,8 +3,8 @@
 from typing import Any
 
 import keras
-import numpy as np
 
+from vgkeras.tape.equal_units import units_are_equal
 from vgkeras.tape.labels import measured_layers, short_path
 
 _OPTIMIZER = (
@@ -30,8 +30,8 @@ def model_facts(model: keras.Model) -> dict[str, Any]:
         - `optimizer`: its class and settings; `{}` without one.
         - `layers`: by name in the log, in the model's order: `class`, `activation`,
           `trainable`, `penalty` (whether it has a regularizer), `steps` (in time, of
-          a recurrent layer), `momentum` (of a normalization) and whether all its
-          units start with `equal_columns` or `equal_rows` in the kernel.
+          a recurrent layer), `momentum` (of a normalization), and whether all its
+          units are `equal_units`, now and for good.
     """
     layers = {
         short_path(_name(layer), model): _layer_facts(layer)
@@ -105,17 +105,13 @@ def _optimizer_facts(optimizer: Any) -> dict[str, Any]:
 
 def _layer_facts(layer: keras.layers.Layer) -> dict[str, Any]:
     cell = getattr(layer, "cell", layer)
-    kernel = getattr(cell, "_kernel", None)
-    if kernel is None:
-        kernel = getattr(cell, "kernel", None)
     facts: dict[str, Any] = {
         "class": type(layer).__name__,
         "activation": _activation(cell),
         "trainable": bool(layer.trainable),
         "penalty": any(v.regularizer is not None for v in layer.trainable_variables),
         "steps": _time_steps(layer),
-        "equal_columns": _are_equal(kernel, -1),
-        "equal_rows": _are_equal(kernel, -2),
+        "equal_units": units_are_equal(layer),
     }
     numbers = {key: getattr(layer, key, None) for key in _SETTINGS}
     return facts | {k: v for k, v in numbers.items() if isinstance(v, int | float)}
@@ -140,16 +136,3 @@ def _input_shape(layer: keras.layers.Layer) -> tuple[Any, ...]:
     config = layer.get_build_config() or {}
     shape = config.get("input_shape") or ()
     return tuple(shape[0] if shape and isinstance(shape[0], list | tuple) else shape)
-
-
-def _are_equal(kernel: Any, axis: int) -> bool | None:
-    """Whether the first, second and last slice of a kernel along an axis are equal."""
-    shape = getattr(kernel, "shape", ())
-    if len(shape) < 2 or shape[axis] < 2:
-        return None
-    values = kernel.value if hasattr(kernel, "value") else kernel
-    one, two, last = (
-        np.asarray(values[..., i] if axis == -1 else values[..., i, :])
-        for i in (0, 1, shape[axis] - 1)
-    )
-    return bool((one == two).all() and (one == last).all())
