@@ -85,6 +85,17 @@ def test_a_falling_loss_is_no_success_if_every_input_gets_one_answer():
     ]
 
 
+def test_a_plateau_before_the_end_is_forgiven():
+    steps = np.arange(STEPS)
+    at_last, too_late = (
+        fit(loss_of_mean=np.where(steps < share * STEPS, 1.0, 1.2))
+        for share in (0.85, 0.95)
+    )
+
+    assert [finding.regime for finding in diagnose(at_last)] == ["healthy"]
+    assert [finding.regime for finding in diagnose(too_late)] == ["stalled"]
+
+
 CLASSIFIER = facts(
     loss="categorical_crossentropy",
     logits=False,
@@ -94,6 +105,12 @@ BINARY = facts(
     loss="binary_crossentropy",
     logits=False,
     layers={"hidden": dense(), "out": dense("sigmoid", units=1)},
+)
+UNBOUNDED = facts(
+    layers={
+        "memory": {"class": "LSTM", "activation": "relu", "steps": 50},
+        "out": dense("linear"),
+    }
 )
 RANGE = {"target_min": 0.0, "target_max": 1.0, "target_std": 0.5}
 SPIKE = np.where(np.arange(STEPS) < 60, -2.0, np.minimum(np.arange(STEPS) - 62.0, 40))
@@ -129,13 +146,13 @@ BROKEN = np.where(np.arange(STEPS) < 70, 1.0, math.nan)
             fit(
                 BROKEN,
                 rows=tensors(log10_norm=SPIKE),
-                said=facts(
-                    layers={
-                        "memory": {"class": "LSTM", "activation": "relu", "steps": 50},
-                        "out": dense("linear"),
-                    }
-                ),
+                said=UNBOUNDED,
             ),
+        ),
+        (
+            "growth in time",  # one step is enough
+            fit([1.0, math.nan], said=UNBOUNDED, rows=tensors(update_ratio=9.0)[:2]),
+            fit([1.0, math.nan], said=UNBOUNDED, rows=tensors(update_ratio=11.0)[:2]),
         ),
         (
             "overflow of the format",

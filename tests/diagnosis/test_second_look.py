@@ -55,8 +55,8 @@ def test_outputs_that_ignore_the_input_are_told_by_a_pass_over_data():
     assert causes == ["output ignores the input"]
 
 
-@pytest.mark.parametrize("backwards", [False, True])
-def test_a_recurrent_layer_that_forgets_is_measured_back_through_time(backwards):
+def forgetful(backwards=False):
+    """A layer of two units, each of which keeps half of its state in a time step."""
     keras.utils.set_random_seed(0)
     half = keras.initializers.Identity(0.5)
     layer = keras.layers.SimpleRNN(
@@ -65,21 +65,45 @@ def test_a_recurrent_layer_that_forgets_is_measured_back_through_time(backwards)
     model = keras.Sequential([keras.Input((30, 1)), layer, keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     x = np.random.default_rng(0).normal(size=(SAMPLES, 30, 1)).astype("float32")
-    y = x[:, -1 if backwards else 0]
+    return model, x
+
+
+def measured_once(model, x, y):
     rows = vg.gradient_norms(model, x, y)
-    log = GradientLog(
+    return GradientLog(
         run_table(dtype="float32"),
         vg.diagnosis.log_of(model, x, y, None, None).losses,
         rows[rows["kind"] == KINDS[0]].assign(run=0, step=0),
         {"facts": tape.model_facts(model)},
     )
 
-    first = vg.diagnose(log, model, x, y)[0]
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_recurrent_layer_that_forgets_is_measured_back_through_time(backwards):
+    model, x = forgetful(backwards)
+    y = x[:, -1 if backwards else 0]
+
+    first = vg.diagnose(measured_once(model, x, y), model, x, y)[0]
 
     assert (first.regime, first.cause) == ("vanishing", "memory lost in time")
     assert "keeps a tenth over 3.32 of 30 time steps" in first.extent
     # 29 halvings
     assert first.measured == pytest.approx(29 * np.log10(0.5), abs=0.1)
+
+
+@pytest.mark.parametrize(("share", "lost"), [(0.09, True), (0.11, False)])
+def test_noise_that_was_learned_by_heart_is_no_memory(share, lost):
+    """Outputs that explain this share of what the targets vary by, and no more."""
+    model, x = forgetful()
+    output = model(x).numpy()
+    noise = np.random.default_rng(1).normal(size=output.shape)
+    noise -= noise.mean() + output * (noise * output).sum() / (output**2).sum()
+    noise *= np.sqrt(output.var() / share / (noise**2).mean())
+    y = (output + noise).astype("float32")
+
+    causes = [f.cause for f in vg.diagnose(measured_once(model, x, y), model, x, y)]
+
+    assert ("memory lost in time" in causes) == lost
 
 
 def test_a_log_of_several_runs_has_no_one_model():

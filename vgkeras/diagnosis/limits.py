@@ -32,6 +32,7 @@ from vgkeras.diagnosis.run_arrays import (
     FEWEST_STEPS,
     IGNORED,
     IMPROVED,
+    LARGE_UPDATE,
     STILL,
     Run,
     Tensors,
@@ -44,7 +45,6 @@ FACTOR = 1.05  # a layer; a network of many layers may grow more slowly and trai
 KERNEL_FACTOR = 1.1  # the same for kernels' gradients: kernels differ in shape
 MEMORY = 0.6  # a time step; a plain recurrence that keeps less remembers two
 _GATED = ("LSTM", "GRU", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
-LARGE_UPDATE = 10.0  # relative to the weights
 
 
 class Limit(NamedTuple):

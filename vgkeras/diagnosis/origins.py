@@ -7,7 +7,7 @@ import numpy as np
 
 from vgkeras.diagnosis.advice import SHRINK
 from vgkeras.diagnosis.lines import DECADES, lines
-from vgkeras.diagnosis.run_arrays import Run
+from vgkeras.diagnosis.run_arrays import LARGE_UPDATE, Run
 from vgkeras.floats import computed_in, stored_in
 
 GROWTH = 2.0  # decades by which a gradient grows before it explodes
@@ -54,7 +54,7 @@ def origin(run: Run, step: int) -> Origin:
         what = "inputs" if _at(run, "input_nonfinite", step) > 0 else "targets"
         remedy = f"remove or replace what is Inf or NaN in the {what}: the data is bad"
         return Origin("Inf or NaN in the data", remedy)
-    if growth(run, step) > GROWTH:
+    if growth(run, step) > GROWTH or _was_thrown(run, step):
         return _explosion(run)
     if _is_narrow(run):
         return _overflow(run)
@@ -71,6 +71,13 @@ def growth(run: Run, step: int) -> float:
     _, begin = np.unique(rows.step, return_index=True)
     largest = np.maximum.reduceat(rows.log10_norm, begin)
     return float(largest[-5:].max() - np.median(largest))
+
+
+def _was_thrown(run: Run, step: int) -> bool:
+    """Whether an update before a step was many times larger than the weights."""
+    rows = run.weights.where(run.weights.step < step).main()
+    thrown = (rows.update_ratio > LARGE_UPDATE) & np.isfinite(rows.update_ratio)
+    return bool((thrown & ~rows.are_tiny()).any())
 
 
 def _explosion(run: Run) -> Origin:

@@ -23,6 +23,7 @@ HIGH = 0.9  # a step with a loss above this share of the start has learned nothi
 IGNORED = 0.05  # a mean output that costs no more than this share says it all
 TINY = -3.0  # log10 of the root mean square of weights next to 0
 DEAD = 0.95  # share of exact zeros
+LARGE_UPDATE = 10.0  # relative to the weights
 STILL = 0.01  # a loss that lost less than this share has not moved
 FEWEST_STEPS = 10  # a run of fewer updates cannot be called stalled
 PATIENCE = 100  # updates after which an output may be asked to depend on its input
@@ -182,10 +183,16 @@ class Run:
 
     @property
     def late_excess(self) -> float:
-        """The median of these shares over the second half of the run, or NaN."""
+        """The median of these shares over the second half of the run, or NaN.
+
+        Of its last fifth, where that is clear: a plateau may come before it.
+        """
         late = self.excess[len(self.excess) // 2 :]
         late = late[np.isfinite(late)]
-        return float(np.median(late)) if len(late) > 2 else math.nan
+        if len(late) < 3:
+            return math.nan
+        end = float(np.median(late[-max(3, 2 * len(late) // 5) :]))
+        return end if end > 2 * IGNORED else float(np.median(late))
 
     @property
     def ignores_input(self) -> bool:

@@ -39,10 +39,10 @@ def second_look(
     share = (same - used) / (used - added)
     rule = f"cost of one answer for all inputs, relative to the loss < {IGNORED:g}"
     ignored = beyond(run, "stalled", "output ignores the input", rule, share, STALLED)
-    if ignored is None:
-        return
-    yield from _memory(run, objective, loss)
-    yield ignored
+    if share < 2 * IGNORED:  # what they say may be noise, learned by heart
+        yield from _memory(run, objective, loss)
+    if ignored is not None:
+        yield ignored
 
 
 def _moving_averages(run: Run, trained: float, used: float) -> Finding | None:
