@@ -65,20 +65,17 @@ def alarms(name: str) -> tuple[str, list[str]]:
 
 
 def _of_model(model: Any, x: Any, y: Any, when: str) -> Iterator[str]:
+    """Of one pass over the model, a step of plain descent at 0.01 included."""
     import keras
 
     import vgkeras as vg
 
     few = keras.tree.map_structure(lambda part: part[:8], (x, y))
-    yield from _said(f"model, {when}", lambda: vg.diagnose(model, *few))
-    for assertion in ("connected", "vanishing", "exploding"):
-        words = (
-            "gradients_connected" if assertion == "connected" else f"not_{assertion}"
-        )
+    log = vg.diagnosis.log_of(model, *few, loss=None, learning_rate=0.01)
+    yield from _said(f"model, {when}", lambda: vg.diagnose(log))
+    for words in ("gradients_connected", "not_vanishing", "not_exploding"):
         check = getattr(vg.testing, f"assert_{words}")
-        yield from _said(
-            f"{words}, {when}", lambda check=check: check(model, *few) or []
-        )
+        yield from _said(f"{words}, {when}", lambda check=check: check(log) or [])
 
 
 def _said(question: str, ask: Callable[[], Any]) -> list[str]:

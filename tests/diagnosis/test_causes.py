@@ -364,6 +364,18 @@ def test_noise_of_batches_is_not_called_stalled():
     assert [finding.regime for finding in diagnose(log)] == ["healthy"]
 
 
+def test_an_update_of_0_behind_a_gradient_whose_square_overflows_is_not_frozen():
+    """Adam divides by the root of the square: 1e20 squared is beyond float32."""
+    still = {"update_ratio": 0.0, "frozen_fraction": 1.0}
+    small, huge = (
+        diagnose(fit([1.0, math.nan], rows=tensors(log10, **still)[:2], said=UNBOUNDED))
+        for log10 in (19.2, 19.3)
+    )
+
+    assert "frozen" in [finding.regime for finding in small]
+    assert [(f.regime, f.cause) for f in huge] == [("non-finite", "growth in time")]
+
+
 def test_a_warm_up_from_0_is_not_frozen():
     rates = np.linspace(0, 1e-3, STEPS)
     rows = tensors(update_ratio=rates, frozen_fraction=(rates == 0).astype(float))
@@ -418,6 +430,16 @@ def test_what_is_lost_at_one_place_is_no_decay_from_layer_to_layer():
 
     assert [finding.regime for finding in diagnose(pooled)] == ["healthy"]
     assert [finding.regime for finding in diagnose(steady)] == ["vanishing"]
+
+
+def test_what_a_normalization_wins_at_one_place_is_no_growth():
+    """An embedding starts at 0.05, is brought to 1, and ends in many logits."""
+    sizes = [1] * 6
+    normalized = layered([-1.3, 0.0, 0.0, 0.0, 0.2, 0.9], "activation", sizes=sizes)
+    steady = layered(np.linspace(-1.3, 0.9, 6), "activation", sizes=sizes)
+
+    assert [f.regime for f in diagnose(measured_once(normalized))] == ["healthy"]
+    assert [f.regime for f in diagnose(measured_once(steady))] == ["exploding"]
 
 
 def test_networks_of_two_optimizers_are_not_compared():

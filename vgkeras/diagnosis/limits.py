@@ -28,6 +28,7 @@ from vgkeras.diagnosis.lines import (
     lines,
     through_time,
 )
+from vgkeras.diagnosis.origins import square_overflows
 from vgkeras.diagnosis.run_arrays import (
     FEWEST_STEPS,
     IGNORED,
@@ -108,7 +109,7 @@ def _frozen(run: Run) -> list[Finding]:
     with np.errstate(divide="ignore"):
         ratio = np.log10(rows.update_ratio)
     rounds = rows.frozen_fraction > rows.zero_fraction + 1e-9
-    rounds &= ~(run.rates_at(rows.step) == 0)
+    rounds &= ~(run.rates_at(rows.step) == 0) & ~square_overflows(run, rows)
     rule = f"update relative to the weights < {rounding:.2g}"
     findings = _small(run, Limit("frozen", rule, rounding, ""), rows, ratio, rounds)
     return [

@@ -7,7 +7,7 @@ import numpy as np
 
 from vgkeras.diagnosis.advice import SHRINK
 from vgkeras.diagnosis.lines import DECADES, lines
-from vgkeras.diagnosis.run_arrays import LARGE_UPDATE, Run
+from vgkeras.diagnosis.run_arrays import LARGE_UPDATE, Run, Tensors
 from vgkeras.floats import computed_in, stored_in
 
 GROWTH = 2.0  # decades by which a gradient grows before it explodes
@@ -74,10 +74,18 @@ def growth(run: Run, step: int) -> float:
 
 
 def _was_thrown(run: Run, step: int) -> bool:
-    """Whether an update before a step was many times larger than the weights."""
+    """Whether an update before a step was many times larger than the weights.
+
+    Or would have been, but for an optimizer that divides by an overflowed square.
+    """
     rows = run.weights.where(run.weights.step < step).main()
     thrown = (rows.update_ratio > LARGE_UPDATE) & np.isfinite(rows.update_ratio)
-    return bool((thrown & ~rows.are_tiny()).any())
+    return bool(((thrown & ~rows.are_tiny()) | square_overflows(run, rows)).any())
+
+
+def square_overflows(run: Run, rows: Tensors) -> np.ndarray:
+    """Whether the square of the largest element is beyond the largest number."""
+    return 2 * rows.log10_max > math.log10(stored_in(run.row["dtype"]).largest)
 
 
 def _explosion(run: Run) -> Origin:
