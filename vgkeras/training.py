@@ -26,6 +26,7 @@ from vgkeras.tape import (
     check_optimizer,
     frozen_layers,
     garbage,
+    is_mse,
     objective_of,
     statistics,
     tape_pass,
@@ -37,7 +38,6 @@ from vgkeras.theory import predictions, run_outcomes
 _MEASURES = (*STATISTICS, *UPDATE_STATISTICS)
 # What is inside is called once for each point in time, maybe in a loop.
 WHOLE = (keras.layers.RNN, keras.layers.TimeDistributed)
-_MEAN_SQUARES = ("mse", "mean_squared_error", "MeanSquaredError")
 
 
 class Step(NamedTuple):
@@ -146,7 +146,7 @@ class Training:
         self._every = check_every(every)
         self._logged_steps = frozenset(logged_steps(self._steps, self._every))
         self._optimizer = _optimizer(optimizer, learning_rate)
-        self._loss_is_mse = _is_mse(self._model.loss if loss is None else loss)
+        self._loss_is_mse = is_mse(self._model.loss if loss is None else loss)
         self._losses: list[float] = []
         self._tables: dict[int, np.ndarray] = {}
         self._labels: list[tuple[int, str, str]] = []
@@ -359,11 +359,6 @@ def _in_format(objective: Objective) -> Objective:
         for part in (x, y)
     )
     return replace(objective, batch=Batch(x, y, weight))
-
-
-def _is_mse(loss: Any) -> bool:
-    name = loss if isinstance(loss, str) else type(loss).__name__
-    return name in _MEAN_SQUARES
 
 
 def _units(values: Any) -> int:

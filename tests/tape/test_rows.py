@@ -56,6 +56,22 @@ def test_the_second_output_of_a_layer_has_a_name_of_its_own(rng):
     assert tape.layer_of(model, "lstm/lstm_cell/output_2") is model.layers[0].cell
 
 
+def test_stacked_cells_are_called_once_a_time_step(rng):
+    cells = [L.SimpleRNNCell(4, name="lower"), L.GRUCell(3, name="upper")]
+    model = keras.Sequential([keras.Input((5, 2)), L.RNN(cells, name="rnn")])
+    x = rng.normal(size=(6, 5, 2))
+
+    frame = vg.gradient_norms(model, x, x[:, 0, :1] + np.ones(3), loss="mse")
+
+    states = frame[frame["kind"] == _ACTIVATION].set_index(["name", "call"])
+    for name, cell in zip(("lower", "upper"), cells, strict=True):
+        own = states.loc[f"rnn/stacked_rnn_cells/{name}", "log10_norm"]
+        assert own.index.tolist() == [1, 2, 3, 4, 5]
+        if name == "lower":
+            state = cell(x[:, 0], np.zeros((6, 4)))[0].numpy()
+            assert own[1] == pytest.approx(np.log10(np.linalg.norm(state)), abs=1e-5)
+
+
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_a_last_activation_has_a_gradient_though_the_loss_goes_around_it(
     activation, rng

@@ -1,5 +1,7 @@
 """Gradients through time against cells that are called by hand, a step at a time."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from keras import layers
 from numpy.testing import assert_allclose, assert_array_equal
 
 import vgkeras as vg
-from vgkeras.tape import anchor, through_time_pass, total_loss
+from vgkeras.tape import Batch, anchor, objective_of, through_time_pass
 
 STEPS, FEATURES, SAMPLES = 6, 3, 4
 
@@ -123,6 +125,7 @@ LAYERS = {
     "backwards": lambda: layers.GRU(5, go_backwards=True, return_sequences=True),
     "sequences": lambda: layers.LSTM(5, return_sequences=True),
     "stacked cells": lambda: layers.RNN([layers.LSTMCell(5), layers.GRUCell(4)]),
+    "one cell twice": lambda: layers.RNN([cell := layers.GRUCell(3), cell]),
     "a cell that reads its state": lambda: layers.RNN(Reader()),
     "backwards with such a cell": lambda: layers.RNN(Reader(), go_backwards=True),
     "a cell made of another": lambda: layers.RNN(Carry(5), return_sequences=True),
@@ -144,7 +147,7 @@ def test_gradients_by_state_and_input_are_those_of_the_unrolled_cell(name):
     flat = layers.Flatten()
     model = keras.Sequential([keras.Input((STEPS, FEATURES)), layer, flat, end])
 
-    log = vg.gradient_through_time(model, x, y)
+    log = vg.gradient_through_time(model, x, y, loss="mse")
 
     oracle = expected(layer, x, lambda output: end(flat(output)), y)
     assert_allclose(measured(log, layer), oracle, atol=1e-9)
@@ -160,7 +163,7 @@ def test_masked_steps_have_no_gradient_of_their_own(make):
     masking = layers.Masking()
     model = keras.Sequential([keras.Input((STEPS, FEATURES)), masking, layer, end])
 
-    log = vg.gradient_through_time(model, x, y)
+    log = vg.gradient_through_time(model, x, y, loss="mse")
 
     found = measured(log, layer)
     assert_allclose(found[:-1], expected(layer, x, end, y, mask)[:-1], atol=1e-9)
@@ -172,7 +175,7 @@ def test_both_directions_and_stacked_layers_are_told_apart():
     upper, end = layers.GRU(3), layers.Dense(1)
     model = keras.Sequential([keras.Input((STEPS, FEATURES)), lower, upper, end])
 
-    log = vg.gradient_through_time(model, x, y)
+    log = vg.gradient_through_time(model, x, y, loss="mse")
 
     with tf.GradientTape() as tape:
         x = tf.constant(x)
@@ -203,7 +206,7 @@ def test_a_linear_network_is_its_closed_form():
     )
     model = keras.Sequential([keras.Input((STEPS, FEATURES)), rnn])
 
-    log = vg.gradient_through_time(model, x, y)
+    log = vg.gradient_through_time(model, x, y, loss="mse")
 
     kernel = keras.ops.convert_to_numpy(rnn.cell.kernel)
     form = vg.theory.recurrent_form(0.5, x, y, kernel=kernel)
@@ -225,18 +228,18 @@ def test_the_pass_leaves_the_model_as_it_was_and_can_be_compiled():
     before = [keras.ops.convert_to_numpy(v) for v in variables]
     own_step = rnn.inner_loop
 
-    log = vg.gradient_through_time(model, x, y)
+    log = vg.gradient_through_time(model, x, y, loss="mse")
 
     for old, new in zip(before, variables, strict=True):
         assert_array_equal(old, keras.ops.convert_to_numpy(new))
     assert rnn.inner_loop == own_step
     assert rnn.use_cudnn == "auto"
-    watched, loss = anchor(), total_loss("mse")
+    watched, objective = anchor(), objective_of(model, x, y, loss="mse")
     compiled = tf.function(
-        lambda: through_time_pass(model, x, y, loss, watched)[:2], autograph=False
+        lambda: through_time_pass(objective, watched)[:2], autograph=False
     )
     rnn.cell.dropout = 0.0
-    before = vg.gradient_through_time(model, x, y).layers["log10_norm"]
+    before = vg.gradient_through_time(model, x, y, loss="mse").layers["log10_norm"]
     assert_allclose(compiled()[1][:, 0], before, atol=1e-9)
     assert not log.layers["log10_norm"].equals(before)
 
@@ -249,7 +252,7 @@ def test_magnitudes_that_over_and_underflow_are_logged():
     model = keras.Sequential([keras.Input((30, 2), dtype="float32"), rnn])
 
     log = vg.gradient_through_time(
-        model, np.ones((2, 30, 2), "float32"), np.ones((2, 2))
+        model, np.ones((2, 30, 2), "float32"), np.ones((2, 2)), loss="mse"
     )
 
     rows = log.layers[log.layers["kind"] == "state_gradient"].set_index("time")
@@ -263,7 +266,7 @@ def test_magnitudes_that_over_and_underflow_are_logged():
 def test_the_log_is_saved_with_its_time_and_joined_with_others(tmp_path):
     x, y = data()
     model = keras.Sequential([keras.Input((STEPS, FEATURES)), layers.GRU(1)])
-    log = vg.gradient_through_time(model, x, y)
+    log = vg.gradient_through_time(model, x, y, loss="mse")
 
     log.save(tmp_path / "log.parquet")
     loaded = vg.load(tmp_path / "log.parquet")
@@ -288,9 +291,12 @@ def test_a_model_without_recurrent_layers_is_refused():
 def test_any_number_of_steps_is_refused_where_rows_must_be_known():
     model = keras.Sequential([keras.Input((None, FEATURES)), layers.GRU(1)])
     x, y = data()
-    vg.gradient_through_time(model, x, y)  # a batch has some number
+    vg.gradient_through_time(model, x, y, loss="mse")  # a batch has some number
+    objective = objective_of(model, x, y, loss="mse")
     compiled = tf.function(
-        lambda x: through_time_pass(model, x, y, total_loss("mse"), watched)[:2],
+        lambda x: through_time_pass(
+            replace(objective, batch=Batch(x, objective.batch.y)), watched
+        )[:2],
         input_signature=[tf.TensorSpec((None, None, FEATURES), tf.float64)],
         autograph=False,
     )
@@ -298,3 +304,39 @@ def test_any_number_of_steps_is_refused_where_rows_must_be_known():
 
     with pytest.raises(ValueError, match="`x` must have a fixed number of time steps"):
         compiled(x)
+
+
+# The objective is that of `fit`.
+
+
+def lstm_and_data():
+    x, y = data()
+    regularized = layers.Dense(1, kernel_regularizer="l2")
+    layers_of = [keras.Input((STEPS, FEATURES)), layers.LSTM(5), regularized]
+    return keras.Sequential(layers_of), x, y
+
+
+def test_the_loss_is_that_of_compile_with_what_is_added_to_it():
+    model, x, y = lstm_and_data()
+    model.compile("sgd", "mae")
+    weight = np.linspace(1, 2, SAMPLES)
+
+    log = vg.gradient_through_time(model, x, y, sample_weight=weight)
+
+    expected = vg.gradient_norms(model, x, y, sample_weight=weight)
+    kinds = [rows["kind"] == "weight_gradient" for rows in (log.layers, expected)]
+    assert_allclose(
+        log.layers.loc[kinds[0], "log10_norm"],
+        expected.loc[kinds[1], "log10_norm"],
+        atol=1e-9,
+    )
+    added = 0.01 * np.sum(model.layers[-1].kernel.numpy() ** 2)
+    errors = np.abs(model(x).numpy() - y)[:, 0] @ weight / SAMPLES
+    assert log.losses["loss"][0] == pytest.approx(errors + added, rel=1e-9)
+
+
+def test_a_model_without_a_loss_asks_for_one():
+    model, x, y = lstm_and_data()
+
+    with pytest.raises(ValueError, match=r"`loss` must be given with a model that"):
+        vg.gradient_through_time(model, x, y)

@@ -247,7 +247,7 @@ class _UntilSolved(keras.callbacks.Callback):
 
 
 def _measured(model: keras.Model, x: np.ndarray, y: np.ndarray) -> GradientLog:
-    log = gradient_through_time(model, x[:_MEASURED], y[:_MEASURED])
+    log = gradient_through_time(model, x[:_MEASURED], y[:_MEASURED], loss="mse")
     rows = log.layers[log.layers["kind"].isin(TIME_KINDS)]
     names = rows["name"].str.rpartition("/")[2]  # Keras numbers layers as it likes
     return log.replace(layers=rows.assign(name=names).round(3), theory=None)

@@ -6,8 +6,14 @@ from vgkeras.tape.batch_statistics import (
     mean_outputs,
 )
 from vgkeras.tape.calls import layer_calls, replaced
-from vgkeras.tape.labels import layer_labels, layer_of, measured_layers, weight_labels
-from vgkeras.tape.losses import check_loss, total_loss
+from vgkeras.tape.labels import (
+    Call,
+    layer_labels,
+    layer_of,
+    measured_layers,
+    weight_labels,
+)
+from vgkeras.tape.losses import check_loss, is_mse, total_loss
 from vgkeras.tape.model_facts import model_facts
 from vgkeras.tape.model_pass import TapePass, dense_gradient, gradient_norms, tape_pass
 from vgkeras.tape.models import (
@@ -18,7 +24,13 @@ from vgkeras.tape.models import (
     policy_name,
     variables_restored,
 )
-from vgkeras.tape.objective import Batch, Objective, objective_of
+from vgkeras.tape.objective import (
+    Batch,
+    Objective,
+    gradients_by_outputs,
+    loss_of_compile,
+    objective_of,
+)
 from vgkeras.tape.tensor_statistics import (
     STATISTICS,
     UPDATE_STATISTICS,

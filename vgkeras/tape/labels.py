@@ -42,19 +42,10 @@ class Call(NamedTuple):
 def tensor_labels(
     model: keras.Model, calls: list[Call], layers: list[keras.layers.Layer]
 ) -> list[tuple[int, str, str]]:
-    """Names the rows; `layers` count from 1 in the order of their first call.
-
-    The second output of a layer, as the state `c` of an LSTM's cell, is `output_2`.
-    """
+    """Names the rows; `layers` count from 1 in the order of their first call."""
     order = list(dict.fromkeys([*(call.layer for call in calls), *layers]))
     weights = weight_labels(model, order, model.trainable_variables)
-    rows = layer_labels(model, order, [call.layer for call in calls], KINDS)
-    numbers = [call.output_number for call in calls]
-    further = [f"/output_{n}" if n > 1 else "" for n in numbers]
-    return weights + [
-        (layer, f"{name}{more}", kind)
-        for (layer, name, kind), more in zip(rows, 2 * further, strict=True)
-    ]
+    return weights + layer_labels(model, order, calls, KINDS)
 
 
 def weight_labels(
@@ -71,13 +62,21 @@ def weight_labels(
 def layer_labels(
     model: keras.Model,
     order: list[keras.layers.Layer],
-    calls: list[keras.layers.Layer],
+    calls: list[Call],
     kinds: tuple[str, ...],
 ) -> list[tuple[int, str, str]]:
-    """Names what the calls of layers put out, kind by kind; `order` numbers them."""
+    """Names what the calls of layers put out, kind by kind; `order` numbers them.
+
+    The second output of a layer, as the state `c` of an LSTM's cell, is `output_2`.
+    """
     numbers = {id(layer): number for number, layer in enumerate(order, start=1)}
-    names = [(numbers[id(la)], short_path(la.path or la.name, model)) for la in calls]
+    names = [(numbers[id(call.layer)], _output_name(call, model)) for call in calls]
     return [(*name, kind) for kind in KINDS[1:] if kind in kinds for name in names]
+
+
+def _output_name(call: Call, model: keras.Model) -> str:
+    name = short_path(call.layer.path or call.layer.name, model)
+    return f"{name}/output_{call.output_number}" if call.output_number > 1 else name
 
 
 def short_path(path: str, model: keras.Model) -> str:

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 LossFunction = Callable[[Any, Any, Any], tf.Tensor]
+_MEAN_SQUARES = ("mse", "mean_squared_error", "MeanSquaredError")
 
 
 def check_loss(loss: Any) -> LossFunction:
@@ -65,6 +66,12 @@ def total_loss(loss: Any) -> LossFunction:
         return total_of([f(*row) for f, *row in rows])
 
     return total
+
+
+def is_mse(loss: Any) -> bool:
+    """Whether a loss, or its name, is the mean squared error."""
+    name = loss if isinstance(loss, str) else type(loss).__name__
+    return name in _MEAN_SQUARES
 
 
 def total_of(parts: list[tf.Tensor]) -> tf.Tensor:

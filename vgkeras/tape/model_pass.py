@@ -13,7 +13,7 @@ from vgkeras.logs import CALL, LAYER_COLUMNS
 from vgkeras.tape.calls import layer_calls
 from vgkeras.tape.labels import Call, measured_layers, tensor_labels
 from vgkeras.tape.models import recurrent_layers, unrolled, variables_restored
-from vgkeras.tape.objective import Objective, objective_of
+from vgkeras.tape.objective import Objective, gradients_by_outputs, objective_of
 from vgkeras.tape.tensor_statistics import STATISTICS, statistics
 
 
@@ -111,18 +111,17 @@ def tape_pass(objective: Objective, *, whole: tuple[type, ...] = ()) -> TapePass
     """
     model = objective.model
     layers = measured_layers(model, whole=whole)
-    calls: list[Call] = []
-    counts: Counter[int] = Counter()
+    seen: list[tuple[keras.layers.Layer, list[tf.Tensor]]] = []
 
     def see(layer: keras.layers.Layer, outputs: list[tf.Tensor]) -> None:
-        counts[id(layer)] += 1
-        for number, output in enumerate(outputs, start=1):
-            calls.append(Call(layer, counts[id(layer)], number, output))
+        seen.append((layer, outputs))
 
     recurrent = [la for la in recurrent_layers(model) if not isinstance(la, whole)]
-    with tf.GradientTape() as tape, layer_calls(layers, see), unrolled(recurrent):
+    unroll = unrolled(recurrent, but_for=seen)
+    with tf.GradientTape() as tape, layer_calls(layers, see), unroll:
         outputs = objective.outputs()
         loss = objective.loss(outputs)
+    calls = _numbered(seen)
     values = [variable.value for variable in model.trainable_variables]
     activations = [call.output for call in calls]
     sources = [*values, *activations]
@@ -138,22 +137,24 @@ def tape_pass(objective: Objective, *, whole: tuple[type, ...] = ()) -> TapePass
     )
 
 
-def _with_gradients_by_outputs(objective: Objective, taped: TapePass) -> TapePass:
-    """The same with gradients by the outputs that a loss has gone around.
+def _numbered(seen: list[tuple[keras.layers.Layer, list[tf.Tensor]]]) -> list[Call]:
+    """All outputs, and of which call of their layer each is."""
+    counts: Counter[int] = Counter()
+    calls = []
+    for layer, outputs in seen:
+        counts[id(layer)] += 1
+        calls += [
+            Call(layer, counts[id(layer)], number, output)
+            for number, output in enumerate(outputs, start=1)
+        ]
+    return calls
 
-    Keras' crossentropies take the logits of a last softmax or sigmoid, so that its
-    output is no part of the loss that is computed.
-    """
+
+def _with_gradients_by_outputs(objective: Objective, taped: TapePass) -> TapePass:
+    """The same with gradients by the outputs that a loss has gone around."""
     if objective.by_outputs is None:
         return taped
-    outputs = keras.tree.flatten(taped.outputs)
-    copies = [tf.identity(output) for output in outputs]
-    with tf.GradientTape() as tape:
-        tape.watch(copies)
-        packed = keras.tree.pack_sequence_as(taped.outputs, copies)
-        loss = objective.by_outputs(objective.batch, packed)
-    gradients = tape.gradient(loss, copies)
-    own = {id(o): g for o, g in zip(outputs, gradients, strict=True)}
+    own = gradients_by_outputs(objective.by_outputs, objective.batch, taped.outputs)
     count = len(taped.tensors) - len(taped.gradients)
     activations = taped.tensors[len(taped.gradients) :][: count // 2]
     by_activation = [

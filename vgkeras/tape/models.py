@@ -1,13 +1,16 @@
 """Models of any in- and outputs, and what Keras takes with them."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from vgkeras.tape.calls import replaced
 from vgkeras.tape.labels import measured_layers
+
+_MASKS = "_maybe_config_dropout_masks"  # of a recurrent layer
 
 
 def check_backend() -> None:
@@ -78,13 +81,27 @@ def recurrent_layers(model: keras.Model) -> list[keras.layers.RNN]:
 
 
 @contextlib.contextmanager
-def unrolled(layers: list[keras.layers.RNN]) -> Iterator[None]:
-    """Runs recurrent layers step by step: a loop calls its cell once more, as a try."""
+def unrolled(
+    layers: list[keras.layers.RNN], but_for: list[Any] | None = None
+) -> Iterator[None]:
+    """Runs recurrent layers step by step: a loop calls its cell once more, as a try.
+
+    So does Keras before the first step of stacked cells, to learn the shapes of dropout
+    masks. What these calls append to `but_for` is taken off again.
+    """
     before = [layer.unroll for layer in layers]
+
+    def configure(own: Callable, *args: Any) -> None:
+        count = len(but_for or ())
+        own(*args)
+        del (but_for or [])[count:]
+
     try:
-        for layer in layers:
-            layer.unroll = True
-        yield
+        with contextlib.ExitStack() as stack:
+            for layer in layers:
+                layer.unroll = True
+                stack.enter_context(replaced(layer, _MASKS, configure))
+            yield
     finally:
         for layer, own in zip(layers, before, strict=True):
             layer.unroll = own

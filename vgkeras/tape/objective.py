@@ -20,6 +20,9 @@ class Batch(NamedTuple):
     sample_weight: Any = None
 
 
+LossByOutputs = Callable[[Batch, Any], tf.Tensor]
+
+
 @dataclass(frozen=True)
 class Objective:
     """A model's loss on a batch.
@@ -34,7 +37,7 @@ class Objective:
 
     model: keras.Model
     batch: Batch
-    by_outputs: Callable[[Batch, Any], tf.Tensor] | None
+    by_outputs: LossByOutputs | None
     adds: bool = True
 
     def outputs(self, *, training: bool = True) -> Any:
@@ -98,9 +101,15 @@ def _loss_by_outputs(model: keras.Model, loss: Any) -> tuple[Callable | None, bo
         raise _missing_loss(model)
     if type(model).compute_loss is not keras.Model.compute_loss:
         return lambda batch, y_pred: _own_loss(model, batch, y_pred), False
-    compiled = model._compile_loss
-    if compiled is None:
-        return None, True
+    return loss_of_compile(model), True
+
+
+def loss_of_compile(model: keras.Model) -> LossByOutputs | None:
+    """The loss that `compile()` gave a model, without side effects; else `None`."""
+    has_own = type(model).compute_loss is not keras.Model.compute_loss
+    compiled = getattr(model, "_compile_loss", None)
+    if compiled is None or has_own:
+        return None
     # A copy: the model's own counts, and takes the structure of the first data it sees.
     copy = type(compiled)(
         compiled._user_loss,
@@ -109,7 +118,24 @@ def _loss_by_outputs(model: keras.Model, loss: Any) -> tuple[Callable | None, bo
         compiled.output_names,
     )
     copy._dtype = "float64"  # of the value alone, which is not to be rounded
-    return lambda batch, y_pred: copy(batch.y, y_pred, batch.sample_weight), True
+    return lambda batch, y_pred: copy(batch.y, y_pred, batch.sample_weight)
+
+
+def gradients_by_outputs(
+    loss: LossByOutputs, batch: Batch, y_pred: Any
+) -> dict[int, tf.Tensor | None]:
+    """The gradients by outputs, by `id`, also where a loss has gone around them.
+
+    Keras' crossentropies take the logits of a last softmax or sigmoid, so that its
+    output is no part of the loss that is computed. A copy of it has no logits.
+    """
+    outputs = keras.tree.flatten(y_pred)
+    copies = [tf.identity(output) for output in outputs]
+    with tf.GradientTape() as tape:
+        tape.watch(copies)
+        value = loss(batch, keras.tree.pack_sequence_as(y_pred, copies))
+    gradients = tape.gradient(value, copies)
+    return {id(o): g for o, g in zip(outputs, gradients, strict=True)}
 
 
 def _own_loss(model: keras.Model, batch: Batch, y_pred: Any) -> tf.Tensor:

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -13,26 +12,29 @@ import tensorflow as tf
 from vgkeras.logs import KINDS, LAYER_COLUMNS, TIME, GradientLog, run_table, versions
 from vgkeras.tape.calls import layer_calls
 from vgkeras.tape.labels import measured_layers, short_path, weight_labels
-from vgkeras.tape.losses import total_loss
+from vgkeras.tape.losses import is_mse
 from vgkeras.tape.model_pass import dense_gradient
 from vgkeras.tape.models import (
-    as_tensors,
-    build_model,
     check_model,
     policy_name,
     recurrent_layers,
     variables_restored,
 )
+from vgkeras.tape.objective import Batch, Objective, objective_of
 from vgkeras.tape.tensor_statistics import STATISTICS, statistics
 from vgkeras.tape.time_steps import TimeSteps, anchor, time_steps
 from vgkeras.theory import recurrent_form
 
-_SQUARED = ("mse", "mean_squared_error")
 TimeLabel = tuple[int, str, str, int]  # layer, name, kind, time step
 
 
 def gradient_through_time(
-    model: keras.Model, x: Any, y: Any, *, loss: Any = "mse"
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    loss: Any = None,
+    sample_weight: Any = None,
 ) -> GradientLog:
     """Measures the gradient by the state and the input at every time step.
 
@@ -44,9 +46,12 @@ def gradient_through_time(
 
     Args:
         model: A Keras model with a recurrent layer.
-        x: Inputs, batch first: an array, or a list or dict of them.
+        x: Inputs, batch first: an array, or a list or dict of them. Without `y` also
+            a batch or a dataset, as `gradient_norms` takes them.
         y: Targets, in the structure of the model's outputs.
         loss: A Keras loss, its name, a callable `(y, y_pred)`, or one for each output.
+            Default: the loss of `compile()`.
+        sample_weight: Weights of the samples, as in `fit`.
 
     Returns:
         A `GradientLog` of one run at step 0. Its `layers` have a column `time`. A row
@@ -60,25 +65,24 @@ def gradient_through_time(
 
     Raises:
         TypeError: If `model` is not a Keras model.
-        ValueError: If `model` has no recurrent layer, or `loss` is no Keras loss.
+        ValueError: If `model` has no recurrent layer; if `loss` is no Keras loss, or
+            is left out with a model that has none; if data are missing or do not match.
 
     Example:
         >>> log = vg.gradient_through_time(model, x, y)  # doctest: +SKIP
         >>> vg.charts.gradient_by_time(log)  # doctest: +SKIP
     """
-    total = total_loss(loss)
     if not recurrent_layers(check_model(model)):
         raise ValueError(
             "`model` must have a recurrent layer (a `keras.layers.RNN`, such as LSTM). "
             f"Received: {model.name!r} without one. `vg.gradient_norms` measures it."
         )
-    x = as_tensors(x)
-    build_model(model, x)
+    objective = objective_of(model, x, y, loss=loss, sample_weight=sample_weight)
     with variables_restored(model):
-        result = through_time_pass(model, x, y, total, anchor())
+        result = through_time_pass(objective, anchor())
     layers = result.table()
-    squared = isinstance(loss, str) and loss in _SQUARED
-    exact = _theory(model, x, y, layers) if squared else None
+    squared = is_mse(model.loss if loss is None else loss)
+    exact = _theory(model, objective.batch, layers) if squared else None
     return GradientLog(
         runs=run_table(
             depth=layers.loc[layers["kind"] == KINDS[0], "layer"].nunique(),
@@ -97,14 +101,15 @@ def gradient_through_time(
 
 
 def _theory(
-    model: keras.Model, x: Any, y: Any, layers: pd.DataFrame
+    model: keras.Model, batch: Batch, layers: pd.DataFrame
 ) -> GradientLog | None:
     """The same rows in closed form, of a linear layer with the kernel `c * I` alone."""
     found = linear_recurrence(model)
-    if found is None:
+    if found is None or batch.sample_weight is not None:
         return None
     scale, kernel = found
-    form = recurrent_form(scale, np.asarray(x), np.asarray(y), kernel=kernel)
+    x, y = np.asarray(batch.x), np.asarray(batch.y)
+    form = recurrent_form(scale, x, y, kernel=kernel)
     exact = [
         *(form.log10_kernel_gradient, form.log10_recurrent_gradient),
         *form.log10_input_gradient,
@@ -161,18 +166,14 @@ class ThroughTimePass(NamedTuple):
         return frame[[*LAYER_COLUMNS, TIME]]
 
 
-def through_time_pass(
-    model: keras.Model, x: Any, y: Any, total: Callable, watched: tf.Variable
-) -> ThroughTimePass:
+def through_time_pass(objective: Objective, watched: tf.Variable) -> ThroughTimePass:
     """Runs one tape over the model and measures it, also inside a `tf.function`.
 
     Args:
-        model: A built model with a recurrent layer.
-        x: Inputs.
-        y: Targets.
-        total: The loss, a function `(y, y_pred) -> scalar`.
+        objective: A model with a recurrent layer, data and loss.
         watched: What `anchor` returns.
     """
+    model = objective.model
     parts: list[TimeSteps] = []
     calls: list[keras.layers.Layer] = []
     layers = measured_layers(model, whole=(keras.layers.RNN,))
@@ -182,7 +183,7 @@ def through_time_pass(
         time_steps(model, watched, parts.append),
         layer_calls(layers, see_call),
     ):
-        loss = total(y, model(x, training=True))
+        loss = objective.loss(objective.outputs())
     values = [variable.value for variable in model.trainable_variables]
     parts = [part for part in parts if is_in(part, _graph(loss))]
     sources = [part.source for part in parts]

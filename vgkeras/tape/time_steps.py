@@ -151,7 +151,7 @@ def _cell_with_zeros(cell: Any, shapes: list[tf.TensorShape]) -> Iterator[None]:
         return early[-1], gate
 
     with contextlib.ExitStack() as stack:
-        for leaf in _leaves(cell):
+        for leaf in dict.fromkeys(_leaves(cell)):  # one may be used twice
             stack.enter_context(replaced(leaf, "call", add))
             for name in _CARRIES if isinstance(leaf, keras.layers.LSTMCell) else ():
                 stack.enter_context(replaced(leaf, name, carry))
@@ -181,7 +181,7 @@ def _reads_its_state(cell: Any, inputs: tf.Tensor, states: Any) -> bool:
         return output, new
 
     with contextlib.ExitStack() as stack:
-        for leaf in leaves:
+        for leaf in dict.fromkeys(leaves):
             stack.enter_context(replaced(leaf, "call", call))
         stack.enter_context(tf.__internal__.FuncGraph("not_run").as_default())
         cell(inputs, states)
@@ -213,7 +213,7 @@ def _state_names(cell: Any) -> list[str]:
     """What the states are called: `h` for one, `h` and `c` of an LSTM."""
     leaves = _leaves(cell)
     names = []
-    for leaf in leaves:
+    for number, leaf in enumerate(leaves):
         sizes = leaf.state_size
         count = len(sizes) if isinstance(sizes, list | tuple) else 1
         own = [f"state_{number}" for number in range(1, count + 1)]
@@ -221,7 +221,9 @@ def _state_names(cell: Any) -> list[str]:
             own = ["h"]
         elif isinstance(leaf, keras.layers.LSTMCell):
             own = ["h", "c"]
-        names += own if len(leaves) == 1 else [f"{leaf.name}/{name}" for name in own]
+        again = leaves[:number].count(leaf)  # a cell may stand in several places
+        path = f"{leaf.name}/{again + 1}" if again else leaf.name
+        names += own if len(leaves) == 1 else [f"{path}/{name}" for name in own]
     return names
 
 
