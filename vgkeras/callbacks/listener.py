@@ -26,6 +26,7 @@ from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label
 from vgkeras.callbacks.step_statistics import as_one_node
 from vgkeras.callbacks.writer import Pairs, Writer
 from vgkeras.logs import KINDS, TIME_KINDS
+from vgkeras.tape import garbage
 
 # What is inside is called once for each point in time, maybe in a loop.
 _WHOLE = (keras.layers.RNN, keras.layers.TimeDistributed)
@@ -49,8 +50,8 @@ class _Step:
     rate: Any = None
     updates: Counter[int] = field(default_factory=Counter)  # of each variable
     scales: dict[int, Any] = field(default_factory=dict)
-    calls: list[keras.layers.Layer] = field(default_factory=list)
-    outputs: list[tuple[keras.layers.Layer, tf.Tensor]] = field(default_factory=list)
+    calls: Counter[keras.layers.Layer] = field(default_factory=Counter)
+    outputs: list[tape.Call] = field(default_factory=list)
     upstream: dict[int, tf.Tensor] = field(default_factory=dict)
     times: list[tape.TimeSteps] = field(default_factory=list)
     by_time: dict[int, Any] = field(default_factory=dict)
@@ -85,11 +86,13 @@ class Listener:
     def train_step(self, own: Callable[[Any], Any], data: Any) -> Any:
         """Runs the model's own train step, and listens to it."""
         self._local.step = step = _Step(graph())
+        is_traced = step.graph is not None
         try:
-            with self._listening:
-                logs = own(data)
-            with tf.control_dependencies(_tensors(data)):  # no data is no step
-                self._finish(step, logs)
+            with garbage.paused() if is_traced else contextlib.nullcontext():
+                with self._listening:
+                    logs = own(data)
+                with tf.control_dependencies(_tensors(data)):  # no data is no step
+                    self._finish(step, logs)
         finally:
             self._local.step = None
         return logs
@@ -186,21 +189,50 @@ class Listener:
 
     def _write_outputs(self, step: _Step) -> None:
         """What layers put out, and the gradients with respect to it."""
-        layers, outputs = map(list, zip(*step.outputs, strict=True))
+        calls = step.outputs
         labels = tape.layer_labels(
-            self._model, self._numbered(step), layers, self._kinds
+            self._model, self._numbered(step), calls, self._kinds
         )
-        upstream = [step.upstream.get(number) for number in range(len(outputs))]
-        tensors = outputs * (KINDS[1] in self._kinds)
-        tensors += upstream * (KINDS[2] in self._kinds)
-        scale = next(reversed(step.scales.values()), 1.0)
-        scales = [scale if kind == KINDS[2] else 1.0 for _, _, kind in labels]
-        networks = self._networks.of_layers(layers) * (len(labels) // len(layers))
+        tensors, scales = [], []
+        if KINDS[1] in self._kinds:
+            tensors += [call.output for call in calls]
+            scales += [1.0] * len(calls)
+        if KINDS[2] in self._kinds:
+            upstream, own = self._upstream(step)
+            tensors += upstream
+            scales += own
+        networks = self._networks.of_layers([call.layer for call in calls])
+        count = len(labels) // len(calls)
         full = [
-            Label(*label, optimizer=network)
-            for label, network in zip(labels, networks, strict=True)
+            Label(*label, optimizer=network, call=call.number)
+            for label, network, call in zip(
+                labels, networks * count, calls * count, strict=True
+            )
         ]
         self.writer.tensors(full, tensors, scales)
+
+    def _upstream(self, step: _Step) -> tuple[list[Any], list[Any]]:
+        """The gradients by what layers put out, and the scale of each."""
+        scale = next(reversed(step.scales.values()), 1.0)
+        upstream = [step.upstream.get(number) for number in range(len(step.outputs))]
+        by_outputs = self._by_outputs(step, upstream)
+        pairs = [
+            (by_outputs.get(id(call.output)), 1.0) if own is None else (own, scale)
+            for call, own in zip(step.outputs, upstream, strict=True)
+        ]
+        gradients, scales = map(list, zip(*pairs, strict=True))
+        return gradients, scales
+
+    def _by_outputs(self, step: _Step, upstream: list[Any]) -> dict[int, Any]:
+        """The gradients by outputs of the model, if the loss has gone around one."""
+        outputs = step.batch.get("y_pred")
+        last = {id(part) for part in tf.nest.flatten(outputs)}
+        calls = zip(step.outputs, upstream, strict=True)
+        if all(own is not None or id(call.output) not in last for call, own in calls):
+            return {}
+        loss = tape.loss_of_compile(self._model)
+        batch = tape.Batch(*map(step.batch.get, tape.Batch._fields))
+        return {} if loss is None else tape.gradients_by_outputs(loss, batch, outputs)
 
     def _write_time_steps(self, step: _Step) -> None:
         """The gradients by states and inputs of recurrent layers, by time step."""
@@ -291,10 +323,13 @@ class Listener:
         step = self._step
         if step is None:
             return
-        step.calls.append(layer)
+        step.calls[layer] += 1
         if {*self._kinds} & {*KINDS[1:]} and self._is_logged(layer):
-            here = [output for output in outputs if graph_of(output) is step.graph]
-            step.outputs += [(layer, output) for output in here]  # not those in a loop
+            step.outputs += [
+                tape.Call(layer, step.calls[layer], number, output)
+                for number, output in enumerate(outputs, start=1)
+                if graph_of(output) is step.graph  # not those in a loop
+            ]
 
     def _gradient(
         self,
@@ -311,7 +346,7 @@ class Listener:
             step.targets.append(target)
         if step is None:
             return own(recorder, target, sources, *more, **also)
-        outputs = [output for _, output in step.outputs] * (KINDS[2] in self._kinds)
+        outputs = [call.output for call in step.outputs] * (KINDS[2] in self._kinds)
         times = [part.source for part in step.times]
         if not outputs and not times:
             return own(recorder, target, sources, *more, **also)

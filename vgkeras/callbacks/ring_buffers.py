@@ -31,6 +31,7 @@ class Label(NamedTuple):
     update: int = 0
     optimizer: str = ""
     time: int = 0  # of a recurrent layer, from 1; 0 if it is of no one time step
+    call: int = 0  # of a layer, from 1; 0 of a variable
 
 
 class Place:

@@ -13,6 +13,7 @@ from vgkeras.callbacks.ring_buffers import Place
 from vgkeras.callbacks.step_statistics import MEASURES
 from vgkeras.callbacks.writer import News
 from vgkeras.logs import (
+    CALL,
     FIT_LAYER_COLUMNS,
     FIT_LOSS_COLUMNS,
     LAYER_COLUMNS,
@@ -193,7 +194,9 @@ def _check_folder(path: str | os.PathLike[str]) -> Path:
 
 def _frame(place: Place, steps: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
     """The rows of a place as those of a log."""
-    layers, names, kinds, updates, optimizers, times = zip(*place.labels, strict=True)
+    layers, names, kinds, updates, optimizers, times, calls = zip(
+        *place.labels, strict=True
+    )
     count = len(steps)
     labels = {
         "run": np.zeros(count * len(layers), np.int64),
@@ -207,7 +210,8 @@ def _frame(place: Place, steps: np.ndarray, rows: np.ndarray) -> pd.DataFrame:
     values = rows.reshape(-1, len(MEASURES)).T.astype(np.float64)
     frame = pd.DataFrame({**labels, **dict(zip(MEASURES, values, strict=True))})
     frame = frame.astype({"size": np.int64})[list(_LAYERS)]
-    return frame.assign(**{TIME: np.tile(times, count)}) if any(times) else frame
+    some = {name: own for name, own in {TIME: times, CALL: calls}.items() if any(own)}
+    return frame.assign(**{name: np.tile(own, count) for name, own in some.items()})
 
 
 def _repeated(texts: tuple[str, ...], count: int) -> pd.Categorical:
@@ -226,6 +230,6 @@ def _stacked(frames: Sequence[pd.DataFrame], columns: tuple[str, ...]) -> pd.Dat
         names = pd.api.types.union_categoricals(parts).dtype
         full = [frame.assign(**{text: frame[text].astype(names)}) for frame in full]
     table = pd.concat(full, ignore_index=True)
-    if TIME in table:  # kinds without time steps have none
-        table[TIME] = table[TIME].fillna(0).astype(np.int64)
+    for column in {TIME, CALL} & set(table):  # not every kind has them
+        table[column] = table[column].fillna(0).astype(np.int64)
     return table.sort_values("step", kind="stable", ignore_index=True)
