@@ -14,6 +14,7 @@ are extreme does a branch within it divide each tensor by its largest element fi
 branch that is not taken must cost nothing, so each is one node of the graph.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from vgkeras.callbacks.intercept import outside
 from vgkeras.tape import STATISTICS, UPDATE_STATISTICS
 
 # Of a tensor g: max, min, half the sum of (g / unit)^2, the unit, half the number of
@@ -58,7 +60,15 @@ def quick_statistics(
         the first eight of `COLUMNS`.
     """
     groups = _Groups(tensors, widest(tensors), xla)
-    table = groups.measured(closely)
+    brief = groups.briefly()
+    ordinary = _are_ordinary(brief)
+    table = tf.concat([brief, groups.unknown()], axis=0)
+
+    def closer(table: tf.Tensor, *members: tf.Tensor) -> tf.Tensor:
+        return groups.apply(_close_statistics, members, table[:3])
+
+    suffices = ordinary & tf.logical_not(closely)
+    table = _table_if(suffices, table, closer, groups.members, xla=xla)
     sizes = tf.expand_dims(groups.sizes(table.dtype), 0)
     return groups.in_order(tf.concat([table, sizes], axis=0))
 
@@ -88,19 +98,13 @@ def changes(
         an update goes straight downhill; NaN where one of them is 0 or not finite).
     """
     dtype = widest(before)
-    new = [tf.cast(tensor, dtype) for tensor in after]
-    old = [
-        tf.reshape(tf.cast(tensor, dtype), other.shape)
-        for tensor, other in zip(before, new, strict=True)
+    new, old, slopes = (_Groups(t, dtype, xla) for t in (after, before, gradients))
+    members = zip(old.members, new.members, slopes.members, strict=True)
+    tables = [
+        _shared(_row_changes, xla)(*(_rows(one, count) for one in three))
+        for three, count in zip(members, new.counts, strict=True)
     ]
-    update = _Groups([n - o for n, o in zip(new, old, strict=True)], dtype, xla)
-    squares, unit, count = tf.unstack(update.squares())
-    weight_squares, weight_unit, _ = tf.unstack(_Groups(old, dtype, xla).squares())
-    frozen = 1 - 2 * count / update.sizes(dtype)
-    ratio = unit / weight_unit * (tf.sqrt(squares) / tf.sqrt(weight_squares))
-    log10_weight = _log10(weight_unit) + _log10(2 * weight_squares) / 2
-    cosine = update.cosines(_Groups(gradients, dtype, xla))
-    return update.in_order(tf.stack([frozen, ratio, log10_weight, cosine]))
+    return new.in_order(tf.concat(tables, axis=1))
 
 
 def measures(raw: np.ndarray) -> np.ndarray:
@@ -150,93 +154,64 @@ def as_one_node(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
 
 class _Groups:
-    """Tensors, those of one size in the rows of one matrix.
+    """Tensors, those of one size in the rows of one matrix: the `members`.
 
     Large ones are put together for XLA only, which compiles a kernel for each pass over
     each group; otherwise to copy them costs more than it saves.
     """
 
     def __init__(self, tensors: Sequence[Any], dtype: tf.DType, xla: bool) -> None:
-        self._xla = xla
+        self._xla, self._dtype = xla, dtype
         large = math.inf if xla else _LARGE
-        members: dict[Any, list[int]] = {}
+        together: dict[Any, list[int]] = {}
         for index, tensor in enumerate(tensors):
             size = tensor.shape.num_elements()
             small = size is not None and size < large
-            members.setdefault(size if small else f"tensor {index}", []).append(index)
-        listed = sorted(members.values(), key=lambda indices: len(indices) > 1)
+            together.setdefault(size if small else f"tensor {index}", []).append(index)
+        listed = sorted(together.values(), key=lambda indices: len(indices) > 1)
         self._order = [index for indices in listed for index in indices]
         cast = [tf.cast(tensor, dtype) for tensor in tensors]
-        self._groups = [
+        self.members = [
             tf.stack([tf.reshape(cast[index], [-1]) for index in indices])
             if len(indices) > 1
             else cast[indices[0]]
             for indices in listed
         ]
-        self._rows = [len(indices) for indices in listed]
+        self.counts = [len(indices) for indices in listed]  # of tensors in each
         self._tensors = [tensors[index] for index in self._order]
 
     def in_order(self, table: tf.Tensor) -> tf.Tensor:
         """Columns as the tensors came, of a table in the order of the groups."""
         return tf.gather(table, np.argsort(self._order), axis=1)
 
-    def measured(self, closely: Any) -> tf.Tensor:
-        """The first seven of `COLUMNS`, `(7, tensors)`."""
-        brief = self.each(self._groups, tf.reduce_max, tf.reduce_min, _half_squares)
-        highest, least, squares = tf.unstack(brief)
-        ordinary = _are_ordinary(squares, tf.maximum(highest, -least))
-        suffices = ordinary & tf.logical_not(closely)
-        rest = np.ones((4, sum(self._rows))) * [[1], [np.nan], [np.nan], [0]]
-        table = tf.concat([brief, tf.constant(rest, brief.dtype)], axis=0)
-        inputs = [table, ordinary, *self._groups]
-        return _table_if(suffices, table, self._close, inputs, xla=self._xla)
-
-    def _close(self, table: tf.Tensor, ordinary: Any, *groups: tf.Tensor) -> tf.Tensor:
-        """The table with all its columns, of tensors of any magnitudes."""
-        more = self.each(groups, _half_count, _sum_of_magnitudes)
-        table = tf.concat([table[:4], more, table[6:]], axis=0)
-        return _table_if(ordinary, table, self._by_unit, groups, xla=self._xla)
-
-    def _by_unit(self, *groups: tf.Tensor) -> tf.Tensor:
-        """The table of tensors of any magnitudes."""
-        pairs = zip(groups, self._rows, strict=True)
-        tables = [_unit_statistics(tf.reshape(rows, [n, -1])) for rows, n in pairs]
-        return tf.concat(tables, axis=1)
-
-    def squares(self) -> tf.Tensor:
-        """Half the sum of (g / unit)^2, the unit, half the number of elements not 0.
-
-        Two passes over each tensor, where `measured` would take five.
-        """
-        squares, count = tf.unstack(self.each(self._groups, _half_squares, _half_count))
-        table = tf.stack([squares, tf.ones_like(squares), count])
-        return _table_if(
-            _are_ordinary(squares, count),
-            table,
-            lambda *groups: self._by_unit(*groups)[2:5],
-            self._groups,
-            xla=self._xla,
-        )
-
-    def cosines(self, others: "_Groups") -> tf.Tensor:
-        """The cosine of the angle between each tensor and that of `others`."""
-        triples = zip(self._groups, others._groups, self._rows, strict=True)
-        return tf.concat([_cosines(*triple) for triple in triples], axis=0)
-
-    def each(self, groups: Sequence[tf.Tensor], *passes: Callable) -> tf.Tensor:
-        """What passes over each tensor, nothing divided, find: `(passes, tensors)`."""
-        pairs = list(zip(groups, self._rows, strict=True))
-        single = [group for group, rows in pairs if rows == 1]
+    def briefly(self) -> tf.Tensor:
+        """The first three of `COLUMNS`, nothing divided."""
+        pairs = list(zip(self.members, self.counts, strict=True))
+        single = [member for member, count in pairs if count == 1]
         tables = [
-            tf.stack([one(group, 1) for one in passes])
-            for group, rows in pairs
-            if rows > 1
+            tf.stack([one(member, 1) for one in _BRIEF])
+            for member, count in pairs
+            if count > 1
         ]
         if single:
-            numbers = [one(group, None) for one in passes for group in single]
-            shape = [len(passes), len(single)]
+            numbers = [one(member, None) for one in _BRIEF for member in single]
+            shape = [len(_BRIEF), len(single)]
             tables.insert(0, tf.reshape(tf.stack(numbers), shape))
         return tf.concat(tables, axis=1)
+
+    def unknown(self) -> tf.Tensor:
+        """The next four of `COLUMNS`, of tensors that were looked at briefly."""
+        rest = np.ones((4, len(self._order))) * [[1], [np.nan], [np.nan], [0]]
+        return tf.constant(rest, self._dtype)
+
+    def apply(
+        self, function: Callable, members: Sequence[tf.Tensor], table: tf.Tensor
+    ) -> tf.Tensor:
+        """What a function says of the rows of each group and its part of a table."""
+        one = _shared(function, self._xla)
+        parts = tf.split(table, self.counts, axis=1)
+        triples = zip(members, self.counts, parts, strict=True)
+        return tf.concat([one(_rows(m, n), part) for m, n, part in triples], axis=1)
 
     def sizes(self, dtype: tf.DType) -> tf.Tensor:
         """Elements of each tensor."""
@@ -244,6 +219,36 @@ class _Groups:
         if None not in counts:
             return tf.constant(counts, dtype)
         return tf.cast(tf.stack([tf.size(tensor) for tensor in self._tensors]), dtype)
+
+
+def _rows(member: tf.Tensor, count: int) -> tf.Tensor:
+    return member if count > 1 else tf.reshape(member, [1, -1])
+
+
+def _shared(function: Callable[..., tf.Tensor], xla: bool) -> Callable[..., tf.Tensor]:
+    """A function of matrices, traced once for those of all shapes and all graphs.
+
+    To trace it for each tensor of a large network would take seconds.
+    """
+    if xla or tf.executing_eagerly():
+        return function
+
+    def call(*matrices: tf.Tensor) -> tf.Tensor:
+        dtype = matrices[0].dtype
+        traced = _traced(function, len(matrices), dtype)
+        (output,) = tf.raw_ops.PartitionedCall(args=matrices, Tout=[dtype], f=traced)
+        output.set_shape([None, matrices[0].shape[0]])
+        return output
+
+    return call
+
+
+@functools.cache
+def _traced(function: Callable[..., tf.Tensor], count: int, dtype: tf.DType) -> Any:
+    specs = [tf.TensorSpec([None, None], dtype, f"matrix_{n}") for n in range(count)]
+    attributes = {"_noinline": True}
+    node = tf.function(function, autograph=False, experimental_attributes=attributes)
+    return outside(lambda: node.get_concrete_function(*specs))
 
 
 def _table_if(
@@ -254,20 +259,20 @@ def _table_if(
     *,
     xla: bool,
 ) -> tf.Tensor:
-    """`table` if a condition holds, else `otherwise(*inputs)`, which is as large.
+    """`table` if a condition holds, else `otherwise(table, *inputs)`, as large.
 
     `tf.cond` would spread its branches over the graph, with a switch for each input;
     a step of many small kernels feels that. XLA is handed what it knows.
     """
     if xla or tf.executing_eagerly():
-        return tf.cond(condition, lambda: table, lambda: otherwise(*inputs))
+        return tf.cond(condition, lambda: table, lambda: otherwise(table, *inputs))
     specs = [
         tf.TensorSpec(tensor.shape, tensor.dtype, f"input_{number}")
         for number, tensor in enumerate([table, *inputs])
     ]
     branches = [
         tf.function(branch, autograph=False).get_concrete_function(*specs)
-        for branch in (lambda table, *_: table, lambda _, *inputs: otherwise(*inputs))
+        for branch in (lambda table, *_: table, otherwise)
     ]
     (output,) = tf.raw_ops.StatelessIf(
         cond=condition,
@@ -287,53 +292,75 @@ def _half_squares(values: tf.Tensor, axis: int | None) -> tf.Tensor:
     return tf.reduce_sum(tf.square(values), axis) / 2
 
 
-def _half_count(values: tf.Tensor, axis: int | None) -> tf.Tensor:
-    """Half the number of elements not 0; NaN where an element is."""
-    return _half_squares(tf.sign(values), axis)
-
-
-def _sum_of_magnitudes(values: tf.Tensor, axis: int | None) -> tf.Tensor:
-    return tf.reduce_sum(tf.abs(values), axis)
-
-
-def _cosines(ones: tf.Tensor, others: tf.Tensor, rows: int) -> tf.Tensor:
-    """The cosine of the angle between the rows of one matrix and of another."""
-    one, other = (
-        matrix / tf.reduce_max(tf.abs(matrix), axis=1, keepdims=True)
-        for matrix in (tf.reshape(ones, [rows, -1]), tf.reshape(others, [rows, -1]))
-    )
-    squares = tf.sqrt(_half_squares(one, 1)) * tf.sqrt(_half_squares(other, 1))
-    return tf.reduce_sum(one * other, axis=1) / (2 * squares)
+_BRIEF = (tf.reduce_max, tf.reduce_min, _half_squares)
 
 
 def _log10(values: tf.Tensor) -> tf.Tensor:
     return tf.math.log(values) / math.log(10.0)
 
 
-def _are_ordinary(squares: tf.Tensor, evidence: tf.Tensor) -> tf.Tensor:
+def _are_ordinary(brief: tf.Tensor) -> tf.Tensor:
     """Whether all halves of sums of squares are right; not if one is NaN.
 
-    Those of zeros are; `evidence` is 0 for a tensor of zeros, and positive for others.
+    Those of zeros are, whose largest and smallest element is 0.
     """
+    highest, least, squares = tf.unstack(brief, num=3)
     right = tf.equal(tf.clip_by_value(squares, _LEAST, _MOST), squares)
-    return tf.reduce_all(right | tf.equal(squares + evidence, 0))
+    zero = tf.equal(squares + tf.maximum(highest, -least), 0)
+    return tf.reduce_all(right | zero)
+
+
+def _close_statistics(rows: tf.Tensor, brief: tf.Tensor) -> tf.Tensor:
+    """The first seven of `COLUMNS` for each row of a matrix, of any magnitudes."""
+
+    def plain() -> tf.Tensor:
+        count = _half_squares(tf.sign(rows), 1)
+        total = tf.reduce_sum(tf.abs(rows), axis=1)
+        one = tf.ones_like(count)
+        return tf.concat([brief, tf.stack([one, count, total, 0 * one])], axis=0)
+
+    return tf.cond(_are_ordinary(brief), plain, lambda: _unit_statistics(rows))
 
 
 def _unit_statistics(rows: tf.Tensor) -> tf.Tensor:
-    """The first seven of `COLUMNS` for each row of a matrix."""
-    magnitudes = tf.abs(rows)
-    largest = tf.reduce_max(magnitudes, axis=1)
-    unit = tf.maximum(largest, np.finfo(rows.dtype.as_numpy_dtype).tiny)  # normal
+    """The same, of rows that are divided by their largest magnitudes first."""
+    relative, unit, largest = _divided(rows)
     bad = tf.logical_not(tf.math.is_finite(rows))
     not_zero = tf.cast(tf.not_equal(rows, 0), rows.dtype)  # nor is NaN
     return tf.stack(
         [
             largest,
             -largest,
-            tf.reduce_sum(tf.square(rows / unit[:, None]), axis=1) / 2,
+            _half_squares(relative, 1),
             unit,
             tf.reduce_sum(not_zero, axis=1) / 2,
-            tf.reduce_sum(magnitudes / unit[:, None], axis=1),
+            tf.reduce_sum(tf.abs(relative), axis=1),
             tf.reduce_sum(tf.cast(bad, rows.dtype), axis=1),
         ]
     )
+
+
+def _row_changes(old: tf.Tensor, new: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    """What `changes` says of the rows of matrices."""
+    update = new - old
+    frozen = tf.reduce_mean(tf.cast(tf.equal(update, 0), old.dtype), axis=1)
+    (moves, move, _), (weights, weight, _), (slopes, *_) = map(
+        _divided, (update, old, gradient)
+    )
+    moves_norm, weights_norm, slopes_norm = (
+        tf.sqrt(2 * _half_squares(each, 1)) for each in (moves, weights, slopes)
+    )
+    ratio = move / weight * (moves_norm / weights_norm)
+    log10_weight = _log10(weight) + _log10(weights_norm)
+    cosine = tf.reduce_sum(moves * slopes, axis=1) / (moves_norm * slopes_norm)
+    return tf.stack([frozen, ratio, log10_weight, cosine])
+
+
+def _divided(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Rows divided by units, these, and the largest magnitudes, which are the units.
+
+    Of a row of zeros the unit is the smallest normal number.
+    """
+    largest = tf.reduce_max(tf.abs(rows), axis=1)
+    unit = tf.maximum(largest, np.finfo(rows.dtype.as_numpy_dtype).tiny)
+    return rows / unit[:, None], unit, largest
