@@ -358,10 +358,14 @@ def test_gradients_that_became_zero_are_dead_units_though_others_learn(dies, reg
 
 
 def test_noise_of_batches_is_not_called_stalled():
-    noise = 1 + 0.1 * np.random.default_rng(0).normal(size=16)
-    log = fit(noise, loss_of_mean=math.nan)
+    """A first look after a dozen steps, in which the loss fell by 2.5%."""
+    noise = np.random.default_rng(0).normal(size=(20, 12))
+    falls = np.linspace(1, 0.975, 12)
+    fits = [fit(loss, loss_of_mean=math.nan) for loss in falls + 0.01 * noise]
+    quiet = fit(1 + 0.001 * noise[0], loss_of_mean=math.nan)
 
-    assert [finding.regime for finding in diagnose(log)] == ["healthy"]
+    assert {f.regime for log in fits for f in diagnose(log)} == {"healthy"}
+    assert [finding.regime for finding in diagnose(quiet)] == ["stalled"]
 
 
 def test_an_update_of_0_behind_a_gradient_whose_square_overflows_is_not_frozen():

@@ -158,7 +158,9 @@ def test_what_only_starts_closed_is_healthy(make):
     model = make()
     weights = [weight.copy() for weight in model.get_weights()]
 
-    assert [f.regime for f in vg.diagnose(model, *data())] == ["healthy"]
+    for rate in (None, 0.01):
+        findings = vg.diagnose(model, *data(), learning_rate=rate)
+        assert [finding.regime for finding in findings] == ["healthy"]
     vg.testing.assert_not_vanishing(model, *data())
     assert all(map(np.array_equal, weights, model.get_weights()))
 

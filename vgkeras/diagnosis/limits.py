@@ -110,6 +110,7 @@ def _frozen(run: Run) -> list[Finding]:
         ratio = np.log10(rows.update_ratio)
     rounds = rows.frozen_fraction > rows.zero_fraction + 1e-9
     rounds &= ~(run.rates_at(rows.step) == 0) & ~square_overflows(run, rows)
+    rounds &= ~_behind_a_gate(run, rows)
     rule = f"update relative to the weights < {rounding:.2g}"
     findings = _small(run, Limit("frozen", rule, rounding, ""), rows, ratio, rounds)
     return [

@@ -132,5 +132,6 @@ def _without_sleepers(
     measured = [c for c in after.columns if c.startswith(("log10", "zero", "nonfin"))]
     before = before.copy()
     before.loc[weights, measured] = after.loc[weights, measured]
+    before.loc[weights, ["update_ratio", "frozen_fraction"]] = math.nan
     before.loc[wakes & ~weights, measured] = math.nan
     return before

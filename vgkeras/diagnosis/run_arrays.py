@@ -217,9 +217,14 @@ class Run:
 
     @property
     def stalls(self) -> bool:
-        """Whether the loss did not move, as far as the noise of batches allows."""
+        """Whether the loss did not move, by more than the noise of batches hides."""
         moved = not self.fall < STILL or len(self.losses) <= FEWEST_STEPS
-        return not moved and self.loss_error < STILL and self.last >= 0
+        if moved or self.last < 0:
+            return False
+        third = len(self.losses) // 3
+        first, last = np.median(self.losses[:third]), np.median(self.losses[-third:])
+        error = math.sqrt(2) * self.loss_error  # of their difference
+        return bool(0 < first < math.inf and 1 - last / first + 2 * error < STILL)
 
     @functools.cached_property
     def stuck(self) -> bool:
