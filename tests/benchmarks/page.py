@@ -72,8 +72,11 @@ WATCH = """key => {
   let moved = 0, begun = 0;
   window.waits = [];
   addEventListener("pointermove", event => moved = event.timeStamp, true);
-  new MutationObserver(() => begun ||= moved).observe(
-    slider, { attributeFilter: ["aria-valuetext"] });
+  let value = slider.getAttribute("aria-valuetext");  // also written when it stays
+  new MutationObserver(() => {
+    if (slider.getAttribute("aria-valuetext") !== value) begun ||= moved;
+    value = slider.getAttribute("aria-valuetext");
+  }).observe(slider, { attributeFilter: ["aria-valuetext"] });
   new MutationObserver(() => {
     if (!begun) return;
     const since = begun;
