@@ -42,8 +42,8 @@ def what_trains() -> None:
     st.markdown(f"Every cell is a run of its own. {DEFINITION}")
     by, settings = _settings()
     name = f"outcome_by_{by}_and_depth"
-    picture, below = room(name, vg.charts.MAP_HEIGHT)
-    place = picture.empty()
+    above, below = room(name, vg.charts.MAP_HEIGHT)
+    place = above.empty()
     slot = st.container(key="source").empty()
     make = getattr(vg.charts, name)
     if not trainer().holds(settings):
