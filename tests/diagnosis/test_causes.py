@@ -446,6 +446,24 @@ def test_what_a_normalization_wins_at_one_place_is_no_growth():
     assert [f.regime for f in diagnose(measured_once(steady))] == ["exploding"]
 
 
+@pytest.mark.parametrize(
+    ("decades", "layer", "regime"),
+    [
+        (3, "Dense", "exploding"),
+        (3, "BatchNormalization", "healthy"),
+        (7.3, "BatchNormalization", "exploding"),
+    ],
+)
+def test_gradients_behind_a_normalization_may_scale_with_their_kernels(
+    decades, layer, regime
+):
+    rows = layered(np.linspace(decades, 0, 6), "weight_gradient", sizes=[1] * 6)
+    said = facts(layers={"norm": {"class": layer}, "out": dense("linear")})
+    log = measured_once(rows).replace(metadata={"facts": said})
+
+    assert [finding.regime for finding in diagnose(log)] == [regime]
+
+
 def test_networks_of_two_optimizers_are_not_compared():
     """A generator whose loss is a thousandth, and a discriminator."""
     rows = layered([-6, -6, 0, 0], "weight_gradient", optimizers="ggdd")

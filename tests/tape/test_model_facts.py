@@ -78,6 +78,17 @@ def test_dropout_parts_units():
     assert not equal_units(keras.layers.Dropout(0.5))
 
 
+@pytest.mark.parametrize("quantized", [False, True])
+def test_an_adapted_layer_is_described_too(quantized):
+    first, last = keras.layers.Dense(4, name="first"), keras.layers.Dense(3)
+    model = keras.Sequential([keras.Input((4,)), first, last])
+    if quantized:
+        first.quantize("int8")
+    first.enable_lora(2)
+
+    assert not tape.model_facts(model)["layers"]["first"]["equal_units"]
+
+
 def test_two_heads_that_start_at_zero_are_no_units_of_each_other():
     """An actor and a critic, or a shift and a scale."""
     inputs = keras.Input((4,))

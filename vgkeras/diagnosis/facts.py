@@ -6,6 +6,10 @@ Logs come from strangers too: whatever is not as it should be counts as not said
 from typing import Any
 
 _ACTIVATIONS = {"softmax": "softmax", "relu": "relu"}  # layers that are nothing else
+_NORMAL = (
+    *("BatchNormalization", "LayerNormalization"),
+    *("GroupNormalization", "RMSNormalization"),
+)
 
 
 class Facts:
@@ -39,6 +43,11 @@ class Facts:
     def has(self, *classes: str) -> bool:
         """Whether the model has a layer of one of these classes."""
         return any(layer.get("class") in classes for layer in self.layers.values())
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether a layer brings what it hears to one size."""
+        return self.has(*_NORMAL)
 
     def layer_of(self, variable: str) -> dict[str, Any]:
         """The facts about the layer of a variable, by its name in the log."""

@@ -187,7 +187,10 @@ def _by_layer(run: Run) -> list[Finding]:
     ]
     if len(run.losses) > 1 or not len(run.gradients.step):
         rule = "log10 of first / last weight gradient"
-        named += [(rule, line, KERNEL_FACTOR) for line in kernel_lines(run)]
+        # Behind a normalization a gradient scales as 1 / weights, which harms nobody.
+        scales = run.facts.normalizes and not run.stuck
+        factor = math.inf if scales else KERNEL_FACTOR
+        named += [(rule, line, factor) for line in kernel_lines(run)]
     return [
         finding
         for ends, line, factor in named

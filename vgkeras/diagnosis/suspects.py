@@ -280,7 +280,7 @@ def _output_scale(run: Run) -> np.ndarray:
 def saturation(run: Run) -> Finding | None:
     """Many saturating layers in a row; how far they saturate is not in this log."""
     count = sum(name in _SATURATING for name in run.facts.activations())
-    if run.facts.recurrent() or run.facts.has(*_SCALERS[1:3]):
+    if run.facts.recurrent() or run.facts.normalizes:
         return None
     remedy = (
         "saturated layers pass no error back: use ReLU, variance-scaled initial "

@@ -47,7 +47,7 @@ def _equal(variable: Any, axis: int) -> bool:
     """Whether the first, second and last slice along an axis are equal."""
     if variable.shape[axis] < 2:
         return False
-    values = variable.value
+    values = keras.ops.convert_to_tensor(variable)  # of an adapted layer it is one
     parts = [values[..., i] if axis == -1 else values[..., i, :] for i in (0, 1, -1)]
     first, *others = map(np.asarray, parts)
     return all(np.array_equal(first, other) for other in others)
