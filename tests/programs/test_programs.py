@@ -38,7 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning"
 
 @pytest.mark.parametrize("name", QUICK)
 def test_the_advice_that_is_named_repairs_the_program(name):
-    reported, repaired = (measure((name, done)) for done in (False, True))
+    reported, repaired = (measure((name, done), others=False) for done in (False, True))
 
     assert is_right(reported, FAULTY[name].remedy), reported.findings
     assert not repaired.findings
@@ -46,7 +46,7 @@ def test_the_advice_that_is_named_repairs_the_program(name):
 
 @pytest.mark.parametrize("name", QUICK_SOUND)
 def test_nothing_is_found_where_nothing_is_wrong(name):
-    assert not measure((name, False)).findings
+    assert not measure((name, False), others=False).findings
 
 
 @pytest.mark.parametrize("repaired", [False, True])
