@@ -464,6 +464,21 @@ def test_gradients_behind_a_normalization_may_scale_with_their_kernels(
     assert [finding.regime for finding in diagnose(log)] == [regime]
 
 
+@pytest.mark.parametrize(
+    ("normal", "regime"), [("LayerNormalization", "healthy"), ("Dense", "exploding")]
+)
+def test_kernels_behind_a_normalization_may_be_thrown(normal, regime):
+    """Larger weights do the same there; the last layer has none behind it."""
+    layers = {"hidden": dense(), "norm": {"class": normal}, "out": dense("linear")}
+    thrown = [
+        row | {"update_ratio": 11.0 if row["name"].startswith("hidden") else 1e-3}
+        for row in tensors(steps=9)
+    ]
+    log = fit([1.0] * 9, rows=thrown, said=facts(layers=layers))
+
+    assert [finding.regime for finding in diagnose(log)] == [regime]
+
+
 def test_networks_of_two_optimizers_are_not_compared():
     """A generator whose loss is a thousandth, and a discriminator."""
     rows = layered([-6, -6, 0, 0], "weight_gradient", optimizers="ggdd")

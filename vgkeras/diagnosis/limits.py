@@ -269,9 +269,16 @@ def _through_time(run: Run) -> list[Finding]:
 
 
 def _large_update(run: Run) -> list[Finding]:
+    """Updates many times larger than the weights.
+
+    Behind a normalization weights of any size do the same, and larger ones move less.
+    """
     rows = _weights(run)
     rows = rows.where(np.isfinite(rows.update_ratio) & (rows.update_ratio > 0))
     rows = rows.where(~rows.are_tiny())
+    if run.facts.normalizes and not run.stuck:
+        last = run.facts.output
+        rows = rows.where([bool(last) and str(n).startswith(last) for n in rows.name])
     rule = f"update relative to the weights > {LARGE_UPDATE:g}"
     limit = Limit("exploding", rule, LARGE_UPDATE, CLIP)
     margin = np.log10(rows.update_ratio / LARGE_UPDATE)
