@@ -436,6 +436,14 @@ def test_what_is_lost_at_one_place_is_no_decay_from_layer_to_layer():
     assert [finding.regime for finding in diagnose(steady)] == ["vanishing"]
 
 
+def test_layers_that_differ_from_their_neighbours_are_no_decay():
+    """Branches that squeeze and excite: a gradient jumps down there, and up again."""
+    way = [-2.7] * 40 + [-3.3, -1.5, -3.9, -3.6, -2.2, -3.2] * 3 + [-2.4, -1.4]
+    log = measured_once(layered(way, "activation_gradient", sizes=[1] * len(way)))
+
+    assert [finding.regime for finding in diagnose(log)] == ["healthy"]
+
+
 def test_what_a_normalization_wins_at_one_place_is_no_growth():
     """An embedding starts at 0.05, is brought to 1, and ends in many logits."""
     sizes = [1] * 6

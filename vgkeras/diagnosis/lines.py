@@ -65,7 +65,8 @@ def slope(
         sides = (np.minimum.reduceat(steps, begin), np.maximum.reduceat(steps, begin))
         jump = np.where(total < 0, *(side[enough] for side in sides))
         single = (counts[enough] >= _SEVERAL) & (np.abs(jump) > np.abs(total) / 2)
-        total = np.where(single, ends[enough] - jump, total)
+        rest = ends[enough] - jump
+        total = np.where(single & (np.abs(rest) < np.abs(total)), rest, total)
     return Slope(total, rate, whole, place)
 
 
