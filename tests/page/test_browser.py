@@ -698,6 +698,13 @@ def test_show_me_brings_the_chart_into_view_and_back_leads_to_the_card(page):
     page.wait_for_function(in_view, timeout=60_000)
     outline = "e => getComputedStyle(e).outlineStyle"
     assert page.locator(".st-key-network").evaluate(outline) == "solid"
+    go_to(page, "Number formats")
+    marks(page, "failure_by_depth_and_format").wait_for()
+    settle(page)
+    page.go_back()
+    marks(page, "network").wait_for()
+    settle(page)
+    assert page.url == link
     assert page.errors == []
 
 

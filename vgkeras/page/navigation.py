@@ -7,7 +7,8 @@ import streamlit as st
 from vgkeras.page.controls import keys_under
 
 # Streamlit makes an entry of the browser's history for each setting that the server
-# puts into the address. Only these make a view that Back should lead to.
+# puts into the address. Only these make a view that Back should lead to; those that
+# change together make one.
 SCRIPT = """
 export default function () {
   for (const chosen of document.querySelectorAll(".st-key-top [aria-checked=true]")) {
@@ -22,10 +23,14 @@ export default function () {
     const query = new URL(address, location.href).searchParams;
     return ["section", "show", "looked"].map((name) => query.get(name)).join();
   };
-  history.pushState = (state, title, address) =>
-    view(address) === view(location.href)
-      ? history.replaceState(state, title, address)
-      : push(state, title, address);
+  let pushed = -Infinity;
+  history.pushState = (state, title, address) => {
+    const together = performance.now() - pushed < 200;  // milliseconds
+    if (together || view(address) === view(location.href))
+      return history.replaceState(state, title, address);
+    pushed = performance.now();
+    push(state, title, address);
+  };
 }
 """
 MORE = "More"
