@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
-# Before TensorFlow is imported. Two processes test at a time: threads for each processor
-# would only wait for one another, a sixth of the time.
+# Before TensorFlow is imported. Two processes test at a time: threads for each of two
+# processors would only wait for one another, a sixth of the time.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
