@@ -20,7 +20,7 @@ from vgkeras.page.parcel import stream
 from vgkeras.page.svg_button import svg_button
 
 MISREAD = ":material/help:"
-MOST_CHARTS = 500  # in the cache, of 10 to 60 kB
+MOST_CHARTS, MOST_PICTURES = 500, 100  # in their caches, of 10 to 60 kB
 # What caches tell arguments apart by.
 KEYS: dict[str | type, Any] = {
     NamedLog: attrgetter("name"),
@@ -90,22 +90,26 @@ class Picture(NamedTuple):
     words: str
 
 
-@st.cache_resource(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
-def picture_once(make: Callable[..., Any], *arguments: Any) -> Picture:
-    """A chart is most of the work of a page; all visitors get the same one.
+@st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
+def draw_once(make: Callable[..., Any], *arguments: Any) -> str:
+    """Charts are most of the work of a page; an old one is sent as it was."""
+    return draw(_picture(make, *arguments))
 
-    Altair looks each part of it up in its schema, which takes as long again; the tests
-    take that time.
+
+@st.cache_resource(max_entries=MOST_PICTURES, show_spinner=False, hash_funcs=KEYS)
+def picture_once(make: Callable[..., Any], *arguments: Any) -> Picture:
+    """The picture of a chart that answers clicks: it is sent anew each time."""
+    return _picture(make, *arguments)
+
+
+def _picture(make: Callable[..., Any], *arguments: Any) -> Picture:
+    """Altair looks each part up in its schema, twice as long; the tests take that time.
+
+    A log is looked at here, when its chart is in no cache.
     """
     with drawing_room(), debug_mode(False):
         values = [a.log if isinstance(a, NamedLog) else a for a in arguments]
         return picture_of(make(*values))
-
-
-@st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
-def draw_once(make: Callable[..., Any], *arguments: Any) -> str:
-    """Draws a chart that answers no clicks: an old one is sent as it was."""
-    return draw(picture_once(make, *arguments))
 
 
 def draw(picture: Picture, **options: Any) -> str:
