@@ -33,8 +33,9 @@ class Comparison:
         self.due = is_due(self._count)
         values = [_value(weight) for weight in weights]
         self._dtype = widest(values)
+        self._sizes = [math.prod(weight.shape) for weight in weights]
         self._xla = xla
-        self._before = values if xla else [self._joint_if_due()]
+        self._before = values if xla else [self._joint_if_due(self._values)]
 
     def rows(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         """The rows of `changes`, `(CHANGES, weights)`.
@@ -47,23 +48,28 @@ class Comparison:
             [CHANGES, len(self._weights)], tf.constant(np.nan, self._dtype)
         )
 
+        # To wait for the update with them would keep all gradients in memory.
+        slopes = gradients if self._xla else [self._joint_if_due(lambda: gradients)]
+
         @as_one_node
         def compare() -> tf.Tensor:
-            after = [_value(weight) for weight in self._weights]
             if self._xla:
-                return changes(self._before, after, gradients, xla=True)
-            sizes = [math.prod(weight.shape) for weight in self._weights]
-            return changes(tf.split(self._before[0], sizes), after, gradients)
+                return changes(self._before, self._values(), slopes, xla=True)
+            before, along = (tf.split(x, self._sizes) for x in (*self._before, *slopes))
+            return changes(before, self._values(), along)
 
         return tf.cond(tf.logical_and(self.due, updated), compare, lambda: unknown)
 
-    def _joint_if_due(self) -> tf.Tensor:
-        """All values in one piece: of many, each would be skipped by itself."""
+    def _values(self) -> list[tf.Tensor]:
+        return [_value(weight) for weight in self._weights]
+
+    def _joint_if_due(self, tensors: Callable[[], Sequence[tf.Tensor]]) -> tf.Tensor:
+        """Tensors in one piece: of many, each would be skipped by itself."""
 
         @as_one_node
         def join() -> tf.Tensor:
-            values = [tf.cast(_value(weight), self._dtype) for weight in self._weights]
-            return tf.concat([tf.reshape(one, [-1]) for one in values], axis=0)
+            cast = [tf.cast(tensor, self._dtype) for tensor in tensors()]
+            return tf.concat([tf.reshape(one, [-1]) for one in cast], axis=0)
 
         return tf.cond(self.due, join, lambda: tf.zeros([0], self._dtype))
 

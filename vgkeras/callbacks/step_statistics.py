@@ -10,8 +10,12 @@ second forward pass, no copy to the host, no further call from Python. Three pas
 a tensor are taken always (largest, smallest, sum of squares). They are right unless a
 square has over- or underflowed, and the sums of squares show whether one has; then,
 and where somebody looks closely, a branch takes the dearer passes. Only if magnitudes
-are extreme does a branch within it divide each tensor by its largest element first. A
-branch that is not taken must cost nothing, so each is one node of the graph.
+are extreme does a branch within it divide each tensor by its largest element first.
+
+All this is one function, traced once for tensors of any shape, and one node of the
+graph for each tensor, or for all small ones of one size: in a large network, to trace
+it for each would take seconds, and to wait for the last gradient would keep them all in
+memory, where the step itself has one take the place of another.
 """
 
 import functools
@@ -45,7 +49,7 @@ def quick_statistics(
 ) -> tf.Tensor:
     """Measures tensors with a few plain kernels each.
 
-    No norm over- or underflows: where the magnitudes call for it, which is rare, each
+    No norm over- or underflows: where the magnitudes call for it, which is rare, a
     tensor is divided by its largest magnitude before it is squared.
 
     Args:
@@ -59,18 +63,11 @@ def quick_statistics(
         A tensor `(8, len(tensors))`, float64 if one of `tensors` is, else float32:
         the first eight of `COLUMNS`.
     """
-    groups = _Groups(tensors, widest(tensors), xla)
-    brief = groups.briefly()
-    ordinary = _are_ordinary(brief)
-    table = tf.concat([brief, groups.unknown()], axis=0)
-
-    def closer(table: tf.Tensor, *members: tf.Tensor) -> tf.Tensor:
-        return groups.apply(_close_statistics, members, table[:3])
-
-    suffices = ordinary & tf.logical_not(closely)
-    table = _table_if(suffices, table, closer, groups.members, xla=xla)
-    sizes = tf.expand_dims(groups.sizes(table.dtype), 0)
-    return groups.in_order(tf.concat([table, sizes], axis=0))
+    rows, order = _grouped(tensors, widest(tensors), xla)
+    one = _shared(_row_statistics, xla)
+    closely = tf.convert_to_tensor(closely)
+    tables = [one(matrix, closely) for matrix in rows]
+    return tf.gather(tf.concat(tables, axis=1), order, axis=1)
 
 
 def changes(
@@ -98,13 +95,12 @@ def changes(
         an update goes straight downhill; NaN where one of them is 0 or not finite).
     """
     dtype = widest(before)
-    new, old, slopes = (_Groups(t, dtype, xla) for t in (after, before, gradients))
-    members = zip(old.members, new.members, slopes.members, strict=True)
-    tables = [
-        _shared(_row_changes, xla)(*(_rows(one, count) for one in three))
-        for three, count in zip(members, new.counts, strict=True)
-    ]
-    return new.in_order(tf.concat(tables, axis=1))
+    (old, order), (new, _), (slopes, _) = (
+        _grouped(tensors, dtype, xla) for tensors in (before, after, gradients)
+    )
+    one = _shared(_row_changes, xla)
+    tables = [one(*three) for three in zip(old, new, slopes, strict=True)]
+    return tf.gather(tf.concat(tables, axis=1), order, axis=1)
 
 
 def measures(raw: np.ndarray) -> np.ndarray:
@@ -147,183 +143,115 @@ def as_one_node(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
     Spread over the graph, its many operations would each be skipped one by one.
     """
-    if tf.executing_eagerly():
-        return function
+    return function if tf.executing_eagerly() else _one_node(function)
+
+
+def _one_node(function: Callable[..., tf.Tensor]) -> Any:
     attributes = {"_noinline": True}
     return tf.function(function, autograph=False, experimental_attributes=attributes)
 
 
-class _Groups:
-    """Tensors, those of one size in the rows of one matrix: the `members`.
+def _grouped(
+    tensors: Sequence[Any], dtype: tf.DType, xla: bool
+) -> tuple[list[tf.Tensor], np.ndarray]:
+    """Matrices with a tensor a row, and where each tensor is among all their rows.
 
-    Large ones are put together for XLA only, which compiles a kernel for each pass over
-    each group; otherwise to copy them costs more than it saves.
+    Those of one size share a matrix. Large ones do so for XLA only, which compiles a
+    kernel for each pass over each matrix; otherwise to copy them costs more than it
+    saves.
     """
-
-    def __init__(self, tensors: Sequence[Any], dtype: tf.DType, xla: bool) -> None:
-        self._xla, self._dtype = xla, dtype
-        large = math.inf if xla else _LARGE
-        together: dict[Any, list[int]] = {}
-        for index, tensor in enumerate(tensors):
-            size = tensor.shape.num_elements()
-            small = size is not None and size < large
-            together.setdefault(size if small else f"tensor {index}", []).append(index)
-        listed = sorted(together.values(), key=lambda indices: len(indices) > 1)
-        self._order = [index for indices in listed for index in indices]
-        cast = [tf.cast(tensor, dtype) for tensor in tensors]
-        self.members = [
-            tf.stack([tf.reshape(cast[index], [-1]) for index in indices])
-            if len(indices) > 1
-            else cast[indices[0]]
-            for indices in listed
-        ]
-        self.counts = [len(indices) for indices in listed]  # of tensors in each
-        self._tensors = [tensors[index] for index in self._order]
-
-    def in_order(self, table: tf.Tensor) -> tf.Tensor:
-        """Columns as the tensors came, of a table in the order of the groups."""
-        return tf.gather(table, np.argsort(self._order), axis=1)
-
-    def briefly(self) -> tf.Tensor:
-        """The first three of `COLUMNS`, nothing divided."""
-        pairs = list(zip(self.members, self.counts, strict=True))
-        single = [member for member, count in pairs if count == 1]
-        tables = [
-            tf.stack([one(member, 1) for one in _BRIEF])
-            for member, count in pairs
-            if count > 1
-        ]
-        if single:
-            numbers = [one(member, None) for one in _BRIEF for member in single]
-            shape = [len(_BRIEF), len(single)]
-            tables.insert(0, tf.reshape(tf.stack(numbers), shape))
-        return tf.concat(tables, axis=1)
-
-    def unknown(self) -> tf.Tensor:
-        """The next four of `COLUMNS`, of tensors that were looked at briefly."""
-        rest = np.ones((4, len(self._order))) * [[1], [np.nan], [np.nan], [0]]
-        return tf.constant(rest, self._dtype)
-
-    def apply(
-        self, function: Callable, members: Sequence[tf.Tensor], table: tf.Tensor
-    ) -> tf.Tensor:
-        """What a function says of the rows of each group and its part of a table."""
-        one = _shared(function, self._xla)
-        parts = tf.split(table, self.counts, axis=1)
-        triples = zip(members, self.counts, parts, strict=True)
-        return tf.concat([one(_rows(m, n), part) for m, n, part in triples], axis=1)
-
-    def sizes(self, dtype: tf.DType) -> tf.Tensor:
-        """Elements of each tensor."""
-        counts = [tensor.shape.num_elements() for tensor in self._tensors]
-        if None not in counts:
-            return tf.constant(counts, dtype)
-        return tf.cast(tf.stack([tf.size(tensor) for tensor in self._tensors]), dtype)
-
-
-def _rows(member: tf.Tensor, count: int) -> tf.Tensor:
-    return member if count > 1 else tf.reshape(member, [1, -1])
+    large = math.inf if xla else _LARGE
+    together: dict[Any, list[int]] = {}
+    for index, tensor in enumerate(tensors):
+        size = tensor.shape.num_elements()
+        small = size is not None and size < large
+        together.setdefault(size if small else f"tensor {index}", []).append(index)
+    cast = [tf.cast(tensor, dtype) for tensor in tensors]
+    matrices = [
+        tf.stack([tf.reshape(cast[index], [-1]) for index in indices])
+        if len(indices) > 1
+        else tf.reshape(cast[indices[0]], [1, -1])
+        for indices in together.values()
+    ]
+    order = [index for indices in together.values() for index in indices]
+    return matrices, np.argsort(order)
 
 
 def _shared(function: Callable[..., tf.Tensor], xla: bool) -> Callable[..., tf.Tensor]:
-    """A function of matrices, traced once for those of all shapes and all graphs.
-
-    To trace it for each tensor of a large network would take seconds.
-    """
+    """A function of matrices that is traced once for all shapes and graphs."""
     if xla or tf.executing_eagerly():
         return function
 
-    def call(*matrices: tf.Tensor) -> tf.Tensor:
-        dtype = matrices[0].dtype
-        traced = _traced(function, len(matrices), dtype)
-        (output,) = tf.raw_ops.PartitionedCall(args=matrices, Tout=[dtype], f=traced)
-        output.set_shape([None, matrices[0].shape[0]])
+    def call(*inputs: tf.Tensor) -> tf.Tensor:
+        traced = _traced(function, tuple(map(_any_width, inputs)))
+        dtype = inputs[0].dtype
+        (output,) = tf.raw_ops.PartitionedCall(args=inputs, Tout=[dtype], f=traced)
+        output.set_shape([None, inputs[0].shape[0]])
         return output
 
     return call
 
 
+def _any_width(tensor: tf.Tensor) -> tf.TensorSpec:
+    """One row or any number, of any width; a scalar is a scalar."""
+    rows = 1 if tensor.shape.rank == 2 and tensor.shape[0] == 1 else None
+    return tf.TensorSpec([rows, None][: tensor.shape.rank], tensor.dtype)
+
+
 @functools.cache
-def _traced(function: Callable[..., tf.Tensor], count: int, dtype: tf.DType) -> Any:
-    specs = [tf.TensorSpec([None, None], dtype, f"matrix_{n}") for n in range(count)]
-    attributes = {"_noinline": True}
-    node = tf.function(function, autograph=False, experimental_attributes=attributes)
-    return outside(lambda: node.get_concrete_function(*specs))
+def _traced(function: Callable[..., tf.Tensor], specs: tuple[tf.TensorSpec]) -> Any:
+    return outside(lambda: _one_node(function).get_concrete_function(*specs))
 
 
-def _table_if(
-    condition: tf.Tensor,
-    table: tf.Tensor,
-    otherwise: Callable[..., tf.Tensor],
-    inputs: Sequence[tf.Tensor],
-    *,
-    xla: bool,
-) -> tf.Tensor:
-    """`table` if a condition holds, else `otherwise(table, *inputs)`, as large.
+def _row_statistics(rows: tf.Tensor, closely: tf.Tensor) -> tf.Tensor:
+    """The first eight of `COLUMNS` for each row of a matrix."""
+    highest, least = tf.reduce_max(rows, axis=1), tf.reduce_min(rows, axis=1)
+    squares = _half_squares(rows)
+    one = tf.ones_like(squares)
+    ordinary = _are_ordinary(highest, least, squares)
 
-    `tf.cond` would spread its branches over the graph, with a switch for each input;
-    a step of many small kernels feels that. XLA is handed what it knows.
-    """
-    if xla or tf.executing_eagerly():
-        return tf.cond(condition, lambda: table, lambda: otherwise(table, *inputs))
-    specs = [
-        tf.TensorSpec(tensor.shape, tensor.dtype, f"input_{number}")
-        for number, tensor in enumerate([table, *inputs])
-    ]
-    branches = [
-        tf.function(branch, autograph=False).get_concrete_function(*specs)
-        for branch in (lambda table, *_: table, otherwise)
-    ]
-    (output,) = tf.raw_ops.StatelessIf(
-        cond=condition,
-        input=[table, *inputs],
-        Tout=[table.dtype],
-        then_branch=branches[0],
-        else_branch=branches[1],
-    )
-    output.set_shape(table.shape)
-    return output
+    def closer() -> tf.Tensor:
+        return tf.cond(ordinary, plain, lambda: _unit_statistics(rows))
+
+    def plain() -> tf.Tensor:
+        total = tf.reduce_sum(tf.abs(rows), axis=1)
+        count = _half_squares(tf.sign(rows))
+        return tf.stack([highest, least, squares, one, count, total, 0 * one])
+
+    def brief() -> tf.Tensor:
+        unknown = np.nan * one
+        return tf.stack([highest, least, squares, one, unknown, unknown, 0 * one])
+
+    table = tf.cond(ordinary & tf.logical_not(closely), brief, closer)
+    size = tf.cast(tf.shape(rows)[1], rows.dtype) * one
+    return tf.concat([table, size[None]], axis=0)
 
 
-def _half_squares(values: tf.Tensor, axis: int | None) -> tf.Tensor:
-    """Half the sum of squares."""
-    if axis is None:
-        return tf.nn.l2_loss(values)  # one kernel
-    return tf.reduce_sum(tf.square(values), axis) / 2
-
-
-_BRIEF = (tf.reduce_max, tf.reduce_min, _half_squares)
+def _half_squares(rows: tf.Tensor) -> tf.Tensor:
+    """Half the sum of squares of each row."""
+    if rows.shape[0] == 1:
+        return tf.nn.l2_loss(rows)[None]  # one kernel
+    return tf.reduce_sum(tf.square(rows), axis=1) / 2
 
 
 def _log10(values: tf.Tensor) -> tf.Tensor:
     return tf.math.log(values) / math.log(10.0)
 
 
-def _are_ordinary(brief: tf.Tensor) -> tf.Tensor:
+def _are_ordinary(
+    highest: tf.Tensor, least: tf.Tensor, squares: tf.Tensor
+) -> tf.Tensor:
     """Whether all halves of sums of squares are right; not if one is NaN.
 
     Those of zeros are, whose largest and smallest element is 0.
     """
-    highest, least, squares = tf.unstack(brief, num=3)
     right = tf.equal(tf.clip_by_value(squares, _LEAST, _MOST), squares)
     zero = tf.equal(squares + tf.maximum(highest, -least), 0)
     return tf.reduce_all(right | zero)
 
 
-def _close_statistics(rows: tf.Tensor, brief: tf.Tensor) -> tf.Tensor:
-    """The first seven of `COLUMNS` for each row of a matrix, of any magnitudes."""
-
-    def plain() -> tf.Tensor:
-        count = _half_squares(tf.sign(rows), 1)
-        total = tf.reduce_sum(tf.abs(rows), axis=1)
-        one = tf.ones_like(count)
-        return tf.concat([brief, tf.stack([one, count, total, 0 * one])], axis=0)
-
-    return tf.cond(_are_ordinary(brief), plain, lambda: _unit_statistics(rows))
-
-
 def _unit_statistics(rows: tf.Tensor) -> tf.Tensor:
-    """The same, of rows that are divided by their largest magnitudes first."""
+    """The first seven of `COLUMNS`, of rows divided before they are squared."""
     relative, unit, largest = _divided(rows)
     bad = tf.logical_not(tf.math.is_finite(rows))
     not_zero = tf.cast(tf.not_equal(rows, 0), rows.dtype)  # nor is NaN
@@ -331,7 +259,7 @@ def _unit_statistics(rows: tf.Tensor) -> tf.Tensor:
         [
             largest,
             -largest,
-            _half_squares(relative, 1),
+            _half_squares(relative),
             unit,
             tf.reduce_sum(not_zero, axis=1) / 2,
             tf.reduce_sum(tf.abs(relative), axis=1),
@@ -342,18 +270,29 @@ def _unit_statistics(rows: tf.Tensor) -> tf.Tensor:
 
 def _row_changes(old: tf.Tensor, new: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
     """What `changes` says of the rows of matrices."""
-    update = new - old
-    frozen = tf.reduce_mean(tf.cast(tf.equal(update, 0), old.dtype), axis=1)
-    (moves, move, _), (weights, weight, _), (slopes, *_) = map(
-        _divided, (update, old, gradient)
-    )
-    moves_norm, weights_norm, slopes_norm = (
-        tf.sqrt(2 * _half_squares(each, 1)) for each in (moves, weights, slopes)
-    )
-    ratio = move / weight * (moves_norm / weights_norm)
-    log10_weight = _log10(weight) + _log10(weights_norm)
-    cosine = tf.reduce_sum(moves * slopes, axis=1) / (moves_norm * slopes_norm)
-    return tf.stack([frozen, ratio, log10_weight, cosine])
+    three = new - old, old, gradient
+    frozen = tf.reduce_mean(tf.cast(tf.equal(three[0], 0), old.dtype), axis=1)
+    squares = tf.stack([_half_squares(rows) for rows in three])
+    one = tf.ones_like(squares)
+    ordinary = tf.reduce_all((squares > _LEAST) & (squares < _MOST))
+
+    def divided() -> tf.Tensor:
+        rows, units, _ = zip(*map(_divided, three), strict=True)
+        return _compared(rows, tf.stack(units), tf.stack([*map(_half_squares, rows)]))
+
+    changed = tf.cond(ordinary, lambda: _compared(three, one, squares), divided)
+    return tf.concat([frozen[None], changed], axis=0)
+
+
+def _compared(
+    three: Sequence[tf.Tensor], units: tf.Tensor, squares: tf.Tensor
+) -> tf.Tensor:
+    """Compares updates, weights and gradients, each divided by its unit."""
+    move, weight, slope = tf.unstack(tf.sqrt(2 * squares), num=3)
+    ratio = units[0] / units[1] * (move / weight)
+    log10_weight = _log10(units[1]) + _log10(weight)
+    cosine = tf.reduce_sum(three[0] * three[2], axis=1) / move / slope
+    return tf.stack([ratio, log10_weight, cosine])
 
 
 def _divided(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
