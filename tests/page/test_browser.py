@@ -673,8 +673,7 @@ def test_back_and_forward_move_between_sections_and_keep_the_setting(page):
 def test_show_me_brings_the_chart_into_view_and_back_leads_to_the_card(page):
     open_page(page, "?scales=0.9&depths=3&steps=50&learning_rate=0.03")
     before = page.url
-    card = page.locator("[class*='st-key-show_0'] button")
-    page.get_by_test_id("stExpander").filter(has=card).locator("summary").click()
+    page.locator(".st-key-question_0 summary").click()
 
     page.get_by_role("button", name="Show me: c = 0.5, L = 20").click()
     page.wait_for_url("**show=network*")

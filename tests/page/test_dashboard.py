@@ -1166,6 +1166,8 @@ def test_more_choices_than_there_is_room_for_are_not_dropped_in_silence():
 )
 def test_a_card_leads_to_what_it_speaks_of_and_keeps_the_rest(number, chart, expected):
     page = open_page(map_steps="50", learning_rate="0.03", hide="seed", **SMALL)
+    page.session_state[f"question_{number}"] = True  # opened
+    page.run()
 
     page.button(key=f"show_{number}").click().run()
 

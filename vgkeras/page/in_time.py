@@ -8,6 +8,7 @@ import vgkeras as vg
 from vgkeras.page.controls import choice, slider
 from vgkeras.page.explorer import two_sliders
 from vgkeras.page.figures import draw_once, figure, misreading
+from vgkeras.page.folded import folded
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.player import player
 from vgkeras.page.recordings import RECURRENT, recorded
@@ -29,9 +30,8 @@ def in_time() -> None:
     st.header("Measure one now")
     _live(recorded(RECURRENT))
     st.header("What people ask, and get wrong")
-    for question, answer in TIME_QUESTIONS:
-        with st.expander(question, icon=":material/help:"):
-            st.markdown(answer)
+    for number, (question, answer) in enumerate(TIME_QUESTIONS):
+        folded(question, "help", f"time_question_{number}", st.markdown, answer)
 
 
 def _linear_network() -> tuple[float, int]:

@@ -3,9 +3,10 @@
 import streamlit as st
 
 import vgkeras as vg
-from vgkeras.page.controls import choice
+from vgkeras.page.controls import Settings, choice
 from vgkeras.page.explorer import Explorer
 from vgkeras.page.figures import figure
+from vgkeras.page.folded import folded
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import networks
 from vgkeras.page.outcomes import outcome_grid
@@ -33,9 +34,8 @@ def lesson() -> None:
     st.header("What people ask, and get wrong")
     _misconceptions()
     st.header("Read on")
-    _formulas()
-    with st.expander("Sources", icon=":material/menu_book:"):
-        st.markdown(SOURCES)
+    folded("The formulas, step by step", "function", "formulas", _formulas)
+    folded("Sources", "menu_book", "sources", st.markdown, SOURCES)
     run = explorer.run()
     with by_step:
         _gradient_by_step(run)
@@ -68,15 +68,17 @@ def _gradient_by_step(run: NamedLog) -> None:
 
 def _misconceptions() -> None:
     for number, card in enumerate(MISCONCEPTIONS):
-        question, answer, place, chart, setting = card
-        with st.expander(question, icon=":material/help:"):
-            st.markdown(answer)
-            show_button(f"Show me: {place}", chart, key=f"show_{number}", **setting)
+        question, *rest = card
+        folded(question, "help", f"question_{number}", _answer, number, *rest)
+
+
+def _answer(number: int, text: str, place: str, chart: str, setting: Settings) -> None:
+    st.markdown(text)
+    show_button(f"Show me: {place}", chart, key=f"show_{number}", **setting)
 
 
 def _formulas() -> None:
-    with st.expander("The formulas, step by step", icon=":material/function:"):
-        for words, formula in FORMULAS:
-            st.markdown(words)
-            if formula:
-                st.latex(formula)
+    for words, formula in FORMULAS:
+        st.markdown(words)
+        if formula:
+            st.latex(formula)
