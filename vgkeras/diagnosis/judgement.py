@@ -44,7 +44,7 @@ def diagnose(
     - dead units: more than 95% exact zeros leave a layer and its gradient is as
       empty, though nothing was near the smallest number before it. ("Dying ReLU" for
       any gradient of zeros, as some tools have it, is wrong of a linear network that
-      underflows.)
+      underflows.) Or 95% of a kernel has lost the gradient that it had at first.
     - zero: a gradient is exactly 0 up to the end, and the loss is not learned.
     - subnormal: its largest element is below the smallest normal number (IEEE 754).
     - frozen: the update is below half the spacing of numbers at the weights, and part
@@ -55,14 +55,16 @@ def diagnose(
       Of recurrent layers whose states are logged: 2 decades lost back through time,
       as measured where the gradient keeps a tenth over so many time steps.
     - exploding: 2 decades gained from end to end, by a factor of more than 1.05 a
-      layer (craft-bits), an update of more than 10 times the weights (SageMaker),
+      layer (craft-bits), or by more than the format has digits (7 decades of float32:
+      no one learning rate suits both ends, whatever the loss does); between the updates
+      of a step as much; an update of more than 10 times the weights (SageMaker),
       outputs whose square overflows, or a loss of more than 1000 times its start
       (`theory.outcomes_by_loss`).
     - mismatch: targets, output and loss do not fit together, or training and
       inference, whatever the loss does.
-    - stalled: the loss lost less than 1% in 10 or more updates, by more than the noise
-      of batches; or, of a fit of 100 updates or more, the mean output for every input
-      would cost no more than 5% of the loss.
+    - stalled: the loss lost less than 1% in 10 or more updates, two standard errors of
+      its noise included; or, of a fit of 100 updates or more, the mean output for every
+      input would cost no more than 5% of the loss.
     - slow: it lost more, but not half, and the run is called `"slow"` or
       `"stalls"` (the same); or it falls steadily, by steps too small for it.
 
