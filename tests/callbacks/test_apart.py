@@ -8,6 +8,7 @@ from numpy.testing import assert_array_equal
 
 from vgkeras.callbacks import GradientLogger
 from vgkeras.callbacks.apart import apart
+from vgkeras.logs import KINDS
 
 
 def updates(rng, read):
@@ -70,12 +71,13 @@ def mixer():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kinds", [KINDS[:1], KINDS], ids=["gradients", "all kinds"])
 @pytest.mark.parametrize("make", [residual, mixer])
-def test_a_network_with_batch_normalization_ends_in_the_same_bits(make, rng):
+def test_a_network_with_batch_normalization_ends_in_the_same_bits(make, kinds, rng):
     x, y = rng.random((64, 8, 8, 3)).astype("float32"), rng.integers(0, 3, 64)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     weights = []
-    for callbacks in [[], [GradientLogger()]]:
+    for callbacks in [[], [GradientLogger(kinds=kinds)]]:
         keras.utils.set_random_seed(0)
         model = make()
         model.compile(keras.optimizers.SGD(0.1, momentum=0.9), loss)
