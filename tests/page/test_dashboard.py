@@ -118,8 +118,12 @@ def test_no_number_is_told_as_0_0000(lesson):
     assert "0.000" not in words(lesson)
 
 
-def test_page_says_that_weight_gradients_are_equal_in_all_layers(lesson):
-    assert "the weight gradient is equal in all layers" in words(lesson)
+def test_page_says_that_weight_gradients_are_equal_in_all_layers():
+    page = open_page()
+    page.session_state["formulas"] = True  # opened
+    page.run()
+
+    assert "the weight gradient is equal in all layers" in words(page)
 
 
 def printed(code):

@@ -68,7 +68,7 @@ def _memory(run: Run, objective: Any, loss: Any) -> list[Finding]:
         return []
     from vgkeras import tape
 
-    model, (x, y, _) = objective.model, objective.batch
-    log = tape.gradient_through_time(model, x, y, loss=loss or model.loss)
+    model, (x, y, weight) = objective.model, objective.batch
+    log = tape.gradient_through_time(model, x, y, loss=loss, sample_weight=weight)
     (measured,) = runs(log)
     return [f for f in through_states(run, measured.states) if f.margin > 0][:1]

@@ -47,7 +47,5 @@ def _equal(variable: Any, axis: int) -> bool:
     """Whether the first, second and last slice along an axis are equal."""
     if variable.shape[axis] < 2:
         return False
-    values = keras.ops.convert_to_tensor(variable)  # of an adapted layer it is one
-    parts = [values[..., i] if axis == -1 else values[..., i, :] for i in (0, 1, -1)]
-    first, *others = map(np.asarray, parts)
-    return all(np.array_equal(first, other) for other in others)
+    values = np.moveaxis(keras.ops.convert_to_numpy(variable), axis, 0)
+    return all(np.array_equal(values[0], values[other]) for other in (1, -1))
