@@ -148,6 +148,24 @@ def test_a_run_that_does_not_stop_is_left_for_the_worker_that_is_ready(workers):
     assert facts(workers)["pid"] != pid
 
 
+@pytest.mark.parametrize(("seconds", "is_replaced"), [(1.0, False), (60.0, True)])
+def test_no_worker_is_started_for_a_run_that_soon_hears_again(
+    monkeypatch, seconds, is_replaced
+):
+    monkeypatch.setattr(worker, "DEAF", 1.5)
+    both = Workers()
+    pid = facts(both)["pid"]
+
+    begun = time.monotonic()
+
+    task = Task(fake_runs.deaf, {"seconds": seconds})
+    heard(both, task, lambda: time.monotonic() < begun + 0.1)
+
+    assert (facts(both)["pid"] != pid) == is_replaced
+    assert both._next is None  # it was not started, or has taken over
+    both.end()
+
+
 def test_a_lost_worker_is_followed_by_another(workers):
     with pytest.raises(Lost):
         heard(workers, Task(fake_runs.always_killed, {}))

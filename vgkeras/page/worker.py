@@ -27,6 +27,7 @@ from vgkeras.page.programs import give_up_oldest
 MOST_MEMORY = 600 * 2**20  # private bytes of a worker: then the next one takes over
 FAR_TOO_MUCH = 800 * 2**20  # and then it does so even if it is not warm
 GRACE = 0.5  # seconds that a run is given to stop
+DEAF = 3.0  # seconds after that until a worker is started in its place
 _MODULE = ("-P", "-m", "vgkeras.page.worker_process")  # not of this folder
 _ROOT = Path(__file__).parents[2]
 _PATIENCE = 0.05  # seconds between two looks at what else has happened
@@ -161,7 +162,7 @@ class Workers:
             if late == math.inf and not is_wanted():
                 worker.stop()
                 late = time.monotonic() + GRACE
-            if time.monotonic() > late and self._follow():
+            if time.monotonic() > late and self._follow_now(late):
                 return
 
     def prepare(self) -> Worker:
@@ -193,6 +194,14 @@ class Workers:
             if not worker.is_alive:
                 raise Lost
         return None
+
+    def _follow_now(self, late: float) -> bool:
+        """Whether the next worker has taken over from one that does not hear.
+
+        One that is not there is not started at once: a program is sooner compiled.
+        """
+        wait = 0.0 if self._next is not None else DEAF
+        return time.monotonic() > late + wait and self._follow()
 
     def _follow(self, at_once: bool = False) -> bool:
         """Whether the next worker has taken over; it does once it is warm."""
