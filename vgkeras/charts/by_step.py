@@ -126,7 +126,7 @@ def _levels(runs: pd.DataFrame, rows: pd.DataFrame) -> list[Level]:
     trains, stalls = (math.log10(e or math.inf) for e in (edges.trains, edges.stalls))
     levels = [
         Level(trains, "trains below", at_end=True, below=True),
-        Level(stalls, "stalls above", at_end=True),
+        Level(stalls, "stalls above", at_end=True, below=True),
     ]
     return [level for level in levels if LOSS_VIEW[0] < level.log10 < LOSS_VIEW[1]]
 
