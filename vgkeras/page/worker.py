@@ -92,6 +92,7 @@ class Worker:
 
     def end(self) -> None:
         """Ends the process, whatever it does."""
+        self._is_lost.set()
         self._process.kill()
         self._process.wait()
         self._requests.close()
