@@ -25,7 +25,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vgkeras.tape.losses import total_loss
+from vgkeras.tape import objective_of
 from vgkeras.tape.through_time import through_time_pass
 from vgkeras.tape.time_steps import anchor
 
@@ -40,8 +40,8 @@ def programs() -> tuple[Callable[[], Any], Callable[[], Any]]:
     y = tf.constant(rng.normal(size=(BATCH, 1)).astype("float32"))
     trained, measured = (model() for _ in range(2))
     trained.compile("adam", "mse", jit_compile=False)
-    total, state = total_loss("mse"), anchor()
-    compiled = tf.function(lambda: through_time_pass(measured, x, y, total, state))
+    objective, state = objective_of(measured, x, y, loss="mse"), anchor()
+    compiled = tf.function(lambda: through_time_pass(objective, state))
     return lambda: trained.train_on_batch(x, y), compiled
 
 
