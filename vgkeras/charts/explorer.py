@@ -305,13 +305,13 @@ def _bars(kind: str) -> alt.Chart:
         .transform_calculate(layer="floor(datum.corner / 4)", base=str(base))
         .transform_calculate(
             x=f"datum.layer - ({corner} < 2 ? 0.92 : 0.08)",
-            height=f"{corner} == 1 || {corner} == 2 ? {_TALL} : 0",
+            is_top=f"{corner} == 1 || {corner} == 2",
         )
         .transform_filter(
             f"datum.layer <= L && (L <= {_MOST_BARS} || {corner} == 1 "
             "|| datum.corner == 4 * L + 2)"
         )
-        .transform_calculate(top=f"datum.height ? {base} + {_TALL} * {share} : {base}")
+        .transform_calculate(top=f"datum.is_top ? {base} + {_TALL} * {share} : {base}")
         .mark_area(aria=False, line=False, color=alt.ExprRef("tone"))
         .encode(
             x=_x("x"),

@@ -273,8 +273,7 @@ def _large_update(run: Run) -> list[Finding]:
 
     Behind a normalization weights of any size do the same, and larger ones move less.
     """
-    rows = _weights(run)
-    rows = rows.where(np.isfinite(rows.update_ratio) & (rows.update_ratio > 0))
+    rows = _weights(run).moved()
     rows = rows.where(~rows.are_tiny())
     if run.facts.normalizes and not run.stuck:
         last = run.facts.output

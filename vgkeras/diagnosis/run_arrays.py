@@ -76,6 +76,10 @@ class Tensors(NamedTuple):
         last[:-1] = np.logical_or.reduce(changes)
         return rows.where(last | (rows.layer == 0))  # 0: of no layer
 
+    def moved(self) -> Tensors:
+        """The rows at which weights were compared, and had moved by a known ratio."""
+        return self.where(np.isfinite(self.update_ratio) & (self.update_ratio > 0))
+
     def are_tiny(self) -> np.ndarray:
         """Whether weights start next to 0, as factors that let nothing through do."""
         with np.errstate(all="ignore"):

@@ -159,7 +159,7 @@ def rate_too_high(run: Run) -> Finding | None:
 
 def _large_steps(run: Run) -> Finding | None:
     """The first steps, relative to the weights."""
-    rows = _updated_kernels(run)
+    rows = run.weights.main().moved()
     rows = rows.where(~rows.are_tiny())  # from 0 any step is large
     if not len(rows.step):
         return None
@@ -197,25 +197,28 @@ def rate_too_low(run: Run) -> Finding | None:
     """A loss that falls steadily and too slowly, by steps that are small."""
     if run.improved or len(run.losses) < PATIENCE or not run.still_falls:
         return None
-    remedy = f"{_larger_rate(run)}, or more steps: the loss falls steadily, but slowly"
+    largest = _largest_update(run)
+    remedy = (
+        f"{_larger_rate(largest)}, or more steps: the loss falls steadily, but slowly"
+    )
     rule = f"update relative to the weights (largest of kernels) < {SLOW_UPDATE:g}"
     cause = ("slow", "learning rate too low")
-    return beyond(run, *cause, rule, _largest_update(run), remedy)
+    return beyond(run, *cause, rule, largest, remedy)
 
 
 def barely_moves(run: Run) -> Finding | None:
     """Steps so small that nothing has changed yet, the loss included."""
     if len(run.losses) < PATIENCE:
         return None
-    way = _largest_update(run) * float(run.steps[-1] - run.steps[0] + 1)
+    largest = _largest_update(run)
+    way = largest * float(run.steps[-1] - run.steps[0] + 1)
     rule = f"way of the weights relative to them (longest of kernels) < {_SHORT:g}"
     cause = ("stalled", "learning rate too low")
-    return beyond(run, *cause, rule, way, _larger_rate(run))
+    return beyond(run, *cause, rule, way, _larger_rate(largest))
 
 
-def _larger_rate(run: Run) -> str:
-    times = 1e-3 / _largest_update(run)
-    return f"use a larger learning rate, {times:.0f} times or so"
+def _larger_rate(largest: float) -> str:
+    return f"use a larger learning rate, {1e-3 / largest:.0f} times or so"
 
 
 def _largest_update(run: Run) -> float:
@@ -223,17 +226,11 @@ def _largest_update(run: Run) -> float:
 
     0 counts for none: it was not compared, or stands for another fault.
     """
-    rows = _updated_kernels(run)
+    rows = run.weights.main().moved()
     layers = [
         np.median(rows.update_ratio[rows.layer == n]) for n in np.unique(rows.layer)
     ]
     return float(np.max(layers)) if layers else math.nan
-
-
-def _updated_kernels(run: Run) -> Tensors:
-    """The kernels at the steps at which they were compared, and had moved."""
-    rows = run.weights.main()
-    return rows.where(np.isfinite(rows.update_ratio) & (rows.update_ratio > 0))
 
 
 def dying(run: Run) -> Finding | None:

@@ -6,7 +6,7 @@ import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.controls import choice
-from vgkeras.page.figures import KEYS, MOST_CHARTS, draw, misreading, picture_once
+from vgkeras.page.figures import KEYS, draw_once, misreading
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.recordings import DIGITS, recorded, recording
 
@@ -33,7 +33,7 @@ def digits() -> None:
         show = choice("Show", (AFTER, BEFORE), "digits_show")
     sentence.markdown(_sentence_once(run, activation))
     with st.container(key="digits_panels"):
-        words = _panels_once(run, activation, show == BEFORE)
+        words = _panels(run, activation, show == BEFORE)
         st.caption(READ.format(seeds=run.log.runs["seed"].nunique()))
         misreading(MISREAD, words)
 
@@ -52,14 +52,13 @@ def _sentence_once(run: NamedLog, activation: str) -> str:
     return vg.remedies.digits_sentence(run.log, activation)
 
 
-@st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
-def _panels_once(run: NamedLog, activation: str, before: bool) -> str:
+def _panels(run: NamedLog, activation: str, before: bool) -> str:
     """As many panels in a row as there is room for; returns them in words."""
     sentences = []
     with st.container(horizontal=True, gap="small"):
         for name in vg.charts.digits_remedies(run.log, activation):
-            picture = picture_once(_panel, run, name, activation, before)
-            sentences.append(draw(picture, width="content"))
+            panel = (_panel, run, name, activation, before)
+            sentences.append(draw_once(*panel, width="content"))
     return "\n".join(f"- {sentence}" for sentence in sentences)
 
 

@@ -91,9 +91,9 @@ class Picture(NamedTuple):
 
 
 @st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
-def draw_once(make: Callable[..., Any], *arguments: Any) -> str:
+def draw_once(make: Callable[..., Any], *arguments: Any, **options: Any) -> str:
     """Charts are most of the work of a page; an old one is sent as it was."""
-    return draw(_picture(make, *arguments))
+    return draw(_picture(make, *arguments), **options)
 
 
 @st.cache_resource(max_entries=MOST_PICTURES, show_spinner=False, hash_funcs=KEYS)
