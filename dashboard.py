@@ -10,6 +10,7 @@ from importlib import import_module
 
 import streamlit as st
 
+from vgkeras.page import opening
 from vgkeras.page.controls import what_was_dropped
 from vgkeras.page.link import link
 from vgkeras.page.navigation import navigation
@@ -40,6 +41,7 @@ with st.container(horizontal=True, key="top"):
     section = {**SECTIONS, **MORE}[navigation(SECTIONS, MORE)]
     link()
     present()
+opening.begin()
 dropped = st.empty()
 with stage():
     getattr(import_module(f"vgkeras.page.{section}"), section)()

@@ -262,6 +262,29 @@ def test_page_opens_and_draws_all_its_charts(lesson):
     assert "Recorded" in lesson.locator(".st-key-source").inner_text()
 
 
+# Notes where the first charts stood when the first chart below them came.
+FIRST_LOOK = """window.placesThen = new Promise(resolve => {
+  const places = () => ["network", "final_loss_by_depth"].map(
+    name => document.querySelector(`.st-key-${name} .marks`)?.getBoundingClientRect());
+  const look = () => document.querySelector(".st-key-outcome_grid")
+    ? resolve(JSON.stringify(places())) : requestAnimationFrame(look);
+  look();
+  window.placesNow = () => JSON.stringify(places());
+})"""
+
+
+def test_the_first_screen_is_there_before_the_rest_and_stays_where_it_was(page):
+    page.add_init_script(FIRST_LOOK)
+    open_page(page)
+    marks(page, "outcome_grid").wait_for()
+    settle(page)
+
+    places = page.evaluate("window.placesThen")
+
+    assert places.count("width") == 2  # both were drawn
+    assert places == page.evaluate("window.placesNow()")
+
+
 def test_nothing_leaves_the_machine_and_nothing_goes_wrong(lesson):
     assert lesson.offsite == []
     assert lesson.errors == []

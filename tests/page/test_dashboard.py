@@ -42,7 +42,8 @@ def open_page(**query):
     page = AppTest.from_file(str(PAGE), default_timeout=120)
     for name, value in query.items():
         page.query_params[name] = value
-    return page.run()
+    page.run()
+    return page if query else page.run()  # as it opens, the rest comes second
 
 
 def networks_alone():
@@ -135,16 +136,19 @@ def printed(code):
     return done.stdout.splitlines()[-1].split()
 
 
-def test_the_first_screen_imports_no_section_but_its_own_and_nothing_heavy():
+def test_the_first_screen_comes_first_and_loads_no_other_section_and_nothing_heavy():
     code = (
         "import sys; from streamlit.testing.v1 import AppTest; "
         "sys.modules['tensorflow'] = sys.modules['keras'] = None; "
         "page = AppTest.from_file('dashboard.py', default_timeout=60).run(); "
-        "print(len(page.get('vega_lite_chart')), len(page.exception), *sys.modules)"
+        "first = len(page.get('vega_lite_chart')); page.run(); "
+        "print(first, len(page.get('vega_lite_chart')), len(page.exception), "
+        "*sys.modules)"
     )
 
-    charts, exceptions, *modules = printed(code)
+    first, charts, exceptions, *modules = printed(code)
 
+    assert first == "3"  # network, loss by depth, and the one that loads Vega
     assert charts == "6"
     assert exceptions == "0"
     assert "vgkeras.page.lesson" in modules
@@ -1437,3 +1441,13 @@ def test_a_click_on_a_cell_moves_the_controls_that_the_keyboard_moves():
     assert click({"run": 3}) == {"grid_scale": 1.5, "grid_depth": 5}
     assert click(None) == {"grid_scale": 1.5, "grid_depth": 5}
     assert click({}) == {"grid_scale": 1.5, "grid_depth": 5}
+
+
+def test_only_the_first_look_is_without_the_rest():
+    page = open_page(units="2", learning_rate="0.001")
+
+    page.query_params.clear()  # as Streamlit does once all are as they were
+    page.select_slider(key="learning_rate").set_value(0.01).run()
+
+    assert len(page.get("vega_lite_chart")) == 6
+    assert page.select_slider(key="learning_rate").value == 0.01

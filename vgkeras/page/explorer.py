@@ -8,9 +8,10 @@ import streamlit as st
 import vgkeras as vg
 from vgkeras._text import beginning
 from vgkeras.page.controls import Settings, drop, move, slider
-from vgkeras.page.figures import draw_once
+from vgkeras.page.figures import draw_once, picture_once
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import OPTIONS
+from vgkeras.page.opening import is_opening
 from vgkeras.page.player import player
 from vgkeras.page.recordings import recorded_run
 from vgkeras.page.trainer import trainer
@@ -36,22 +37,27 @@ class Explorer:
             "depth",
             DEPTHS,
         )
-        self._network = _room("network", vg.charts.NETWORK_HEIGHT)
-        _player(settings["steps"], self.scale, self.depth)
-        left, right = st.columns(2)
-        self._by_depth = _room("final_loss_by_depth", vg.charts.SMALL_HEIGHT, left)
-        self._by_step = _room("loss_by_step", vg.charts.SMALL_HEIGHT, right)
-        self._slot = st.empty()
         self._one = {**settings, "scales": [self.scale], "depths": [self.depth]}
         self._note = ""
         if settings["target"] not in FACTORS:
             self._one["target"] = "scaled"
             self._note = " The network shown learns y = x / 2."
         self._recorded = recorded_run(self._one)
+        first = self._recorded
+        if first is None and not trainer().holds(self._one):
+            first = _predicted(self._one)
+            for make in (vg.charts.network, vg.charts.marked_loss_by_step):
+                picture_once(make, first)  # what is shown stays until then
+        self._network = self._room("network", vg.charts.NETWORK_HEIGHT)
+        _player(settings["steps"], self.scale, self.depth)
+        left, right = st.columns(2)
+        self._by_depth = _room("final_loss_by_depth", vg.charts.SMALL_HEIGHT, left)
+        self._by_step = self._room("loss_by_step", vg.charts.SMALL_HEIGHT, right)
+        self._slot = st.empty()
         if self._recorded is not None:
-            self._draw_run(self._recorded)
-        elif not trainer().holds(self._one):
-            self._draw_run(_predicted(self._one))
+            self._slot.caption(RECORDED + self._note)
+        if first is not None:
+            self._draw_run(first)
 
     def draw_depths(self, log: NamedLog) -> None:
         """Draws the runs of all depths."""
@@ -61,18 +67,23 @@ class Explorer:
     def run(self) -> NamedLog:
         """The run at which the sliders stand; it is made if it is not there."""
         if self._recorded is not None:
-            self._slot.caption(RECORDED + self._note)
             return self._recorded
         run = trainer().log(self._one, self._slot)
         self._slot.caption(RUN_LIVE + self._note)
         self._draw_run(run)
         return run
 
+    def _room(self, name: str, height: int, at: Any = st) -> Any:
+        """Room for a chart of the run; for one after the other, if it is made now."""
+        room = _room(name, height, at)
+        return room if self._recorded is not None else room.empty()
+
     def _draw_run(self, run: NamedLog) -> None:
         with self._network:
             draw_once(vg.charts.network, run)
-        with self._by_step:
-            draw_once(vg.charts.marked_loss_by_step, run)
+        if not is_opening():
+            with self._by_step:
+                draw_once(vg.charts.marked_loss_by_step, run)
 
 
 def _predicted(settings: Settings) -> NamedLog:
@@ -123,4 +134,4 @@ def _player(steps: int, scale: float, depth: int) -> None:
 
 def _room(name: str, height: int, at: Any = st) -> Any:
     """Room for a chart, kept before it is there: nothing jumps."""
-    return at.container(key=name, height=height, border=False).empty()
+    return at.container(key=name, height=height, border=False)

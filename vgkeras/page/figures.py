@@ -93,18 +93,14 @@ class Picture(NamedTuple):
 @st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
 def draw_once(make: Callable[..., Any], *arguments: Any, **options: Any) -> str:
     """Charts are most of the work of a page; an old one is sent as it was."""
-    return draw(_picture(make, *arguments), **options)
+    return draw(picture_once(make, *arguments), **options)
 
 
 @st.cache_resource(max_entries=MOST_PICTURES, show_spinner=False, hash_funcs=KEYS)
 def picture_once(make: Callable[..., Any], *arguments: Any) -> Picture:
-    """The picture of a chart that answers clicks: it is sent anew each time."""
-    return _picture(make, *arguments)
+    """The picture of a chart; of one that answers clicks it is sent anew each time.
 
-
-def _picture(make: Callable[..., Any], *arguments: Any) -> Picture:
-    """Altair looks each part up in its schema, twice as long; the tests take that time.
-
+    Altair looks each part up in its schema, twice as long; the tests take that time.
     A log is looked at here, when its chart is in no cache.
     """
     with drawing_room(), debug_mode(False):

@@ -4,11 +4,12 @@ import streamlit as st
 
 import vgkeras as vg
 from vgkeras.page.controls import Settings, choice
-from vgkeras.page.explorer import Explorer
+from vgkeras.page.explorer import CHARTS, Explorer
 from vgkeras.page.figures import figure
 from vgkeras.page.folded import folded
 from vgkeras.page.named_log import NamedLog
-from vgkeras.page.networks import networks
+from vgkeras.page.networks import DEFAULTS, complete, networks
+from vgkeras.page.opening import is_opening, open_the_rest
 from vgkeras.page.outcomes import outcome_grid
 from vgkeras.page.recordings import lesson_log
 from vgkeras.page.show import show_button
@@ -20,11 +21,16 @@ def lesson() -> None:
     first_screen = st.container(key="first_screen", gap="xsmall")
     with st.container(key="spoken"):  # to see, the figure says it
         st.title("Vanishing and exploding gradients")
-    settings = networks()
+    opening = is_opening()
+    settings = complete(DEFAULTS) if opening else networks()
     with first_screen:
         explorer = Explorer(settings)
     log = lesson_log(settings)
     explorer.draw_depths(log)
+    if opening:
+        explorer.run()
+        open_the_rest(CHARTS[:2])
+        return
     st.header("What became of each network")
     outcome_grid(log, explorer.scale, explorer.depth)
     st.header("The gradient falls or grows with depth")

@@ -64,6 +64,11 @@ def networks() -> Settings:
     if not settings["scales"] or not settings["depths"]:
         st.info("Choose at least one scale and one depth in “Change the networks”.")
         st.stop()
+    return complete(settings)
+
+
+def complete(settings: Settings) -> Settings:
+    """With the steps that are logged."""
     return {**settings, "every": log_interval(settings["steps"])}
 
 

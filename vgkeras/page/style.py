@@ -42,7 +42,7 @@ svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label,
 [data-testid='stCode'] .token { color: inherit !important; }
 [data-testid='stCode'] .token.keyword { font-weight: bold; }
 [data-testid='stCode'] .token.comment { font-style: italic; }
-[class*='st-key-hidden_'] { display: none; }
+[class*='st-key-hidden_'], :has(> [class*='st-key-hidden_']) { display: none; }
 .st-key-spoken { position: absolute; width: 1px !important; clip-path: inset(50%); }
 @media (prefers-reduced-motion: reduce) {
   *, *::before, *::after { animation: none !important; transition: none !important; }
