@@ -18,12 +18,12 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-# Runs examples as strangers would, one after the other, each with names of its own; a
-# test in one has to fail, and says why.
+# Runs examples as strangers would, one after the other; a test in one has to fail, and
+# says why.
 RUN = """
 import sys
+names = {"__name__": "__main__"}
 for code in sys.stdin.read().split("\\0"):
-    names = {"__name__": "__main__"}
     exec(compile(code, "README.md", "exec"), names)
     for test in [value for name, value in names.items() if name.startswith("test_")]:
         try:
