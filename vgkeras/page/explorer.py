@@ -10,7 +10,7 @@ from vgkeras._text import beginning
 from vgkeras.page.controls import Settings, drop, move, slider
 from vgkeras.page.figures import draw_once, picture_once
 from vgkeras.page.named_log import NamedLog
-from vgkeras.page.networks import OPTIONS
+from vgkeras.page.networks import OPTIONS, is_default
 from vgkeras.page.opening import is_opening
 from vgkeras.page.player import player
 from vgkeras.page.recordings import recorded_run
@@ -37,27 +37,18 @@ class Explorer:
             "depth",
             DEPTHS,
         )
-        self._one = {**settings, "scales": [self.scale], "depths": [self.depth]}
-        self._note = ""
-        if settings["target"] not in FACTORS:
-            self._one["target"] = "scaled"
-            self._note = " The network shown learns y = x / 2."
+        self._one, self._note = _one_run(settings, self.scale, self.depth)
         self._recorded = recorded_run(self._one)
-        first = self._recorded
-        if first is None and not trainer().holds(self._one):
-            first = _predicted(self._one)
-            for make in (vg.charts.network, vg.charts.marked_loss_by_step):
-                picture_once(make, first)  # what is shown stays until then
-        self._network = self._room("network", vg.charts.NETWORK_HEIGHT)
-        _player(settings["steps"], self.scale, self.depth)
-        left, right = st.columns(2)
-        self._by_depth = _room("final_loss_by_depth", vg.charts.SMALL_HEIGHT, left)
-        self._by_step = self._room("loss_by_step", vg.charts.SMALL_HEIGHT, right)
-        self._slot = st.empty()
+        run = self._recorded or _predicted_if_new(self._one)
+        log = None if is_default(settings) else _predicted_if_new(settings)
+        _make_ahead(run, log)
+        self._make_rooms(settings["steps"], log is not None)
         if self._recorded is not None:
             self._slot.caption(RECORDED + self._note)
-        if first is not None:
-            self._draw_run(first)
+        if run is not None:
+            self._draw_run(run)
+        if log is not None:
+            self.draw_depths(log)
 
     def draw_depths(self, log: NamedLog) -> None:
         """Draws the runs of all depths."""
@@ -73,10 +64,14 @@ class Explorer:
         self._draw_run(run)
         return run
 
-    def _room(self, name: str, height: int, at: Any = st) -> Any:
-        """Room for a chart of the run; for one after the other, if it is made now."""
-        room = _room(name, height, at)
-        return room if self._recorded is not None else room.empty()
+    def _make_rooms(self, steps: int, has_two_logs: bool) -> None:
+        height, has_two_runs = vg.charts.SMALL_HEIGHT, self._recorded is None
+        self._network = _room("network", vg.charts.NETWORK_HEIGHT, st, has_two_runs)
+        _player(steps, self.scale, self.depth)
+        left, right = st.columns(2)
+        self._by_depth = _room("final_loss_by_depth", height, left, has_two_logs)
+        self._by_step = _room("loss_by_step", height, right, has_two_runs)
+        self._slot = st.empty()
 
     def _draw_run(self, run: NamedLog) -> None:
         with self._network:
@@ -86,7 +81,27 @@ class Explorer:
                 draw_once(vg.charts.marked_loss_by_step, run)
 
 
-def _predicted(settings: Settings) -> NamedLog:
+def _make_ahead(run: NamedLog | None, log: NamedLog | None) -> None:
+    """Makes charts while older ones still stand where they will stand."""
+    if run is not None and not is_opening():
+        picture_once(vg.charts.network, run)
+        picture_once(vg.charts.marked_loss_by_step, run)
+    if log is not None:
+        picture_once(vg.charts.marked_loss_by_depth, log)
+
+
+def _one_run(settings: Settings, scale: float, depth: int) -> tuple[Settings, str]:
+    """The settings of the network that is drawn, and what to say of them."""
+    one = {**settings, "scales": [scale], "depths": [depth]}
+    if one["target"] in FACTORS:
+        return one, ""
+    return {**one, "target": "scaled"}, " The network shown learns y = x / 2."
+
+
+def _predicted_if_new(settings: Settings) -> NamedLog | None:
+    """What theory says of runs that still have to be made, if it says all of it."""
+    if trainer().holds(settings) or settings["target"] not in FACTORS:
+        return None
     name = f"predicted {sorted(settings.items())}"
     return NamedLog(name, lambda: vg.predict(**settings))
 
@@ -132,6 +147,7 @@ def _player(steps: int, scale: float, depth: int) -> None:
         st.query_params.pop("step", None)
 
 
-def _room(name: str, height: int, at: Any = st) -> Any:
-    """Room for a chart, kept before it is there: nothing jumps."""
-    return at.container(key=name, height=height, border=False)
+def _room(name: str, height: int, at: Any, has_two: bool) -> Any:
+    """Room for a chart, or for two in turn, kept before it is there: nothing jumps."""
+    room = at.container(key=name, height=height, border=False)
+    return room.empty() if has_two else room
