@@ -22,7 +22,7 @@ from vgkeras.tape import gradient_through_time
 
 TASKS = ("latch", "adding")
 LENGTHS = (10, 20, 50, 100, 200)
-SEEDS = (0,)
+SEEDS = (0, 1, 2)
 SETTINGS: dict[str, Any] = {
     "units": 32,
     "batch_size": 64,
