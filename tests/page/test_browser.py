@@ -236,6 +236,7 @@ def soon(page, holds):
 def open_page(page, query=""):
     page.goto(page.home + "/" + query)
     marks(page, "network").wait_for()
+    marks(page, "outcome_grid").wait_for()  # of the rest, which comes second
     settle(page)
     assert page.get_by_test_id("stException").count() == 0
 
