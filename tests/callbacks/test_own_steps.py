@@ -246,3 +246,30 @@ def test_batches_are_described_where_one_looks_closely_or_the_loss_is_no_number(
     assert_allclose(losses["input_nonfinite"], [0, np.nan, 1 / 8])
     assert_allclose(losses["input_std"][0], x[:8].std(), rtol=1e-5)
     assert logger.log.metadata["facts"]["optimizer"]["class"] == "SGD"
+
+
+def graphs_of_steps():
+    """How many graphs of training steps there are in this process."""
+    import gc
+
+    from tensorflow.python.framework.func_graph import FuncGraph
+
+    gc.collect()
+    graphs = [thing for thing in gc.get_objects() if isinstance(thing, FuncGraph)]
+    return sum("one_step_on_data" in graph.name for graph in graphs)
+
+
+def test_a_model_and_its_logger_leave_no_graph_behind():
+    before = graphs_of_steps()
+
+    for _ in range(2):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        model.compile("sgd", "mse")
+        logger = GradientLogger()
+        model.fit(np.ones((4, 2)), np.ones((4, 2)), verbose=0, callbacks=[logger])
+        assert logger.log.layers["log10_norm"].notna().any()
+    assert graphs_of_steps() > before
+    del model, logger
+    keras.backend.clear_session()
+
+    assert graphs_of_steps() == before

@@ -22,6 +22,7 @@ from vgkeras.callbacks.intercept import (
     replicas,
 )
 from vgkeras.callbacks.networks import Networks
+from vgkeras.callbacks.registered import forgotten
 from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label
 from vgkeras.callbacks.step_statistics import as_one_node
 from vgkeras.callbacks.writer import Pairs, Writer
@@ -302,7 +303,7 @@ class Listener:
         ]
         if step.rate is None and graph() is step.graph:
             step.rate = _rate(optimizer)
-        with self._writing(step, pairs, name, optimizer):
+        with self._writing(step, pairs, name, optimizer), forgotten(step.graph):
             return own(gradients, trainable_variables)
 
     def _scale(self, optimizer: Any, own: Callable, loss: Any) -> Any:

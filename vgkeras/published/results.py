@@ -108,8 +108,8 @@ PAPERS: dict[str, tuple[str, str, str, str]] = {
         "networks train.",
         "Of {blocks:.0f} ReLU layers, {rezero:.0f} of {runs:.0f} runs train in "
         "{steps:.0f} steps of Adam with ReZero, {shortcuts:.0f} with plain shortcuts "
-        "({shortcuts_lost:.0f} overflow) and {plain:.0f} without. At the start the gradients "
-        "of the layers with ReZero differ by {spread:.1g}.",
+        "({shortcuts_lost:.0f} overflow) and {plain:.0f} without. At the start the "
+        "gradients of the layers with ReZero differ by {spread:.1g}.",
     ),
     "batch_norm_explosion": (
         "Yang, Pennington, Rao, Sohl-Dickstein & Schoenholz 2019",
