@@ -143,3 +143,19 @@ def test_the_network_in_time_has_the_formulas_of_the_first_screen():
     assert "5.2·10⁻³ of the first state" in chart["description"]
     with pytest.raises(ValueError, match="`steps` must be from 1 to 152"):
         charts.network_in_time(0.9, 200)
+
+
+def test_memory_is_counted_in_the_direction_of_the_gradient():
+    forward, backward = rows_of("f/h", 0.1), rows_of("b/h backwards", 0.1)
+    backward["log10_norm"] = backward["log10_norm"].to_numpy()[::-1]
+
+    memory = charts.memory_by_state(log_of(forward, backward))
+
+    assert memory.to_dict() == pytest.approx({"f/h": 1.0, "b/h backwards": 1.0})
+
+
+def test_a_step_that_was_not_logged_is_refused():
+    with pytest.raises(ValueError, match="`step` must be a logged step"):
+        charts.memory_by_state(log_of(rows_of("f/h", 0.1)), step=99)
+    with pytest.raises(TypeError, match="`log` must be a `GradientLog`"):
+        charts.gradient_by_time("x")

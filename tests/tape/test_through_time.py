@@ -340,3 +340,44 @@ def test_a_model_without_a_loss_asks_for_one():
 
     with pytest.raises(ValueError, match=r"`loss` must be given with a model that"):
         vg.gradient_through_time(model, x, y)
+
+
+def norms_by_tape(model, x, loss_of):
+    """Of the gradient by the inputs at each time step, by a tape of the test's own."""
+    x = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = loss_of(model(x))
+    slopes = tape.gradient(loss, x).numpy()
+    return np.log10([np.linalg.norm(slopes[:, t]) for t in range(x.shape[1])])
+
+
+def test_a_convolutional_lstm_is_measured(rng):
+    x, y = rng.normal(size=(2, 4, 5, 5, 1)), np.zeros((2, 1))
+    parts = [layers.ConvLSTM2D(2, 3, name="maps"), layers.Flatten(), layers.Dense(1)]
+    model = keras.Sequential([keras.Input(x.shape[1:]), *parts])
+
+    rows = vg.gradient_through_time(model, x, y, loss="mse").layers
+
+    states = rows[rows["kind"] == "state_gradient"]
+    assert set(states["name"]) == {"maps/h", "maps/c"}
+    assert np.isfinite(states["log10_norm"]).all()
+    own = norms_by_tape(model, x, lambda out: tf.reduce_mean(out**2))
+    inputs = rows[rows["kind"] == "input_gradient"]["log10_norm"]
+    assert_allclose(inputs, own, rtol=0, atol=1e-9)
+
+
+def test_each_call_of_a_layer_has_a_time_of_its_own(rng):
+    inputs = [keras.Input((STEPS, FEATURES)) for _ in range(2)]
+    shared = layers.GRU(4, name="g")
+    sides = [layers.Dense(1, name=f"d{n}")(shared(one)) for n, one in enumerate(inputs)]
+    model = keras.Model(inputs, layers.add(sides))
+    x = [rng.normal(size=(SAMPLES, STEPS, FEATURES)) for _ in range(2)]
+
+    log = vg.gradient_through_time(model, x, np.ones((SAMPLES, 1)), loss="mse")
+
+    states = log.layers[log.layers["kind"] == "state_gradient"]
+    assert states.groupby("name")["time"].apply(list).to_dict() == {
+        "g/h": list(range(1, STEPS + 1)),
+        "g (call 2)/h": list(range(1, STEPS + 1)),
+    }

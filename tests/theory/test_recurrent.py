@@ -143,6 +143,10 @@ def test_a_memory_may_last_or_end_at_once():
     assert theory.memory_steps([0.0, 0.0, 0.0]) == math.inf
     assert theory.memory_steps([2.0, 1.0, 0.0]) == math.inf
     assert theory.memory_steps([-np.inf, -np.inf, 0.0]) == 1
+    masked_end = [-4.0, -2.0, 0.0, -np.inf, -np.inf]
+    assert theory.memory_steps(masked_end) == theory.memory_steps(masked_end[:3]) == 0.5
+    assert math.isnan(theory.memory_steps([-3.0, -1.0, np.nan]))
+    assert math.isnan(theory.memory_steps([-np.inf, -np.inf]))
 
 
 @pytest.mark.parametrize(

@@ -89,16 +89,32 @@ def memory_by_state(log: logs.GradientLog, step: int | None = None) -> pd.Series
         step: A logged training step; `None` for the first.
 
     Returns:
-        `theory.memory_steps` by name of the state.
+        `theory.memory_steps` by name of the state; NaN where no gradient reaches it.
 
     Raises:
         ValueError: See `gradient_by_time`.
     """
     only_run(log)
     rows = rows_of_kind(log.layers, logs.TIME_KINDS[0])
-    rows = rows[rows["step"] == (rows["step"].min() if step is None else step)]
-    ordered = rows.sort_values(TIME).groupby("name", sort=False, observed=True)
-    return ordered["log10_norm"].apply(lambda norms: memory_steps(norms.to_numpy()))
+    step = rows["step"].min() if step is None else _checked_step(rows, step)
+    rows = rows[rows["step"] == step].sort_values(TIME)
+    names = rows["name"].drop_duplicates().sort_index()
+    return pd.Series({name: _memory(rows, name) for name in names}, name="log10_norm")
+
+
+def _memory(rows: pd.DataFrame, name: str) -> float:
+    levels = rows.loc[rows["name"] == name, "log10_norm"].to_numpy()
+    return memory_steps(levels[::-1] if name.endswith("backwards") else levels)
+
+
+def _checked_step(rows: pd.DataFrame, step: int) -> int:
+    logged = np.unique(rows["step"])
+    if step not in logged:
+        some = listed(map(str, logged[:8]))
+        raise ValueError(
+            f"`step` must be a logged step, one of {some}. Received: step={step!r}."
+        )
+    return step
 
 
 def _named(rows: pd.DataFrame, name: str | None) -> pd.DataFrame:
@@ -115,14 +131,9 @@ def _named(rows: pd.DataFrame, name: str | None) -> pd.DataFrame:
 
 def _of_steps(rows: pd.DataFrame, step: int | None) -> tuple[pd.DataFrame, bool]:
     """The rows of a step or, of a single name, of some; and whether of several."""
-    logged = np.unique(rows["step"])
     if step is not None:
-        if step not in logged:
-            some = listed(map(str, logged[:8]))
-            raise ValueError(
-                f"`step` must be a logged step, one of {some}. Received: step={step!r}."
-            )
-        return rows[rows["step"] == step], False
+        return rows[rows["step"] == _checked_step(rows, step)], False
+    logged = np.unique(rows["step"])
     if rows["series"].nunique() > 1 or len(logged) == 1:
         return _few_names(rows[rows["step"] == logged[0]]), False
     at = np.linspace(0, len(logged) - 1, min(_MOST_LINES, len(logged))).round()

@@ -83,6 +83,11 @@ def series_names(runs: pd.DataFrame) -> pd.Series:
 
 def only_run(log: logs.GradientLog) -> dict[str, Any]:
     """The run of a log that must hold one, as a row of `runs`."""
+    if not isinstance(log, logs.GradientLog):
+        raise TypeError(
+            "`log` must be a `GradientLog`. "
+            f"Received: log={log!r} of type {type(log).__name__}."
+        )
     if len(log.runs) != 1:
         raise ValueError(
             f"`log` must hold exactly one run. Received: {len(log.runs)} runs. "

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections import Counter
 from typing import Any, NamedTuple
 
 import keras
@@ -252,18 +253,22 @@ def _log10(values: tf.Tensor) -> tf.Tensor:
 def time_labels(
     model: keras.Model, order: list[keras.layers.Layer], parts: list[TimeSteps]
 ) -> list[TimeLabel]:
-    """Names the rows of `by_step` of each part; `order` numbers the layers."""
+    """Names the rows of `by_step` of each part; `order` numbers the layers.
+
+    Each call of a layer has a time of its own, and from the second on its number.
+    """
     numbers = {id(layer): number for number, layer in enumerate(order, start=1)}
-    return [
-        (
-            numbers.get(id(layer), 0),
-            f"{short_path(layer.path or layer.name, model)}/{name}",
-            kind,
-            step,
-        )
-        for layer, name, kind, source in parts
-        for step in range(1, count_of_steps(source) + 1)
-    ]
+    labels: list[TimeLabel] = []
+    calls: Counter[tuple[int, str, str]] = Counter()
+    for layer, name, kind, source in parts:
+        calls[id(layer), name, kind] += 1
+        call = calls[id(layer), name, kind]
+        path = short_path(layer.path or layer.name, model)
+        path = f"{path} (call {call})" if call > 1 else path
+        number = numbers.get(id(layer), 0)
+        steps = range(1, count_of_steps(source) + 1)
+        labels += [(number, f"{path}/{name}", kind, step) for step in steps]
+    return labels
 
 
 def count_of_steps(source: Any) -> int:

@@ -81,7 +81,8 @@ def _inner_loop(
     sequences = _on_record(sequences, watched)
     see(TimeSteps(layer, "x", _INPUT, sequences))
     way = " backwards" if layer.go_backwards else ""
-    names = [name + way for name in _state_names(layer.cell)]
+    states = len(keras.tree.flatten(initial_state))
+    names = [name + way for name in _state_names(layer.cell, states)]
     with _without_cudnn(layer):
         if _reads_its_state(layer.cell, sequences[:, 0], initial_state):
             return _unrolled(layer, names, see, own, sequences)
@@ -153,7 +154,7 @@ def _cell_with_zeros(cell: Any, shapes: list[tf.TensorShape]) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for leaf in dict.fromkeys(_leaves(cell)):  # one may be used twice
             stack.enter_context(replaced(leaf, "call", add))
-            for name in _CARRIES if isinstance(leaf, keras.layers.LSTMCell) else ():
+            for name in _CARRIES if _is_lstm(leaf) else ():
                 stack.enter_context(replaced(leaf, name, carry))
         stack.enter_context(replaced(cell, "call", split))
         yield
@@ -209,17 +210,23 @@ def _leaves(cell: Any) -> list[Any]:
     return [cell]
 
 
-def _state_names(cell: Any) -> list[str]:
+def _is_lstm(cell: Any) -> bool:
+    return isinstance(cell, keras.layers.LSTMCell)
+
+
+def _state_names(cell: Any, states: int) -> list[str]:
     """What the states are called: `h` for one, `h` and `c` of an LSTM."""
     leaves = _leaves(cell)
     names = []
     for number, leaf in enumerate(leaves):
         sizes = leaf.state_size
         count = len(sizes) if isinstance(sizes, list | tuple) else 1
+        if len(leaves) == 1:
+            count = states  # Keras' own cell of a ConvLSTM says that it has one
         own = [f"state_{number}" for number in range(1, count + 1)]
         if count == 1:
             own = ["h"]
-        elif isinstance(leaf, keras.layers.LSTMCell):
+        elif count == 2 and (_is_lstm(leaf) or type(leaf).__name__ == "ConvLSTMCell"):
             own = ["h", "c"]
         again = leaves[:number].count(leaf)  # a cell may stand in several places
         path = f"{leaf.name}/{again + 1}" if again else leaf.name

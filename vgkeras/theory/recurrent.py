@@ -190,7 +190,8 @@ def memory_steps(log10_by_time: ArrayLike, keeps: float = 0.1) -> float:
     Returns:
         The steps from the last one back to where the gradient first has less than
         that share of its size at the last step, interpolated on the logarithm; `inf`
-        if it never has.
+        if it never has. The last step is the last that the gradient reaches: what is
+        masked has none. NaN if it reaches no step, or if a number is NaN.
 
     Raises:
         TypeError: If `keeps` is not a number.
@@ -209,6 +210,10 @@ def memory_steps(log10_by_time: ArrayLike, keeps: float = 0.1) -> float:
             "`log10_by_time` must be a row of numbers. "
             f"Received: log10_by_time of shape {levels.shape}."
         )
+    reached = np.flatnonzero(np.isfinite(levels))
+    if np.isnan(levels).any() or not len(reached):
+        return math.nan
+    levels = levels[: reached[-1] + 1]
     with np.errstate(invalid="ignore"):
         lost = (levels[-1] - levels[::-1]) + math.log10(keeps)
     beyond = np.flatnonzero(lost > 1e-12)
