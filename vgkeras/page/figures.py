@@ -20,7 +20,7 @@ from vgkeras.page.parcel import stream
 from vgkeras.page.svg_button import svg_button
 
 MISREAD = ":material/help:"
-MOST_CHARTS, MOST_PICTURES = 500, 100  # in their caches, of 10 to 60 kB
+MOST_CHARTS, MOST_PICTURES = 300, 30  # in their caches, of 10 to 400 kB
 # What caches tell arguments apart by.
 KEYS: dict[str | type, Any] = {
     NamedLog: attrgetter("name"),
