@@ -253,3 +253,27 @@ def test_a_float64_loss_of_a_stack_is_not_rounded():
     taped = tape.tape_pass(tape.objective_of(model, x, x + 1e-12))
 
     assert float(taped.loss) == pytest.approx(1e-24, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (np.ones((4, 7)), r"float32 of shape \(None, 8\). Received: float64 of .*4, 7"),
+        (
+            np.ones((4, 2, 8)),
+            r"of shape \(None, 8\). Received: .* of shape \(4, 2, 8\)",
+        ),
+        (np.ones((0, 8)), r"at least one sample. Received: float64 of shape \(0, 8\)"),
+        (np.array([["a"] * 8] * 4), r"float32 of shape .* Received: string of shape"),
+        ([[1.0] * 8] * 4, r"`x` must hold arrays .* a list of numbers"),
+        (np.array([[None] * 8] * 4), r"`x` must hold arrays or tensors of numbers"),
+    ],
+)
+def test_an_input_that_the_model_does_not_take_is_named(x, words):
+    with pytest.raises(ValueError, match=words):
+        vg.gradient_norms(classifier(), x, np.zeros(len(x)))
+
+
+def test_weights_of_samples_are_an_array(labelled):
+    with pytest.raises(ValueError, match="`sample_weight` must hold arrays"):
+        vg.gradient_norms(classifier(), *labelled, sample_weight=[1, 2])

@@ -88,6 +88,7 @@ def objective_of(
     by_outputs, adds = _loss_by_outputs(model, loss)
     batch = _as_batch(x, y, sample_weight)
     _check_batch(batch, targets=by_outputs is not None and adds)
+    _check_inputs(model, keras.tree.flatten(batch.x))
     build_model(model, batch.x)
     return Objective(model, batch, by_outputs, adds)
 
@@ -163,7 +164,23 @@ def _as_batch(x: Any, y: Any, sample_weight: Any) -> Batch:
     if isinstance(x, tuple) and y is None:
         x, y, own = keras.utils.unpack_x_y_sample_weight(x)
         sample_weight = own if sample_weight is None else sample_weight
-    return Batch(*map(as_tensors, (x, y, sample_weight)))
+    given = Batch(x, y, sample_weight)._asdict()
+    return Batch(*(_as_tensors(name, values) for name, values in given.items()))
+
+
+def _as_tensors(name: str, values: Any) -> Any:
+    is_row = isinstance(values, list | tuple)
+    if is_row and any(isinstance(v, int | float) for v in keras.tree.flatten(values)):
+        received = f"a {type(values).__name__} of numbers"
+    else:
+        try:
+            return as_tensors(values)
+        except (TypeError, ValueError) as error:
+            received = str(error).splitlines()[0]
+    raise ValueError(
+        f"`{name}` must hold arrays or tensors of numbers. Received: {received}. "
+        f"Make one of it, as in `numpy.asarray({name})`."
+    )
 
 
 def _check_batch(batch: Batch, *, targets: bool) -> None:
@@ -177,6 +194,34 @@ def _check_batch(batch: Batch, *, targets: bool) -> None:
     for name, value in batch._asdict().items():
         for tensor in keras.tree.flatten(value):
             _check_count(batch.x, name, tensor)
+
+
+def _check_inputs(model: keras.Model, given: list[Any]) -> None:
+    """Compares the input with the one that a functional model was built for.
+
+    Of several, which is which may be said by names.
+    """
+    wanted = getattr(model, "inputs", None) or []
+    for tensor in given:
+        if 0 in tensor.shape.as_list():
+            raise _other_input("at least one sample", tensor)
+    if len(wanted) != 1 or len(given) != 1:
+        return
+    (tensor,), (spec,) = given, wanted
+    shape, most = tensor.shape.as_list(), [None, *spec.shape[1:]]
+    fits = all(m in (None, s) for s, m in zip(shape, most, strict=False))
+    # Keras adds a last axis of one element, or takes it off.
+    near = abs(len(shape) - len(most)) == 1 and 1 in (shape[-1], most[-1])
+    is_text = tensor.dtype == tf.string and spec.dtype != "string"
+    if is_text or not (near or (fits and len(shape) == len(most))):
+        raise _other_input(f"{spec.dtype} of shape {tuple(most)}", tensor)
+
+
+def _other_input(wanted: str, tensor: Any) -> ValueError:
+    return ValueError(
+        f"`x` must hold what the model takes, {wanted}. "
+        f"Received: {tensor.dtype.name} of shape {tuple(tensor.shape)}."
+    )
 
 
 def _check_count(x: Any, name: str, tensor: Any) -> None:
