@@ -185,6 +185,8 @@ def test_replace_leaves_the_log_itself_alone():
 
 def test_a_log_shows_how_many_runs_did_what():
     assert repr(small_log()) == "<GradientLog: 1 run (1 stalls)>"
+    unknown = small_log().runs.assign(outcome="")
+    assert repr(small_log().replace(runs=unknown)) == "<GradientLog: 1 run>"
 
 
 def rows_of(html):

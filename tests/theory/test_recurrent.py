@@ -167,6 +167,8 @@ def test_a_memory_may_last_or_end_at_once():
         (lambda: theory.recurrent_bound([[np.inf]], 5), "must hold finite numbers"),
         (lambda: theory.memory_steps([0.0], keeps=1), "`keeps` must be below 1"),
         (lambda: theory.memory_steps(0.0), "`log10_by_time` must be a row of numbers"),
+        (lambda: theory.memory_steps("abc"), "`log10_by_time` must hold real .*'abc'"),
+        (lambda: theory.recurrent_bound(1j * np.eye(2), 5), "`kernel` .*complex"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, message):

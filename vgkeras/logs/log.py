@@ -89,9 +89,10 @@ class GradientLog:
 
     def __repr__(self) -> str:
         outcomes = self.runs["outcome"].value_counts().to_dict()
-        counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+        named = [f"{count} {name}" for name, count in outcomes.items() if name]
+        counts = f" ({', '.join(named)})" if named else ""
         noun = "run" if len(self.runs) == 1 else "runs"
-        return f"<GradientLog: {len(self.runs)} {noun} ({counts})>"
+        return f"<GradientLog: {len(self.runs)} {noun}{counts}>"
 
     def _repr_html_(self) -> str:
         """The runs and their outcomes, for a notebook; no more than ten."""

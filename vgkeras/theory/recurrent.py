@@ -137,7 +137,7 @@ def recurrent_bound(
     """
     steps = _checks.check_positive_int("steps", steps)
     slope = SLOPES[_checks.check_option("activation", activation, tuple(SLOPES))]
-    matrix = np.asarray(kernel, dtype=float)
+    matrix = _numbers("kernel", kernel)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise ValueError(
             "`kernel` must be a square matrix. "
@@ -204,7 +204,7 @@ def memory_steps(log10_by_time: ArrayLike, keeps: float = 0.1) -> float:
     keeps = _checks.check_positive("keeps", keeps)
     if keeps >= 1:
         raise ValueError(f"`keeps` must be below 1. Received: keeps={keeps!r}.")
-    levels = np.asarray(log10_by_time, dtype=float)
+    levels = _numbers("log10_by_time", log10_by_time)
     if levels.ndim != 1 or not levels.size:
         raise ValueError(
             "`log10_by_time` must be a row of numbers. "
@@ -236,7 +236,7 @@ def _check_sequences(
             f"Received: x of shape {sequences.shape}, y of shape {targets.shape}."
         )
     shape = (sequences.shape[2], targets.shape[1])
-    matrix = np.eye(*shape) if kernel is None else np.asarray(kernel, dtype=float)
+    matrix = np.eye(*shape) if kernel is None else _numbers("kernel", kernel)
     if matrix.shape != shape or not np.isfinite(matrix).all():
         raise ValueError(
             f"`kernel` must be a finite matrix of shape {shape}. "
@@ -245,13 +245,25 @@ def _check_sequences(
     return sequences, targets, matrix
 
 
+def _numbers(name: str, value: ArrayLike) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+        if not np.iscomplexobj(array):
+            return array.astype(float)
+        received = "complex numbers"
+    except (TypeError, ValueError) as error:
+        received = f"{value!r:.60} ({error})"
+    raise ValueError(f"`{name}` must hold real numbers. Received: {name}={received}.")
+
+
 def _check_array(name: str, value: ArrayLike, shape: str) -> np.ndarray:
-    array = np.asarray(value, dtype=float)
+    array = _numbers(name, value)
     wrong = array.ndim != shape.count(",") + 1 or array.size == 0
     if wrong or not np.isfinite(array).all():
+        bad = 0 if wrong else np.count_nonzero(~np.isfinite(array))
         raise ValueError(
             f"`{name}` must be a non-empty array of finite numbers, shape {shape}. "
-            f"Received: {name} of shape {array.shape}."
+            f"Received: {name} of shape {array.shape}, {bad} of them Inf or NaN."
         )
     return array
 
