@@ -277,3 +277,12 @@ def test_an_input_that_the_model_does_not_take_is_named(x, words):
 def test_weights_of_samples_are_an_array(labelled):
     with pytest.raises(ValueError, match="`sample_weight` must hold arrays"):
         vg.gradient_norms(classifier(), *labelled, sample_weight=[1, 2])
+
+
+def test_a_model_that_was_built_by_its_first_data_takes_what_keras_takes():
+    model = keras.Sequential([L.LSTM(3), L.Dense(1)])
+    model(np.ones((2, 10, 1), "float32"))
+
+    log = vg.gradient_through_time(model, np.ones((2, 20, 1)), np.ones(2), loss="mse")
+
+    assert log.layers["time"].max() == 20

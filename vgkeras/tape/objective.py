@@ -208,13 +208,15 @@ def _check_inputs(model: keras.Model, given: list[Any]) -> None:
     if len(wanted) != 1 or len(given) != 1:
         return
     (tensor,), (spec,) = given, wanted
-    shape, most = tensor.shape.as_list(), [None, *spec.shape[1:]]
-    fits = all(m in (None, s) for s, m in zip(shape, most, strict=False))
-    # Keras adds a last axis of one element, or takes it off.
-    near = abs(len(shape) - len(most)) == 1 and 1 in (shape[-1], most[-1])
-    is_text = tensor.dtype == tf.string and spec.dtype != "string"
-    if is_text or not (near or (fits and len(shape) == len(most))):
-        raise _other_input(f"{spec.dtype} of shape {tuple(most)}", tensor)
+    other = _other_input(f"{spec.dtype} of shape {(None, *spec.shape[1:])}", tensor)
+    if tensor.dtype == tf.string and spec.dtype != "string":
+        raise other
+    if len(tensor.shape) == len(spec.shape) and tensor.shape[-1:] == spec.shape[-1:]:
+        return
+    try:  # Keras takes more: it adds an axis, or lets a layer work on a longer one
+        model.compute_output_spec(keras.KerasTensor(tensor.shape, tensor.dtype.name))
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        raise other from error
 
 
 def _other_input(wanted: str, tensor: Any) -> ValueError:
