@@ -277,8 +277,6 @@ FIRST_LOOK = """window.placesThen = new Promise(resolve => {
 def test_the_first_screen_is_there_before_the_rest_and_stays_where_it_was(page):
     page.add_init_script(FIRST_LOOK)
     open_page(page)
-    marks(page, "outcome_grid").wait_for()
-    settle(page)
 
     places = page.evaluate("window.placesThen")
 

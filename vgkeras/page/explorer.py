@@ -39,12 +39,16 @@ class Explorer:
         )
         self._one, self._note = _one_run(settings, self.scale, self.depth)
         self._recorded = recorded_run(self._one)
-        run = self._recorded or _predicted_if_new(self._one)
-        log = None if is_default(settings) else _predicted_if_new(settings)
+        run = log = None
+        if self._recorded is None:
+            run = _predicted_if_new(self._one)
+        if not is_default(settings):
+            log = _predicted_if_new(settings)
         _make_ahead(run, log)
         self._make_rooms(settings["steps"], log is not None)
         if self._recorded is not None:
             self._slot.caption(RECORDED + self._note)
+            self._draw_run(self._recorded)
         if run is not None:
             self._draw_run(run)
         if log is not None:
@@ -83,7 +87,7 @@ class Explorer:
 
 def _make_ahead(run: NamedLog | None, log: NamedLog | None) -> None:
     """Makes charts while older ones still stand where they will stand."""
-    if run is not None and not is_opening():
+    if run is not None:
         picture_once(vg.charts.network, run)
         picture_once(vg.charts.marked_loss_by_step, run)
     if log is not None:
