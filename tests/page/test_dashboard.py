@@ -1431,9 +1431,9 @@ def test_an_old_link_opens_the_stack_that_it_names():
 
 
 def test_a_click_on_a_cell_moves_the_controls_that_the_keyboard_moves():
-    from vgkeras.page import outcomes as cells
+    from vgkeras.page.outcomes import _move_to_cell, cells_of
 
-    runs = vg.predict([0.5, 1.5], [2, 5]).runs
+    cells = cells_of(vg.predict([0.5, 1.5], [2, 5]), "scale")
     keys = {"scale": "grid_scale", "depth": "grid_depth"}
 
     def click(run):
@@ -1441,7 +1441,7 @@ def test_a_click_on_a_cell_moves_the_controls_that_the_keyboard_moves():
 
         picked = [] if run is None else [run]
         st.session_state["cell"] = {"selection": {vg.charts.SELECTION: picked}}
-        cells._move_to_cell("cell", runs, keys)
+        _move_to_cell("cell", cells, keys)
         return {key: st.session_state.get(key) for key in keys.values()}
 
     assert click({"run": 3}) == {"grid_scale": 1.5, "grid_depth": 5}

@@ -1,9 +1,9 @@
 """The outcome of runs: with a sign and the numbers, or as cells that answer clicks."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -58,13 +58,14 @@ def outcome_grid(log: NamedLog, scale: float | None, depth: int | None) -> None:
 
     `scale` and `depth` are those to begin with, if there is such a run.
     """
-    runs = _runs_once(log)
-    place, below = room("outcome_grid", vg.charts.grid_height(runs["depth"].nunique()))
+    cells = _cells_once(log)
+    scales, depths = ({cell[by] for cell in cells} for by in ("scale", "depth"))
+    place, below = room("outcome_grid", vg.charts.grid_height(len(depths)))
     left, right = st.columns(2)
-    scale = _choice("Scale c", runs["scale"], scale, "grid_scale", left)
-    depth = _choice("Depth L", runs["depth"], depth, "grid_depth", right)
+    scale = _choice("Scale c", scales, scale, "grid_scale", left)
+    depth = _choice("Depth L", depths, depth, "grid_depth", right)
     picture = picture_once(_grid, log, scale, depth)
-    draw_cells(place, picture, runs, {"scale": "grid_scale", "depth": "grid_depth"})
+    draw_cells(place, picture, cells, {"scale": "grid_scale", "depth": "grid_depth"})
     explain(
         below,
         "outcome_grid",
@@ -79,10 +80,15 @@ def outcome_grid(log: NamedLog, scale: float | None, depth: int | None) -> None:
     show_button("Its curves", "network", key="grid_curves", scale=scale, depth=depth)
 
 
-@st.cache_resource(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
-def _runs_once(log: NamedLog) -> pd.DataFrame:
+@st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
+def _cells_once(log: NamedLog) -> list[dict[str, Any]]:
     """They are looked at by every visitor, and a log is large."""
-    return log.log.runs
+    return cells_of(log.log, "scale")
+
+
+def cells_of(log: vg.GradientLog, by: str) -> list[dict[str, Any]]:
+    """Where the runs stand: the name of each, its `by` and its depth."""
+    return log.runs[["run", by, "depth"]].to_dict("records")
 
 
 def _grid(log: vg.GradientLog, scale: float, depth: int) -> Any:
@@ -91,7 +97,10 @@ def _grid(log: vg.GradientLog, scale: float, depth: int) -> Any:
 
 
 def draw_cells(
-    place: DeltaGenerator, picture: Picture, runs: pd.DataFrame, keys: dict[str, str]
+    place: DeltaGenerator,
+    picture: Picture,
+    cells: list[dict[str, Any]],
+    keys: dict[str, str],
 ) -> None:
     """Draws cells; a click on one moves the controls `keys` to its run."""
     key = f"{'_'.join(keys.values())}_cell"
@@ -99,18 +108,19 @@ def draw_cells(
         draw(
             picture,
             key=key,
-            on_select=partial(_move_to_cell, key, runs, keys),
+            on_select=partial(_move_to_cell, key, cells, keys),
             selection_mode=vg.charts.SELECTION,
         )
 
 
-def _choice(label: str, values: pd.Series, first: Any, key: str, at: Any) -> Any:
-    options = sorted(values.unique().tolist())
+def _choice(label: str, values: Iterable, first: Any, key: str, at: Any) -> Any:
+    options = sorted(values)
     return choice(label, options, key, at, first if first in options else None)
 
 
-def _move_to_cell(key: str, runs: pd.DataFrame, keys: dict[str, str]) -> None:
-    cells = st.session_state[key]["selection"].get(vg.charts.SELECTION)
-    rows = runs[runs["run"] == cells[0].get("run")] if cells else runs.iloc[:0]
-    for run in rows.to_dict("records"):
-        move({control: run[column] for column, control in keys.items()})
+def _move_to_cell(key: str, cells: list[dict[str, Any]], keys: dict[str, str]) -> None:
+    clicked = st.session_state[key]["selection"].get(vg.charts.SELECTION)
+    run = clicked[0].get("run") if clicked else None
+    for cell in cells:
+        if cell["run"] == run:
+            move({control: cell[column] for column, control in keys.items()})

@@ -11,7 +11,7 @@ from vgkeras.page.curves import curves
 from vgkeras.page.downloads import downloads_below
 from vgkeras.page.figures import draw, explain, picture_of, picture_once, room
 from vgkeras.page.networks import DEFAULTS, log_interval
-from vgkeras.page.outcomes import DEFINITION, draw_cells, outcomes
+from vgkeras.page.outcomes import DEFINITION, cells_of, draw_cells, outcomes
 from vgkeras.page.trainer import LIVE, trainer
 
 AXES = {"scale": "scale", "learning rate": "learning_rate"}
@@ -56,7 +56,8 @@ def what_trains() -> None:
         f"{LIVE}: {len(log.runs):,} runs of {settings['steps']} steps, by one call of "
         f"`vgkeras.sweep`. {vg.theory.agreement(log).why()}"
     )
-    draw_cells(place, picture, log.runs, {by: f"cell_{by}", "depth": "cell_depth"})
+    keys = {by: f"cell_{by}", "depth": "cell_depth"}
+    draw_cells(place, picture, cells_of(log, by), keys)
     explain(below, name, READ[by], MISREAD[by], st.markdown, picture.words)
     st.header("One run of the map")
     _one_run(log, by, settings)
