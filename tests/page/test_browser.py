@@ -790,8 +790,8 @@ def covers(box):
 def test_present_mode_shows_a_chart_at_a_time_and_obeys_the_arrow_keys(page):
     page.set_viewport_size({"width": 1280, "height": 720})
     open_section(page, "Remedies", "outcome_by_remedy_and_depth")
-    size = "e => parseFloat(getComputedStyle(e).fontSize)"
-    label = page.locator(".st-key-remedy_gradient_by_depth .role-axis-label text")
+    size = "e => e.getBoundingClientRect().height"
+    label = page.locator(".st-key-outcome_by_remedy_and_depth .role-axis-label text")
     before = label.first.evaluate(size)
     slide = page.locator("[data-slide]")
 
@@ -816,10 +816,65 @@ def test_present_mode_shows_a_chart_at_a_time_and_obeys_the_arrow_keys(page):
     page.goto(link)
     page.get_by_text(re.compile(r"^2 of \d+$")).wait_for()
     page.locator("[data-slide] .marks").first.wait_for()
-    soon(page, lambda: label.first.evaluate(size) > 1.3 * before)
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    soon(page, lambda: label.first.evaluate(size) > 1.4 * before)
     page.get_by_role("button", name="Leave").click()
     page.get_by_role("radio", name="Map").wait_for()
     assert "present" not in page.url
+    assert page.errors == []
+
+
+WHOLE = """() => {
+  const slide = document.querySelector("[data-slide]");
+  if (!slide?.querySelector("svg.marks")) return null;
+  const charts = [...slide.querySelectorAll("svg.marks")];
+  const { right, bottom } = slide.getBoundingClientRect();
+  return charts.map(chart => chart.getBoundingClientRect())
+    .every(chart => chart.right <= right && chart.bottom <= bottom);
+}"""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "section=Lesson",
+        "section=Lesson&slide=gradient_by_depth",
+        "section=Remedies&slide=outcome_by_remedy_and_depth",
+        "section=In+time",
+    ],
+)
+def test_a_slide_shows_its_charts_whole(page, query):
+    page.goto(f"{page.home}/?present=true&{query}")
+    page.locator("[data-slide] .marks").first.wait_for()
+    settle(page)
+    for width, height in ((1024, 768), (1280, 720), (1920, 1080)):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(500)  # two looks of the script that fits it
+        soon(page, lambda: page.evaluate(WHOLE))
+    assert page.errors == []
+
+
+def test_an_enlarged_slide_is_worked_by_the_mouse(page):
+    page.set_viewport_size({"width": 1920, "height": 1080})
+    page.goto(f"{page.home}/?present=true&slide=outcome_grid")
+    marks(page, "outcome_grid").wait_for()
+    settle(page)
+    zoom = "getComputedStyle(document.querySelector('[data-slide]')).zoom"
+    soon(page, lambda: float(page.evaluate(zoom)) > 1.5)
+
+    box = marks(page, "outcome_grid").bounding_box()
+    page.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 0.25 * box["height"])
+    page.wait_for_url("**grid_scale=1.5*")
+    page.get_by_role("button", name="Previous chart").click()
+    page.wait_for_url("**slide=first_screen*")
+    settle(page)
+    box = thumb(page, "scale")
+    track = page.locator(".st-key-scale [role=group]").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(track["x"] + 0.75 * track["width"], box["y"], steps=5)
+    page.mouse.up()
+    page.wait_for_url(re.compile(r"[?&]scale=1\.2[3-7]&"))
     assert page.errors == []
 
 

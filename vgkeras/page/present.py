@@ -1,11 +1,9 @@
 """Present mode, for a projector: a chart at a time, large, moved by arrow keys."""
 
-from contextlib import AbstractContextManager, nullcontext
-
 import streamlit as st
 
+STAGE = "stage"  # the key of the container of a section
 STYLE = """<style>
-html { font-size: 140%; }
 [data-testid='stMainBlockContainer']
   :not([data-slide], [data-slide] *, .st-key-present, .st-key-present *) {
   visibility: hidden !important;
@@ -18,7 +16,10 @@ html { font-size: 140%; }
 [data-slide] {
   position: fixed !important; inset: 0 0 4rem 0; z-index: 999990; overflow: auto;
   width: auto !important; padding: 2.5rem 2rem 0; border: 0 !important;
+  zoom: var(--zoom);
 }
+/* A chart is as wide as this is on the screen, and then enlarged. */
+[data-slide] [data-testid='stFullScreenFrame'] { width: calc(100% / var(--zoom)); }
 [data-slide] > * { flex-shrink: 0; }
 </style>"""
 HTML = """
@@ -39,6 +40,8 @@ button {
 # A slide is the container of a chart, or a card; the page itself, if it has neither.
 SCRIPT = """
 const CARDS = '[class*="st-key-card_"], .st-key-first_screen';
+const NARROWEST = 900;  // pixels that a slide is wide at least, before it is enlarged
+const SMALLEST = 0.9;  // times what it is on the page
 const KEYED = '[data-testid="stVerticalBlock"][class*="st-key-"]';
 
 export default function ({ data, parentElement, setStateValue }) {
@@ -63,13 +66,34 @@ export default function ({ data, parentElement, setStateValue }) {
     const app = document.querySelector('[data-testid="stApp"]');
     return getComputedStyle(app).backgroundColor;
   };
+  const leave = (slide) => {
+    delete slide.dataset.slide;
+    slide.style.background = "";
+  };
+  // As large as the window lets its charts be, whole, if that is not too small.
+  const fit = (slide) => {
+    const bottom = (box) => box.getBoundingClientRect().bottom;
+    const charts = [...slide.querySelectorAll("svg.marks")];
+    const isCut = () => charts.length
+      ? Math.max(...charts.map(bottom)) > bottom(slide)
+      : slide.scrollHeight > slide.clientHeight;
+    const set = (to) => {
+      zoom = Math.max(SMALLEST, to);
+      slide.style.setProperty("--zoom", zoom);
+    };
+    const room = `${innerWidth} ${innerHeight} ${charts.length}`;
+    let zoom = +slide.style.getPropertyValue("--zoom");
+    if (slide.dataset.slide !== room) set(innerWidth / NARROWEST);
+    slide.dataset.slide = room;
+    if (!slide.scrollTop) while (zoom > SMALLEST && isCut()) set(zoom - 0.05);
+  };
   const draw = () => {
     const all = slides(), now = all[place(all)];
     for (const old of document.querySelectorAll("[data-slide]"))
-      if (old !== now) delete old.dataset.slide;
-    if (now && !("slide" in now.dataset)) {
-      now.dataset.slide = "";
+      if (old !== now) leave(old);
+    if (now) {
       now.style.background = paper();
+      fit(now);
     }
     at("said").textContent = `${place(all) + 1} of ${all.length}`;
   };
@@ -96,10 +120,7 @@ export default function ({ data, parentElement, setStateValue }) {
   return () => {
     document.removeEventListener("keydown", press);
     clearInterval(timer);
-    for (const old of document.querySelectorAll("[data-slide]")) {
-      delete old.dataset.slide;
-      old.style.background = "";
-    }
+    document.querySelectorAll("[data-slide]").forEach(leave);
   };
 }
 """
@@ -123,11 +144,6 @@ def present() -> None:
         first = st.query_params.get("slide", "")
         component(data={"slide": first}, key="slides", on_slide_change=_turn)
         st.button("Leave", icon=":material/close:", on_click=_leave)
-
-
-def stage() -> AbstractContextManager:
-    """Where a section is drawn: charts take their type when they are drawn anew."""
-    return st.container(key="stage") if _is_on() else nullcontext()
 
 
 def _is_on() -> bool:
