@@ -74,9 +74,7 @@ export default function ({ data, parentElement, setStateValue }) {
   const fit = (slide) => {
     const bottom = (box) => box.getBoundingClientRect().bottom;
     const charts = [...slide.querySelectorAll("svg.marks")];
-    const isCut = () => charts.length
-      ? Math.max(...charts.map(bottom)) > bottom(slide)
-      : slide.scrollHeight > slide.clientHeight;
+    const isCut = () => charts.some((chart) => bottom(chart) > bottom(slide));
     const set = (to) => {
       zoom = Math.max(SMALLEST, to);
       slide.style.setProperty("--zoom", zoom);

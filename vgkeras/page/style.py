@@ -36,9 +36,10 @@ svg.marks :is(.role-axis-label, .role-axis-title, .role-legend-label,
 /* Contrast: Streamlit's captions, buttons, labels and code have too little. */
 [data-testid='stCaptionContainer'] { color: inherit; opacity: 0.8; }
 [data-testid='stWidgetLabel'] { color: inherit !important; }
-[data-testid='stBaseButton-primary'], [data-tag] {
+[data-testid='stBaseButton-primary']:enabled, [data-tag] {
   background: #0072B2 !important; border-color: #0072B2;
 }
+[data-testid='stBaseButton-primary']:disabled { color: inherit; opacity: 0.8; }
 [data-testid='stCode'] .token { color: inherit !important; }
 [data-testid='stCode'] .token.keyword { font-weight: bold; }
 [data-testid='stCode'] .token.comment { font-style: italic; }
