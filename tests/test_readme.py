@@ -19,7 +19,7 @@ def blocks(language):
 
 
 # Runs examples as strangers would, one after the other; a test in one has to fail, and
-# says why.
+# says why in its first line.
 RUN = """
 import sys
 names = {"__name__": "__main__"}
@@ -29,7 +29,7 @@ for code in sys.stdin.read().split("\\0"):
         try:
             test()
         except AssertionError as failure:
-            print(str(failure).rstrip())
+            print(str(failure).splitlines()[0])
     print(end="\\0")
 """
 

@@ -12,7 +12,7 @@ from vgkeras.charts.points import points_over_lines
 from vgkeras.charts.rows import MOST_POINTS, only_run, rows_of_kind, rows_with_runs
 from vgkeras.charts.style import HEIGHT, count_axis, sized, titled
 from vgkeras.charts.words import from_to, legend_line
-from vgkeras.logs import TIME
+from vgkeras.logs import BACKWARDS, TIME
 from vgkeras.theory import memory_steps
 
 TIME_LABELS = {
@@ -104,7 +104,7 @@ def memory_by_state(log: logs.GradientLog, step: int | None = None) -> pd.Series
 
 def _memory(rows: pd.DataFrame, name: str) -> float:
     levels = rows.loc[rows["name"] == name, "log10_norm"].to_numpy()
-    return memory_steps(levels[::-1] if name.endswith("backwards") else levels)
+    return memory_steps(levels[::-1] if name.endswith(BACKWARDS) else levels)
 
 
 def _checked_step(rows: pd.DataFrame, step: int) -> int:

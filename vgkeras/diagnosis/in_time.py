@@ -8,6 +8,7 @@ import numpy as np
 from vgkeras.diagnosis.advice import KEEP, TAME
 from vgkeras.diagnosis.finding import Finding, beyond, finding_of
 from vgkeras.diagnosis.run_arrays import FEWEST_STEPS, Run, Tensors
+from vgkeras.logs import BACKWARDS
 from vgkeras.theory import memory_steps
 
 LOST = 2.0  # decades from the last time step to the first
@@ -63,7 +64,7 @@ def _best_way(rows: Tensors) -> Tensors | None:
     ways = []
     for name in dict.fromkeys(rows.name):
         own = rows.where(rows.name == name)  # rows of a log are in the order of time
-        way = own if name.endswith("backwards") else own.where(slice(None, None, -1))
+        way = own if name.endswith(BACKWARDS) else own.where(slice(None, None, -1))
         reached = np.flatnonzero(np.isfinite(way.log10_norm))
         ways += [way.where(slice(reached[0], None))] if len(reached) else []
     return max(ways, key=_gain, default=None)

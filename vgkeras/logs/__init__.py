@@ -3,6 +3,7 @@
 from vgkeras.logs.log import GradientLog, concat
 from vgkeras.logs.reading import load
 from vgkeras.logs.schema import (
+    BACKWARDS,
     CALL,
     FIT_LAYER_COLUMNS,
     FIT_LOSS_COLUMNS,

@@ -12,6 +12,7 @@ KINDS = ("weight_gradient", "activation", "activation_gradient")
 # Kinds of rows of one time step of a recurrent layer.
 TIME_KINDS = ("state_gradient", "input_gradient")
 TIME = "time"  # column of `layers`: that step, from 1; 0 for rows of no one step
+BACKWARDS = "backwards"  # ends the name of a state that goes from the last step on
 CALL = "call"  # column of `layers`: which call of its layer, from 1; 0 of a variable
 # The columns of `runs`, and what stands there where it is not known.
 _UNKNOWN: dict[str, Any] = {

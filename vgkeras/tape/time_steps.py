@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from vgkeras.logs import TIME_KINDS
+from vgkeras.logs import BACKWARDS, TIME_KINDS
 from vgkeras.tape.calls import replaced
 from vgkeras.tape.models import recurrent_layers, unrolled
 
@@ -80,7 +80,7 @@ def _inner_loop(
     own = partial(own, initial_state=initial_state, mask=mask, training=training)
     sequences = _on_record(sequences, watched)
     see(TimeSteps(layer, "x", _INPUT, sequences))
-    way = " backwards" if layer.go_backwards else ""
+    way = f" {BACKWARDS}" if layer.go_backwards else ""
     states = len(keras.tree.flatten(initial_state))
     names = [name + way for name in _state_names(layer.cell, states)]
     with _without_cudnn(layer):
