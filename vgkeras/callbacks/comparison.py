@@ -8,7 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from vgkeras.callbacks.step_statistics import CHANGES, as_one_node, changes, widest
+from vgkeras.callbacks.step_statistics import (
+    CHANGES,
+    changes,
+    flat,
+    one_branch,
+    widest,
+)
 
 
 class Comparison:
@@ -31,11 +37,10 @@ class Comparison:
         self._optimizer, self._weights = optimizer, weights
         self._count = _updates(optimizer)
         self.due = is_due(self._count)
-        values = [_value(weight) for weight in weights]
-        self._dtype = widest(values)
+        self._dtype = widest(weights)
         self._sizes = [math.prod(weight.shape) for weight in weights]
-        self._xla = xla
-        self._before = values if xla else [self._joint_if_due(self._values)]
+        self._xla, self._branch = xla, tf.cond if xla else one_branch
+        self._before = self._values() if xla else [self._joint_if_due(self._values)]
 
     def rows(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         """The rows of `changes`, `(CHANGES, weights)`.
@@ -44,21 +49,20 @@ class Comparison:
         or are not finite and skipped for it.
         """
         updated = tf.not_equal(_updates(self._optimizer), self._count)
-        unknown = tf.fill(
-            [CHANGES, len(self._weights)], tf.constant(np.nan, self._dtype)
-        )
-
         # To wait for the update with them would keep all gradients in memory.
         slopes = gradients if self._xla else [self._joint_if_due(lambda: gradients)]
 
-        @as_one_node
         def compare() -> tf.Tensor:
             if self._xla:
                 return changes(self._before, self._values(), slopes, xla=True)
             before, along = (tf.split(x, self._sizes) for x in (*self._before, *slopes))
             return changes(before, self._values(), along)
 
-        return tf.cond(tf.logical_and(self.due, updated), compare, lambda: unknown)
+        def unknown() -> tf.Tensor:
+            return tf.fill([CHANGES, count], tf.constant(np.nan, self._dtype))
+
+        count = len(self._weights)
+        return self._branch(tf.logical_and(self.due, updated), compare, unknown)
 
     def _values(self) -> list[tf.Tensor]:
         return [_value(weight) for weight in self._weights]
@@ -66,12 +70,12 @@ class Comparison:
     def _joint_if_due(self, tensors: Callable[[], Sequence[tf.Tensor]]) -> tf.Tensor:
         """Tensors in one piece: of many, each would be skipped by itself."""
 
-        @as_one_node
         def join() -> tf.Tensor:
             cast = [tf.cast(tensor, self._dtype) for tensor in tensors()]
-            return tf.concat([tf.reshape(one, [-1]) for one in cast], axis=0)
+            vector = tf.constant([-1])
+            return tf.concat([flat(one, vector) for one in cast], axis=0)
 
-        return tf.cond(self.due, join, lambda: tf.zeros([0], self._dtype))
+        return one_branch(self.due, join, lambda: tf.zeros([0], self._dtype))
 
 
 def _value(variable: Any) -> tf.Tensor:

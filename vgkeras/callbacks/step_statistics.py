@@ -133,9 +133,17 @@ def measures(raw: np.ndarray) -> np.ndarray:
     return rows.astype(raw.dtype)
 
 
-def widest(tensors: Sequence[tf.Tensor]) -> tf.DType:
+def widest(tensors: Sequence[Any]) -> tf.DType:
     """The format to measure in: float64 if a tensor has it, else float32."""
-    return tf.float64 if any(t.dtype == tf.float64 for t in tensors) else tf.float32
+    return tf.float64 if any(t.dtype == "float64" for t in tensors) else tf.float32
+
+
+def flat(tensor: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+    """The elements in a row; `vector` is `[-1]`, one for all.
+
+    Most variables of a large network are vectors.
+    """
+    return tensor if tensor.shape.rank == 1 else tf.reshape(tensor, vector)
 
 
 def as_one_node(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
@@ -144,6 +152,30 @@ def as_one_node(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
     Spread over the graph, its many operations would each be skipped one by one.
     """
     return function if tf.executing_eagerly() else _one_node(function)
+
+
+def one_branch(
+    due: tf.Tensor, then: Callable[[], tf.Tensor], otherwise: Callable[[], tf.Tensor]
+) -> tf.Tensor:
+    """`tf.cond` as one node of the graph, with one function a branch.
+
+    What `tf.cond` makes is spread over the graph, unless each branch calls a function
+    of its own; then all that a branch reads is passed on twice. In a large network that
+    is thousands of operations. `otherwise` reads nothing from outside.
+    """
+    if tf.executing_eagerly():
+        return tf.cond(due, then, otherwise)
+    taken = tf.function(then, autograph=False).get_concrete_function()
+    inputs = taken.captured_inputs
+    specs = [tf.TensorSpec(one.shape, one.dtype) for one in inputs]
+    other = tf.function(lambda *inputs: otherwise(), autograph=False)
+    passed = other.get_concrete_function(*specs)
+    (one,), (two,) = taken.outputs, passed.outputs
+    (output,) = tf.raw_ops.If(
+        cond=due, input=inputs, Tout=[one.dtype], then_branch=taken, else_branch=passed
+    )
+    output.set_shape(one.shape.most_specific_compatible_shape(two.shape))
+    return output
 
 
 def _one_node(function: Callable[..., tf.Tensor]) -> Any:
@@ -167,10 +199,11 @@ def _grouped(
         small = size is not None and size < large
         together.setdefault(size if small else f"tensor {index}", []).append(index)
     cast = [tf.cast(tensor, dtype) for tensor in tensors]
+    vector, row = tf.constant([-1]), tf.constant([1, -1])
     matrices = [
-        tf.stack([tf.reshape(cast[index], [-1]) for index in indices])
+        tf.stack([flat(cast[index], vector) for index in indices])
         if len(indices) > 1
-        else tf.reshape(cast[indices[0]], [1, -1])
+        else tf.reshape(cast[indices[0]], row)
         for indices in together.values()
     ]
     order = [index for indices in together.values() for index in indices]
