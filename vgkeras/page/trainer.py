@@ -23,8 +23,8 @@ from vgkeras.page.recent import Recent
 from vgkeras.page.worker import Lost, Workers
 
 MOST_WAITING = 30  # runs in the queue
-MOST_BYTES = 10_000_000  # of the logs of the last runs, packed
-MOST_OPEN = 4  # of them that are unpacked
+MOST_BYTES = 6_000_000  # of the logs of the last runs, packed
+MOST_OPEN = 2  # of them that are unpacked
 MOST_TRIES, MOST_LOSSES = 3, 10  # of a run whose worker is lost, in it or at any time
 LIVE = ":material/bolt: **Run live** on this server"
 LOADING = "Starting TensorFlow…"
