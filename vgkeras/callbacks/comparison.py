@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from vgkeras.callbacks.step_statistics import (
     CHANGES,
+    as_one_node,
     changes,
     flat,
     one_branch,
@@ -40,7 +41,7 @@ class Comparison:
         self._dtype = widest(weights)
         self._sizes = [math.prod(weight.shape) for weight in weights]
         self._xla, self._branch = xla, tf.cond if xla else one_branch
-        self._before = self._values() if xla else [self._joint_if_due(self._values)]
+        self._before = self._values() if xla else [self._values_if_due()]
 
     def rows(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
         """The rows of `changes`, `(CHANGES, weights)`.
@@ -49,8 +50,7 @@ class Comparison:
         or are not finite and skipped for it.
         """
         updated = tf.not_equal(_updates(self._optimizer), self._count)
-        # To wait for the update with them would keep all gradients in memory.
-        slopes = gradients if self._xla else [self._joint_if_due(lambda: gradients)]
+        slopes = gradients if self._xla else [self._gradients_if_due(gradients)]
 
         def compare() -> tf.Tensor:
             if self._xla:
@@ -67,15 +67,24 @@ class Comparison:
     def _values(self) -> list[tf.Tensor]:
         return [_value(weight) for weight in self._weights]
 
-    def _joint_if_due(self, tensors: Callable[[], Sequence[tf.Tensor]]) -> tf.Tensor:
-        """Tensors in one piece: of many, each would be skipped by itself."""
+    # Tensors are kept in one piece: of many, each would be skipped by itself.
 
-        def join() -> tf.Tensor:
-            cast = [tf.cast(tensor, self._dtype) for tensor in tensors()]
-            vector = tf.constant([-1])
-            return tf.concat([flat(one, vector) for one in cast], axis=0)
+    def _values_if_due(self) -> tf.Tensor:
+        return one_branch(self.due, lambda: self._joint(self._values()), self._nothing)
 
-        return one_branch(self.due, join, lambda: tf.zeros([0], self._dtype))
+    def _gradients_if_due(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+        # One node would keep each gradient in memory until it has the last; so would
+        # whoever waits for the update with them.
+        join = as_one_node(lambda: self._joint(gradients))
+        return tf.cond(self.due, join, self._nothing)
+
+    def _joint(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+        vector = tf.constant([-1])
+        cast = [tf.cast(tensor, self._dtype) for tensor in tensors]
+        return tf.concat([flat(one, vector) for one in cast], axis=0)
+
+    def _nothing(self) -> tf.Tensor:
+        return tf.zeros([0], self._dtype)
 
 
 def _value(variable: Any) -> tf.Tensor:
