@@ -1457,3 +1457,14 @@ def test_only_the_first_look_is_without_the_rest():
 
     assert len(page.get("vega_lite_chart")) == 6
     assert page.select_slider(key="learning_rate").value == 0.01
+
+
+def test_back_pressed_twice_quickly_is_not_undone_by_a_button_that_lags():
+    page = open_page(section="Number formats")
+
+    page.query_params["section"] = "Predict"  # the browser's, by Back
+    page.segmented_control(key="section").set_value("Remedies").run()
+
+    assert not page.exception
+    assert page.query_params["section"] == "Predict"
+    assert page.segmented_control(key="section").value == "Predict"

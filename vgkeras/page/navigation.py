@@ -61,6 +61,7 @@ def navigation(names: Iterable[str], more: Iterable[str]) -> str:
     """
     names, more = list(names), list(more)
     asked = st.query_params.get("section", "")
+    st.session_state["section_asked"] = asked
     section = OLD_NAMES.get(asked, asked)
     if section not in (*names, *more):
         section = names[0]
@@ -90,7 +91,13 @@ def _row(key: str, names: list[str], chosen: str, first_of_more: str) -> None:
 
 
 def _follow(key: str, first_of_more: str) -> None:
-    """Another section: the server writes it into the browser's history."""
+    """Another section: the server writes it into the browser's history.
+
+    But not when the address has changed as well: then Back was pressed twice, quicker
+    than the browser's buttons could follow, and they still say what was left.
+    """
+    if st.query_params.get("section", "") != st.session_state["section_asked"]:
+        return
     chosen = st.session_state[key]
     st.session_state.pop("dropped", None)
     for name in ("show", "slide"):
