@@ -14,7 +14,7 @@ from vgkeras.page import opening
 from vgkeras.page.controls import what_was_dropped
 from vgkeras.page.link import link
 from vgkeras.page.navigation import navigation
-from vgkeras.page.present import STAGE, present
+from vgkeras.page.present import present
 from vgkeras.page.show import mark_chart
 from vgkeras.page.style import style
 from vgkeras.page.trainer import trainer
@@ -43,7 +43,7 @@ with st.container(horizontal=True, key="top"):
     present()
 opening.begin()
 dropped = st.empty()
-with st.container(key=STAGE):
+with st.container(key="stage"):
     getattr(import_module(f"vgkeras.page.{section}"), section)()
 with dropped:
     what_was_dropped()

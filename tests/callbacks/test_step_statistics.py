@@ -21,7 +21,7 @@ def test_a_branch_is_one_node_that_reads_each_variable_itself():
     assert step(tf.constant(True)).numpy().tolist() == [*range(20)]
     assert step(tf.constant(False)).numpy().tolist() == []
     assert step(tf.constant(True)).numpy().tolist() == [*range(2, 22)]
-    (graph,) = {step.get_concrete_function(tf.TensorSpec([], tf.bool)).graph}
+    graph = step.get_concrete_function(tf.TensorSpec([], tf.bool)).graph
     (branch,) = (op for op in graph.get_operations() if op.type == "If")
     assert not branch.node_def.attr["_lower_using_switch_merge"].b
     assert one_branch(tf.constant(True), lambda: tf.ones(1), lambda: tf.zeros(1)) == 1

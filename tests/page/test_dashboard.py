@@ -1431,9 +1431,11 @@ def test_an_old_link_opens_the_stack_that_it_names():
 
 
 def test_a_click_on_a_cell_moves_the_controls_that_the_keyboard_moves():
-    from vgkeras.page.outcomes import _move_to_cell, cells_of
+    from vgkeras.page.named_log import NamedLog
+    from vgkeras.page.outcomes import _move_to_cell, cells_once
 
-    cells = cells_of(vg.predict([0.5, 1.5], [2, 5]), "scale")
+    log = NamedLog("four runs", lambda: vg.predict([0.5, 1.5], [2, 5]))
+    cells = cells_once(log, "scale")
     keys = {"scale": "grid_scale", "depth": "grid_depth"}
 
     def click(run):

@@ -40,7 +40,7 @@ class Comparison:
         self.due = is_due(self._count)
         self._dtype = widest(weights)
         self._sizes = [math.prod(weight.shape) for weight in weights]
-        self._xla, self._branch = xla, tf.cond if xla else one_branch
+        self._xla = xla
         self._before = self._values() if xla else [self._values_if_due()]
 
     def rows(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -59,10 +59,11 @@ class Comparison:
             return changes(before, self._values(), along)
 
         def unknown() -> tf.Tensor:
-            return tf.fill([CHANGES, count], tf.constant(np.nan, self._dtype))
+            shape = [CHANGES, len(self._weights)]
+            return tf.fill(shape, tf.constant(np.nan, self._dtype))
 
-        count = len(self._weights)
-        return self._branch(tf.logical_and(self.due, updated), compare, unknown)
+        branch = tf.cond if self._xla else one_branch
+        return branch(tf.logical_and(self.due, updated), compare, unknown)
 
     def _values(self) -> list[tf.Tensor]:
         return [_value(weight) for weight in self._weights]

@@ -13,6 +13,7 @@ from vgkeras.page.controls import choice, move
 from vgkeras.page.figures import (
     KEYS,
     MOST_CHARTS,
+    MOST_PICTURES,
     Picture,
     draw,
     drawing_room,
@@ -58,8 +59,8 @@ def outcome_grid(log: NamedLog, scale: float | None, depth: int | None) -> None:
 
     `scale` and `depth` are those to begin with, if there is such a run.
     """
-    cells = _cells_once(log)
-    scales, depths = ({cell[by] for cell in cells} for by in ("scale", "depth"))
+    cells = cells_once(log, "scale")
+    scales, depths = set(cells["scale"]), set(cells["depth"])
     place, below = room("outcome_grid", vg.charts.grid_height(len(depths)))
     left, right = st.columns(2)
     scale = _choice("Scale c", scales, scale, "grid_scale", left)
@@ -80,15 +81,10 @@ def outcome_grid(log: NamedLog, scale: float | None, depth: int | None) -> None:
     show_button("Its curves", "network", key="grid_curves", scale=scale, depth=depth)
 
 
-@st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
-def _cells_once(log: NamedLog) -> list[dict[str, Any]]:
-    """They are looked at by every visitor, and a log is large."""
-    return cells_of(log.log, "scale")
-
-
-def cells_of(log: vg.GradientLog, by: str) -> list[dict[str, Any]]:
-    """Where the runs stand: the name of each, its `by` and its depth."""
-    return log.runs[["run", by, "depth"]].to_dict("records")
+@st.cache_resource(max_entries=MOST_PICTURES, show_spinner=False, hash_funcs=KEYS)
+def cells_once(log: NamedLog, by: str) -> dict[str, list[Any]]:
+    """The columns that say where the runs stand, for all visitors: a log is large."""
+    return log.log.runs[["run", by, "depth"]].to_dict("list")
 
 
 def _grid(log: vg.GradientLog, scale: float, depth: int) -> Any:
@@ -99,7 +95,7 @@ def _grid(log: vg.GradientLog, scale: float, depth: int) -> Any:
 def draw_cells(
     place: DeltaGenerator,
     picture: Picture,
-    cells: list[dict[str, Any]],
+    cells: dict[str, list[Any]],
     keys: dict[str, str],
 ) -> None:
     """Draws cells; a click on one moves the controls `keys` to its run."""
@@ -118,9 +114,9 @@ def _choice(label: str, values: Iterable, first: Any, key: str, at: Any) -> Any:
     return choice(label, options, key, at, first if first in options else None)
 
 
-def _move_to_cell(key: str, cells: list[dict[str, Any]], keys: dict[str, str]) -> None:
+def _move_to_cell(key: str, cells: dict[str, list[Any]], keys: dict[str, str]) -> None:
     clicked = st.session_state[key]["selection"].get(vg.charts.SELECTION)
     run = clicked[0].get("run") if clicked else None
-    for cell in cells:
-        if cell["run"] == run:
-            move({control: cell[column] for column, control in keys.items()})
+    if run in cells["run"]:
+        row = cells["run"].index(run)
+        move({control: cells[column][row] for column, control in keys.items()})

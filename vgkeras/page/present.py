@@ -2,7 +2,6 @@
 
 import streamlit as st
 
-STAGE = "stage"  # the key of the container of a section
 STYLE = """<style>
 [data-testid='stMainBlockContainer']
   :not([data-slide], [data-slide] *, .st-key-present, .st-key-present *) {

@@ -11,7 +11,7 @@ from vgkeras.page.curves import curves
 from vgkeras.page.downloads import downloads_below
 from vgkeras.page.figures import draw, explain, picture_of, picture_once, room
 from vgkeras.page.networks import DEFAULTS, log_interval
-from vgkeras.page.outcomes import DEFINITION, cells_of, draw_cells, outcomes
+from vgkeras.page.outcomes import DEFINITION, cells_once, draw_cells, outcomes
 from vgkeras.page.trainer import LIVE, trainer
 
 AXES = {"scale": "scale", "learning rate": "learning_rate"}
@@ -57,7 +57,7 @@ def what_trains() -> None:
         f"`vgkeras.sweep`. {vg.theory.agreement(log).why()}"
     )
     keys = {by: f"cell_{by}", "depth": "cell_depth"}
-    draw_cells(place, picture, cells_of(log, by), keys)
+    draw_cells(place, picture, cells_once(run, by), keys)
     explain(below, name, READ[by], MISREAD[by], st.markdown, picture.words)
     st.header("One run of the map")
     _one_run(log, by, settings)
