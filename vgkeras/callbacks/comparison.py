@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from vgkeras.callbacks.step_statistics import (
     CHANGES,
-    as_one_node,
+    Kept,
     changes,
     flat,
     one_branch,
@@ -43,20 +43,19 @@ class Comparison:
         self._xla = xla
         self._before = self._values() if xla else [self._values_if_due()]
 
-    def rows(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-        """The rows of `changes`, `(CHANGES, weights)`.
+    def rows(self, gradients: Sequence[tf.Tensor] | Kept) -> tf.Tensor:
+        """The rows of `changes`, `(CHANGES, weights)`, if an update is `due`.
 
         NaN where there was no update: a batch whose gradients are only accumulated,
         or are not finite and skipped for it.
         """
         updated = tf.not_equal(_updates(self._optimizer), self._count)
-        slopes = gradients if self._xla else [self._gradients_if_due(gradients)]
 
         def compare() -> tf.Tensor:
-            if self._xla:
-                return changes(self._before, self._values(), slopes, xla=True)
-            before, along = (tf.split(x, self._sizes) for x in (*self._before, *slopes))
-            return changes(before, self._values(), along)
+            before = self._before
+            if not self._xla:
+                before = tf.split(before[0], self._sizes)
+            return changes(before, self._values(), gradients, xla=self._xla)
 
         def unknown() -> tf.Tensor:
             shape = [CHANGES, len(self._weights)]
@@ -68,24 +67,14 @@ class Comparison:
     def _values(self) -> list[tf.Tensor]:
         return [_value(weight) for weight in self._weights]
 
-    # Tensors are kept in one piece: of many, each would be skipped by itself.
-
     def _values_if_due(self) -> tf.Tensor:
-        return one_branch(self.due, lambda: self._joint(self._values()), self._nothing)
+        # In one piece: of many, each would be skipped by itself.
+        def joint() -> tf.Tensor:
+            vector = tf.constant([-1])
+            cast = [tf.cast(value, self._dtype) for value in self._values()]
+            return tf.concat([flat(one, vector) for one in cast], axis=0)
 
-    def _gradients_if_due(self, gradients: Sequence[tf.Tensor]) -> tf.Tensor:
-        # One node would keep each gradient in memory until it has the last; so would
-        # whoever waits for the update with them.
-        join = as_one_node(lambda: self._joint(gradients))
-        return tf.cond(self.due, join, self._nothing)
-
-    def _joint(self, tensors: Sequence[tf.Tensor]) -> tf.Tensor:
-        vector = tf.constant([-1])
-        cast = [tf.cast(tensor, self._dtype) for tensor in tensors]
-        return tf.concat([flat(one, vector) for one in cast], axis=0)
-
-    def _nothing(self) -> tf.Tensor:
-        return tf.zeros([0], self._dtype)
+        return one_branch(self.due, joint, lambda: tf.zeros([0], self._dtype))
 
 
 def _value(variable: Any) -> tf.Tensor:

@@ -21,7 +21,7 @@ memory, where the step itself has one take the place of another.
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -63,17 +63,44 @@ def quick_statistics(
         A tensor `(8, len(tensors))`, float64 if one of `tensors` is, else float32:
         the first eight of `COLUMNS`.
     """
-    rows, order = _grouped(tensors, widest(tensors), xla)
+    groups = _groups(tensors, xla)
     one = _shared(_row_statistics, xla)
     closely = tf.convert_to_tensor(closely)
-    tables = [one(matrix, closely) for matrix in rows]
-    return tf.gather(tf.concat(tables, axis=1), order, axis=1)
+    tables = [
+        one(matrix, closely) for matrix in _matrices(tensors, groups, widest(tensors))
+    ]
+    return _in_order(tables, groups)
+
+
+class Kept(NamedTuple):
+    """Tensors as matrices, one a row, if they were to be kept; which ones are where."""
+
+    matrices: list[tf.Tensor]
+    groups: list[list[int]]
+
+
+def statistics_and_kept(
+    tensors: Sequence[tf.Tensor], closely: Any, keep: tf.Tensor
+) -> tuple[tf.Tensor, Kept]:
+    """Does what `quick_statistics` does, and keeps the tensors if `keep` says so.
+
+    In a graph only. Others have let go of each tensor as soon as it is measured.
+    """
+    groups = _groups(tensors, xla=False)
+    one = _shared(_statistics_and_rows, xla=False)
+    closely = tf.convert_to_tensor(closely)
+    pairs = [
+        one(matrix, closely, keep)
+        for matrix in _matrices(tensors, groups, widest(tensors))
+    ]
+    tables, matrices = zip(*pairs, strict=True)
+    return _in_order(tables, groups), Kept(list(matrices), groups)
 
 
 def changes(
     before: Sequence[tf.Tensor],
     after: Sequence[tf.Tensor],
-    gradients: Sequence[tf.Tensor],
+    gradients: Sequence[tf.Tensor] | Kept,
     *,
     xla: bool = False,
 ) -> tf.Tensor:
@@ -85,7 +112,8 @@ def changes(
     Args:
         before: Flat tensors.
         after: Tensors of the same sizes.
-        gradients: Tensors of the same sizes, maybe multiplied by a number.
+        gradients: Tensors of the same sizes, maybe multiplied by a number; or what
+            `statistics_and_kept` kept of them.
         xla: Whether XLA compiles the step.
 
     Returns:
@@ -95,12 +123,17 @@ def changes(
         an update goes straight downhill; NaN where one of them is 0 or not finite).
     """
     dtype = widest(before)
-    (old, order), (new, _), (slopes, _) = (
-        _grouped(tensors, dtype, xla) for tensors in (before, after, gradients)
-    )
+    if not isinstance(gradients, Kept):
+        groups = _groups(gradients, xla)
+        gradients = Kept(_matrices(gradients, groups, dtype), groups)
+    groups = gradients.groups
+    old, new = (_matrices(tensors, groups, dtype) for tensors in (before, after))
     one = _shared(_row_changes, xla)
-    tables = [one(*three) for three in zip(old, new, slopes, strict=True)]
-    return tf.gather(tf.concat(tables, axis=1), order, axis=1)
+    tables = [
+        one(*rows, tf.reshape(tf.cast(slopes, dtype), [len(group), -1]))
+        for *rows, slopes, group in zip(old, new, *gradients, strict=True)
+    ]
+    return _in_order(tables, groups)
 
 
 def measures(raw: np.ndarray) -> np.ndarray:
@@ -183,14 +216,11 @@ def _one_node(function: Callable[..., tf.Tensor]) -> Any:
     return tf.function(function, autograph=False, experimental_attributes=attributes)
 
 
-def _grouped(
-    tensors: Sequence[Any], dtype: tf.DType, xla: bool
-) -> tuple[list[tf.Tensor], np.ndarray]:
-    """Matrices with a tensor a row, and where each tensor is among all their rows.
+def _groups(tensors: Sequence[Any], xla: bool) -> list[list[int]]:
+    """Which tensors share a matrix: those of one size.
 
-    Those of one size share a matrix. Large ones do so for XLA only, which compiles a
-    kernel for each pass over each matrix; otherwise to copy them costs more than it
-    saves.
+    Large ones do so for XLA only, which compiles a kernel for each pass over each
+    matrix; otherwise to copy them costs more than it saves.
     """
     large = math.inf if xla else _LARGE
     together: dict[Any, list[int]] = {}
@@ -198,29 +228,40 @@ def _grouped(
         size = tensor.shape.num_elements()
         small = size is not None and size < large
         together.setdefault(size if small else f"tensor {index}", []).append(index)
-    cast = [tf.cast(tensor, dtype) for tensor in tensors]
+    return list(together.values())
+
+
+def _matrices(
+    tensors: Sequence[Any], groups: list[list[int]], dtype: tf.DType
+) -> list[tf.Tensor]:
+    """The tensors of each group, one a row."""
     vector, row = tf.constant([-1]), tf.constant([1, -1])
-    matrices = [
-        tf.stack([flat(cast[index], vector) for index in indices])
-        if len(indices) > 1
-        else tf.reshape(cast[indices[0]], row)
-        for indices in together.values()
+    cast = [tf.cast(tensor, dtype) for tensor in tensors]
+    return [
+        tf.stack([flat(cast[index], vector) for index in group])
+        if len(group) > 1
+        else tf.reshape(cast[group[0]], row)
+        for group in groups
     ]
-    order = [index for indices in together.values() for index in indices]
-    return matrices, np.argsort(order)
 
 
-def _shared(function: Callable[..., tf.Tensor], xla: bool) -> Callable[..., tf.Tensor]:
+def _in_order(tables: Sequence[tf.Tensor], groups: list[list[int]]) -> tf.Tensor:
+    """One table, a column a tensor, in the order of the tensors."""
+    order = np.argsort([index for group in groups for index in group])
+    return tf.gather(tf.concat(tables, axis=1), order, axis=1)
+
+
+def _shared(function: Callable[..., Any], xla: bool) -> Callable[..., Any]:
     """A function of matrices that is traced once for all shapes and graphs."""
     if xla or tf.executing_eagerly():
         return function
 
-    def call(*inputs: tf.Tensor) -> tf.Tensor:
+    def call(*inputs: tf.Tensor) -> Any:
         traced = _traced(function, tuple(map(_any_width, inputs)))
-        dtype = inputs[0].dtype
-        (output,) = tf.raw_ops.PartitionedCall(args=inputs, Tout=[dtype], f=traced)
-        output.set_shape([None, inputs[0].shape[0]])
-        return output
+        types = [output.dtype for output in traced.outputs]
+        outputs = tf.raw_ops.PartitionedCall(args=inputs, Tout=types, f=traced)
+        outputs[0].set_shape([None, inputs[0].shape[0]])
+        return outputs if len(outputs) > 1 else outputs[0]
 
     return call
 
@@ -258,6 +299,16 @@ def _row_statistics(rows: tf.Tensor, closely: tf.Tensor) -> tf.Tensor:
     table = tf.cond(ordinary & tf.logical_not(closely), brief, closer)
     size = tf.cast(tf.shape(rows)[1], rows.dtype) * one
     return tf.concat([table, size[None]], axis=0)
+
+
+def _statistics_and_rows(
+    rows: tf.Tensor, closely: tf.Tensor, keep: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The statistics of a matrix, and the matrix or nothing."""
+    kept = tf.cond(
+        keep, lambda: tf.identity(rows), lambda: tf.zeros([0, 0], rows.dtype)
+    )
+    return _row_statistics(rows, closely), kept
 
 
 def _half_squares(rows: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,6 @@ The host fetches them now and then, so that no step waits for the host.
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -18,7 +17,12 @@ from vgkeras.callbacks.apart import apart
 from vgkeras.callbacks.comparison import Comparison
 from vgkeras.callbacks.intercept import is_first_replica, outside, summed
 from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label, Numbers, Place, Site
-from vgkeras.callbacks.step_statistics import CHANGES, as_one_node, quick_statistics
+from vgkeras.callbacks.step_statistics import (
+    CHANGES,
+    as_one_node,
+    quick_statistics,
+    statistics_and_kept,
+)
 
 Pairs = list[tuple[Any, Any]]  # gradients, `None` among them, and their variables
 _LOOKS = 20  # logged steps between close looks where no weights are compared
@@ -234,13 +238,11 @@ class Writer:
             index = self.counter // self._every
             closely = comparison.due if comparison else self._is_look(index)
             closely |= self._always
-            in_graph = partial(quick_statistics, xla=self._model.jit_compile)
-            measure = self._compiled if tf.executing_eagerly() else in_graph
-            table = measure(tensors, closely)
+            table, kept = self._measured(tensors, closely, comparison)
             dtype = table.dtype
             row = tf.expand_dims(tf.stack([tf.cast(one, dtype) for one in scales]), 0)
             unknown = tf.fill([CHANGES, len(tensors)], tf.constant(np.nan, dtype))
-            change = tf.cast(comparison.rows(tensors), dtype) if comparison else unknown
+            change = tf.cast(comparison.rows(kept), dtype) if comparison else unknown
             site.write(index, tf.concat([table, row, change], axis=0))
             return tf.constant(True)
 
@@ -248,6 +250,17 @@ class Writer:
             write()
         else:
             tf.cond(self._is_logged(), as_one_node(write), lambda: tf.constant(False))
+
+    def _measured(
+        self, tensors: list[tf.Tensor], closely: Any, comparison: Comparison | None
+    ) -> tuple[tf.Tensor, Any]:
+        """Statistics, and the tensors for a comparison with an update."""
+        if tf.executing_eagerly():
+            return self._compiled(tensors, closely), tensors
+        if comparison is None or self._model.jit_compile:
+            xla = self._model.jit_compile
+            return quick_statistics(tensors, closely, xla=xla), tensors
+        return statistics_and_kept(tensors, closely, comparison.due)
 
     def _is_logged(self) -> tf.Tensor:
         return tf.equal(self.counter % self._every, 0)
