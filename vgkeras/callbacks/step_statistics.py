@@ -78,6 +78,19 @@ class Kept(NamedTuple):
     matrices: list[tf.Tensor]
     groups: list[list[int]]
 
+    def once_measured(self, tensors: Sequence[tf.Tensor]) -> dict[int, tf.Tensor]:
+        """The large ones of `tensors`, once they were measured, by their `id`.
+
+        Where nobody is left to read a gradient, the update is computed in its memory.
+        """
+        later = {}
+        for matrix, (first, *more) in zip(*self, strict=True):
+            tensor = tensors[first]
+            if not more and (tensor.shape.num_elements() or 0) >= _LARGE:
+                with tf.control_dependencies([matrix.op]):
+                    later[id(tensor)] = tf.identity(tensor)
+        return later
+
 
 def statistics_and_kept(
     tensors: Sequence[tf.Tensor], closely: Any, keep: tf.Tensor

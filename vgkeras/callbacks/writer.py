@@ -19,6 +19,7 @@ from vgkeras.callbacks.intercept import is_first_replica, outside, summed
 from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label, Numbers, Place, Site
 from vgkeras.callbacks.step_statistics import (
     CHANGES,
+    Kept,
     as_one_node,
     quick_statistics,
     statistics_and_kept,
@@ -164,8 +165,11 @@ class Writer:
         scale: Any,
         optimizer: Any,
         in_loop: bool,
-    ) -> Iterator[None]:
+    ) -> Iterator[dict[int, tf.Tensor]]:
         """Measures gradients, and what is done inside to their variables.
+
+        Hands over those that had better be used as they are once they were measured,
+        by the `id` of what they stand for.
 
         `scale` is what the loss was multiplied with, `optimizer` makes the update, if
         it can be watched; `in_loop`, one step may do so several times.
@@ -176,10 +180,13 @@ class Writer:
         dense = map(tape.dense_gradient, gradients, (variables[i] for i in present))
         tensors = summed(list(dense))
         if not is_first_replica():
-            yield
+            yield {}
             return
         comparison = self._comparison(optimizer, [variables[i] for i in present])
-        yield
+        at_once = self._every == 1 and bool(tensors)
+        measured = self._measured(tensors, comparison) if at_once else None
+        kept = measured and measured[1]
+        yield kept.once_measured(tensors) if isinstance(kept, Kept) else {}
         sizes = [math.prod(variable.shape) for variable in variables]
         keys = list(map(id, variables))
         site = self._site(
@@ -192,7 +199,7 @@ class Writer:
             may_skip=isinstance(optimizer, keras.optimizers.LossScaleOptimizer),
         )
         scales = [scale] * len(tensors)
-        self._write(site, tensors, scales, comparison)
+        self._write(site, tensors, scales, comparison, measured)
 
     def tensors(
         self, labels: list[Label], tensors: list[Any], scales: list[Any]
@@ -229,21 +236,20 @@ class Writer:
         tensors: list[tf.Tensor],
         scales: list[Any],
         comparison: Comparison | None,
+        measured: tuple[tf.Tensor, Any] | None = None,
     ) -> None:
         """Writes the rows of tensors that exist, if this step is to be logged."""
         if not tensors:
             return
 
         def write() -> tf.Tensor:
-            index = self.counter // self._every
-            closely = comparison.due if comparison else self._is_look(index)
-            closely |= self._always
-            table, kept = self._measured(tensors, closely, comparison)
+            table, kept = measured or self._measured(tensors, comparison)
             dtype = table.dtype
             row = tf.expand_dims(tf.stack([tf.cast(one, dtype) for one in scales]), 0)
             unknown = tf.fill([CHANGES, len(tensors)], tf.constant(np.nan, dtype))
             change = tf.cast(comparison.rows(kept), dtype) if comparison else unknown
-            site.write(index, tf.concat([table, row, change], axis=0))
+            rows = tf.concat([table, row, change], axis=0)
+            site.write(self.counter // self._every, rows)
             return tf.constant(True)
 
         if self._every == 1:  # a node of its own would wait for the last gradient
@@ -252,9 +258,12 @@ class Writer:
             tf.cond(self._is_logged(), as_one_node(write), lambda: tf.constant(False))
 
     def _measured(
-        self, tensors: list[tf.Tensor], closely: Any, comparison: Comparison | None
+        self, tensors: list[tf.Tensor], comparison: Comparison | None
     ) -> tuple[tf.Tensor, Any]:
         """Statistics, and the tensors for a comparison with an update."""
+        index = self.counter // self._every
+        closely = comparison.due if comparison else self._is_look(index)
+        closely |= self._always
         if tf.executing_eagerly():
             return self._compiled(tensors, closely), tensors
         if comparison is None or self._model.jit_compile:

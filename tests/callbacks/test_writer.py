@@ -1,0 +1,53 @@
+"""Updates and the statistics of what they are made of, in one graph."""
+
+import keras
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from vgkeras.callbacks import GradientLogger
+
+
+class Listening(keras.optimizers.SGD):
+    """Notes the node of the graph that each gradient comes from."""
+
+    def __init__(self):
+        super().__init__(0.1)
+        self.nodes = {}
+
+    def update_step(self, gradient, variable, learning_rate):
+        node = gradient.op
+        if node.type == "IdentityN":  # Keras hands all over together
+            node = node.inputs[gradient.value_index].op
+        self.nodes[variable.name] = node
+        super().update_step(gradient, variable, learning_rate)
+
+
+def fit(rng, callbacks):
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    wide = [layers.Dense(150, "relu", name=f"wide{i}") for i in (1, 2)]
+    model = keras.Sequential([keras.Input((9,)), *wide, layers.Dense(3, name="last")])
+    model.compile(Listening(), "mse")
+    x, y = (rng.normal(size=(64, n)).astype("float32") for n in (9, 3))
+    model.fit(x, y, verbose=0, shuffle=False, callbacks=callbacks)
+    return model
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_large_update_waits_for_its_statistics_and_stays_the_same(every):
+    # Memory that nobody else reads is taken for the update itself.
+    logged = fit(np.random.default_rng(0), [GradientLogger(every=every, updates=1)])
+    plain = fit(np.random.default_rng(0), [])
+
+    for one, other in zip(logged.get_weights(), plain.get_weights(), strict=True):
+        assert_array_equal(one, other)
+    waits = {
+        name: [before.type for before in node.control_inputs]
+        for name, node in logged.optimizer.nodes.items()
+    }
+    assert len(waits) == 6
+    (large,) = (name for name in waits if "wide2/kernel" in name)
+    assert waits.pop(large) == ["PartitionedCall"] * (every == 1)
+    assert not any(waits.values())
+    assert not any(node.control_inputs for node in plain.optimizer.nodes.values())
