@@ -3,9 +3,11 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from numpy.testing import assert_array_equal
 
 from vgkeras.callbacks import GradientLogger
+from vgkeras.callbacks.ring_buffers import Numbers
 
 
 class Listening(keras.optimizers.SGD):
@@ -51,3 +53,12 @@ def test_a_large_update_waits_for_its_statistics_and_stays_the_same(every):
     assert waits.pop(large) == ["PartitionedCall"] * (every == 1)
     assert not any(waits.values())
     assert not any(node.control_inputs for node in plain.optimizer.nodes.values())
+
+
+def test_a_ring_forgets_what_was_read():
+    ring = Numbers(2, every=1, least=1)
+    ring.write(tf.constant(1, tf.int64), tf.constant([3.0, 4.0], tf.float64))
+
+    assert_array_equal(ring.read(np.array([0, 1])), [[np.nan] * 2, [3, 4]])
+    later = np.array([0, 1]) + ring.slots
+    assert_array_equal(ring.read(later), np.full((2, 2), np.nan))

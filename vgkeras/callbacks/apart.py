@@ -38,7 +38,7 @@ def _copy(tensor: Any, copies: dict[Any, tf.Operation]) -> Any:
         return tf.IndexedSlices(values, indices, tensor.dense_shape)
     if not tf.is_symbolic_tensor(tensor) or tensor.op.type not in _CHEAP:
         return tensor
-    if tensor.op.graph is not tf.compat.v1.get_default_graph():
+    if not _is_here_or_around(tensor.op.graph):
         return tensor
     if tensor.op not in copies:
         copies[tensor.op] = _copied(tensor.op, copies)
@@ -50,10 +50,18 @@ def _copied(op: tf.Operation, copies: dict[Any, tf.Operation]) -> tf.Operation:
     attributes = dict(op.node_def.attr)
     mark = tf.compat.v1.AttrValue(b=True)
     with tf.control_dependencies(op.control_inputs):
-        return op.graph.create_op(
+        return tf.compat.v1.get_default_graph().create_op(
             op.type,
             inputs,
             [output.dtype for output in op.outputs],
             attrs={**attributes, _MARK: mark},
             name=f"{op.name.rpartition('/')[2]}_apart",
         )
+
+
+def _is_here_or_around(graph: Any) -> bool:
+    """Whether what is built now may read from a graph: it is that, or in it."""
+    here = tf.compat.v1.get_default_graph()
+    while here is not None and here is not graph:
+        here = getattr(here, "outer_graph", None)
+    return here is graph

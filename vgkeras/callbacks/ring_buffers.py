@@ -149,11 +149,18 @@ class Numbers:
     def write(self, step: tf.Tensor, row: tf.Tensor) -> None:
         """Puts the numbers of a step into its slot, in the graph."""
         if self.ring is None:
-            blank = np.full((self.slots, self._width), np.nan)
-            self.ring = outside(lambda: tf.Variable(blank))
+            self._blank = np.full((self.slots, self._width), np.nan)
+            self.ring = outside(lambda: tf.Variable(self._blank))
         slot = step % self.slots
         self.ring.scatter_update(tf.IndexedSlices(row[None], slot[None]))
 
     def read(self, steps: np.ndarray) -> np.ndarray | None:
-        """The numbers of some steps, `(steps, width)`; `None` if none has any."""
-        return None if self.ring is None else self.ring.numpy()[steps % self.slots]
+        """The numbers of some steps, `(steps, width)`; `None` if none has any.
+
+        What was not written since the last call is NaN.
+        """
+        if self.ring is None:
+            return None
+        rows = self.ring.numpy()[steps % self.slots]
+        self.ring.assign(self._blank)
+        return rows

@@ -5,7 +5,7 @@ The host fetches them now and then, so that no step waits for the host.
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -15,7 +15,7 @@ import tensorflow as tf
 from vgkeras import tape
 from vgkeras.callbacks.apart import apart
 from vgkeras.callbacks.comparison import Comparison
-from vgkeras.callbacks.intercept import is_first_replica, outside, summed
+from vgkeras.callbacks.intercept import is_first_replica, outside, replicas, summed
 from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label, Numbers, Place, Site
 from vgkeras.callbacks.step_statistics import (
     CHANGES,
@@ -151,11 +151,11 @@ class Writer:
 
         @as_one_node
         def describe() -> tf.Tensor:
-            return tape.batch_statistics(self._model, **given, closely=True)
+            row = tape.batch_statistics(self._model, **given, closely=True)
+            self._batches.write(self.counter, row)
+            return tf.constant(True)
 
-        unknown = tf.fill([len(tape.BATCH_STATISTICS)], tf.constant(np.nan, tf.float64))
-        row = tf.cond(logged & (look | bad), describe, lambda: unknown)
-        self._batches.write(self.counter, row)
+        tf.cond(logged & (look | bad), describe, lambda: tf.constant(False))
 
     @contextlib.contextmanager
     def gradients(
@@ -176,17 +176,18 @@ class Writer:
         """
         present = [i for i, (gradient, _) in enumerate(pairs) if gradient is not None]
         variables = [variable for _, variable in pairs]
-        gradients = self._apart([pairs[i][0] for i in present])
-        dense = map(tape.dense_gradient, gradients, (variables[i] for i in present))
-        tensors = summed(list(dense))
+        weights = [variables[i] for i in present]
+        gradients = self._reader([pairs[i][0] for i in present], weights)
         if not is_first_replica():
             yield {}
             return
-        comparison = self._comparison(optimizer, [variables[i] for i in present])
-        at_once = self._every == 1 and bool(tensors)
-        measured = self._measured(tensors, comparison) if at_once else None
-        kept = measured and measured[1]
-        yield kept.once_measured(tensors) if isinstance(kept, Kept) else {}
+        comparison = self._comparison(optimizer, weights)
+        measured, later = None, {}
+        if self._every == 1 and present:
+            tensors = gradients()
+            measured = _, kept = self._measured(tensors, comparison)
+            later = kept.once_measured(tensors) if isinstance(kept, Kept) else {}
+        yield later
         sizes = [math.prod(variable.shape) for variable in variables]
         keys = list(map(id, variables))
         site = self._site(
@@ -198,8 +199,7 @@ class Writer:
             keys=keys,
             may_skip=isinstance(optimizer, keras.optimizers.LossScaleOptimizer),
         )
-        scales = [scale] * len(tensors)
-        self._write(site, tensors, scales, comparison, measured)
+        self._write(site, gradients, [scale] * len(present), comparison, measured)
 
     def tensors(
         self, labels: list[Label], tensors: list[Any], scales: list[Any]
@@ -208,8 +208,26 @@ class Writer:
         present = [i for i, tensor in enumerate(tensors) if tensor is not None]
         sizes = [0 if t is None else t.shape.num_elements() or 0 for t in tensors]
         site = self._site(labels, labels, sizes, present)
-        dense = self._apart([tf.convert_to_tensor(tensors[i]) for i in present])
-        self._write(site, dense, [scales[i] for i in present], None)
+        there = [tf.convert_to_tensor(tensors[i]) for i in present]
+        self._write(
+            site, self._reader(there, there), [scales[i] for i in present], None
+        )
+
+    def _reader(
+        self, tensors: list[Any], variables: list[Any]
+    ) -> Callable[[], list[tf.Tensor]]:
+        """Says how to read gradients of variables, there where it is done.
+
+        Where steps are left out, a branch makes the copies that it reads.
+        """
+
+        def read() -> list[tf.Tensor]:
+            return [*map(tape.dense_gradient, self._apart(tensors), variables)]
+
+        if replicas() == 1:
+            return read
+        together = summed(read())  # by all of them, at every step
+        return lambda: together
 
     def _apart(self, tensors: list[Any]) -> list[Any]:
         """The same values, read without consequence. XLA has no such rewriting."""
@@ -233,20 +251,20 @@ class Writer:
     def _write(
         self,
         site: Site,
-        tensors: list[tf.Tensor],
+        read: Callable[[], list[tf.Tensor]],
         scales: list[Any],
         comparison: Comparison | None,
         measured: tuple[tf.Tensor, Any] | None = None,
     ) -> None:
         """Writes the rows of tensors that exist, if this step is to be logged."""
-        if not tensors:
+        if not scales:
             return
 
         def write() -> tf.Tensor:
-            table, kept = measured or self._measured(tensors, comparison)
+            table, kept = measured or self._measured(read(), comparison)
             dtype = table.dtype
             row = tf.expand_dims(tf.stack([tf.cast(one, dtype) for one in scales]), 0)
-            unknown = tf.fill([CHANGES, len(tensors)], tf.constant(np.nan, dtype))
+            unknown = tf.fill([CHANGES, len(scales)], tf.constant(np.nan, dtype))
             change = tf.cast(comparison.rows(kept), dtype) if comparison else unknown
             rows = tf.concat([table, row, change], axis=0)
             site.write(self.counter // self._every, rows)
