@@ -18,6 +18,7 @@ from vgkeras.callbacks.step_statistics import COLUMNS, MEASURES, SIZE, measures
 _SLOTS = 128
 _BYTES = 2**18
 _MOST_STEPS = 4096
+_MOST_ELEMENTS = 2**20
 MOST_ROUNDS = 32  # of a loop within a step, whose updates are told apart
 _SIZE = MEASURES.index("size")
 
@@ -79,6 +80,12 @@ class Site:
         self._round: Any = None
         self._sizes, self._present = sizes, present
         self.ring: Any = None
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all that is measured here may stay in memory at the same time."""
+        present = [self._sizes[i] for i in self._present]
+        return all(present) and sum(present) <= _MOST_ELEMENTS
 
     def write(self, index: tf.Tensor, table: tf.Tensor) -> None:
         """Puts the rows that exist, `(COLUMNS, rows)`, into a slot, in the graph."""

@@ -21,6 +21,7 @@ from vgkeras.callbacks.step_statistics import (
     CHANGES,
     Kept,
     as_one_node,
+    one_branch,
     quick_statistics,
     statistics_and_kept,
 )
@@ -272,6 +273,8 @@ class Writer:
 
         if self._every == 1:  # a node of its own would wait for the last gradient
             write()
+        elif site.is_small and not self._model.jit_compile:
+            one_branch(self._is_logged(), write, lambda: tf.constant(False))
         else:
             tf.cond(self._is_logged(), as_one_node(write), lambda: tf.constant(False))
 
