@@ -15,10 +15,11 @@ Nothing is computed twice and no step waits. From a fit to its log, in order of 
                                 gradients by these outputs as well,
           optimizer.apply       hands over gradients and variables, which tell the
                                 networks of a GAN apart (`networks`): before it runs,
-                                the Writer holds the old weights if they are to be
-                                compared; after it, measures (`step_statistics`) and
-                                compares (`comparison`) copies that leave the graph
-                                as TensorFlow would optimize it (`apart`).
+                                the Writer measures (`step_statistics`) copies that
+                                leave the graph as TensorFlow would optimize it
+                                (`apart`), and holds the old weights if they are to be
+                                compared; after it, compares (`comparison`). Where
+                                not every step is logged, a branch after it does all,
         Writer.tensors        writes outputs and their gradients,
         Writer.batch          describes the batch, now and then,
         Writer.end_step       writes the loss, and counts the step. All this is in the
