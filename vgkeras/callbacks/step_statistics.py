@@ -309,7 +309,7 @@ def _row_statistics(rows: tf.Tensor, closely: tf.Tensor) -> tf.Tensor:
         unknown = np.nan * one
         return tf.stack([highest, least, squares, one, unknown, unknown, 0 * one])
 
-    table = tf.cond(ordinary & tf.logical_not(closely), brief, closer)
+    table = tf.cond(ordinary & tf.logical_not(closely), brief, as_one_node(closer))
     size = tf.cast(tf.shape(rows)[1], rows.dtype) * one
     return tf.concat([table, size[None]], axis=0)
 
