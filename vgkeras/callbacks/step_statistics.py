@@ -63,12 +63,7 @@ def quick_statistics(
         A tensor `(8, len(tensors))`, float64 if one of `tensors` is, else float32:
         the first eight of `COLUMNS`.
     """
-    groups = _groups(tensors, xla)
-    one = _shared(_row_statistics, xla)
-    closely = tf.convert_to_tensor(closely)
-    tables = [
-        one(matrix, closely) for matrix in _matrices(tensors, groups, widest(tensors))
-    ]
+    tables, groups = _of_groups(_row_statistics, tensors, closely, xla=xla)
     return _in_order(tables, groups)
 
 
@@ -99,13 +94,7 @@ def statistics_and_kept(
 
     In a graph only. Others have let go of each tensor as soon as it is measured.
     """
-    groups = _groups(tensors, xla=False)
-    one = _shared(_statistics_and_rows, xla=False)
-    closely = tf.convert_to_tensor(closely)
-    pairs = [
-        one(matrix, closely, keep)
-        for matrix in _matrices(tensors, groups, widest(tensors))
-    ]
+    pairs, groups = _of_groups(_statistics_and_rows, tensors, closely, keep)
     tables, matrices = zip(*pairs, strict=True)
     return _in_order(tables, groups), Kept(list(matrices), groups)
 
@@ -256,6 +245,19 @@ def _matrices(
         else tf.reshape(cast[group[0]], row)
         for group in groups
     ]
+
+
+def _of_groups(
+    function: Callable[..., Any],
+    tensors: Sequence[tf.Tensor],
+    *options: Any,
+    xla: bool = False,
+) -> tuple[list[Any], list[list[int]]]:
+    """What a function of a matrix says of each group, and the groups."""
+    groups, one = _groups(tensors, xla), _shared(function, xla)
+    options = tuple(map(tf.convert_to_tensor, options))
+    matrices = _matrices(tensors, groups, widest(tensors))
+    return [one(matrix, *options) for matrix in matrices], groups
 
 
 def _in_order(tables: Sequence[tf.Tensor], groups: list[list[int]]) -> tf.Tensor:
