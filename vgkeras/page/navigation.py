@@ -10,27 +10,7 @@ from vgkeras.page.controls import keys_under
 # puts into the address. Only these make a view that Back should lead to; those that
 # change together make one.
 SCRIPT = """
-const show = () => {
-  for (const chosen of document.querySelectorAll(".st-key-top [aria-checked=true]")) {
-    const row = chosen.parentElement;  // on a phone it scrolls
-    const space = chosen.getBoundingClientRect().x - row.getBoundingClientRect().x;
-    row.scrollLeft += space - 40;
-  }
-};
-
 export default function () {
-  // A row may come after this, or be as wide as it is only with its own type.
-  const top = document.querySelector(".st-key-top");
-  const rows = { subtree: true, childList: true, attributeFilter: ["aria-checked"] };
-  const observer = new MutationObserver(show);
-  observer.observe(top, rows);
-  document.fonts.ready.then(show);
-  show();
-  keepViewsAsEntries();
-  return () => observer.disconnect();
-}
-
-function keepViewsAsEntries() {
   if (window.entriesAreViews) return;
   window.entriesAreViews = true;
   const push = history.pushState.bind(history);

@@ -17,11 +17,15 @@ STYLE = """<style>
 [data-testid='stLayoutWrapper']:has(> .st-key-source):not(
   :has([data-testid='stProgress'], [data-testid='stAlert'])
 ) { order: 1; }
-/* The sections stand in one row, which a phone scrolls. */
+/* The sections stand in one row, which a phone scrolls: the chosen one stays. */
 .st-key-top { flex-wrap: nowrap; }
 .st-key-top > :first-child { flex: 0 1 auto; min-width: 0; }
 .st-key-top [role='radiogroup'] { flex-wrap: nowrap; overflow-x: auto; }
 .st-key-top [role='radio'] { flex-shrink: 0; }
+.st-key-top [role='radio'][aria-checked='true'] {
+  position: sticky; left: 0; right: 0; z-index: 1;
+  background: color-mix(in srgb, currentColor 10%, Canvas);
+}
 .st-key-top > :nth-child(2) { margin-left: auto; }
 @media (max-width: 640px) {
   .st-key-top { gap: 0.5rem; }
