@@ -12,6 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from vgkeras.callbacks.intercept import graphs
+
 _CHEAP = frozenset(
     [
         *("Add", "AddN", "AddV2", "Sub", "Mul", "RealDiv", "DivNoNan", "Neg", "Square"),
@@ -38,7 +40,7 @@ def _copy(tensor: Any, copies: dict[Any, tf.Operation]) -> Any:
         return tf.IndexedSlices(values, indices, tensor.dense_shape)
     if not tf.is_symbolic_tensor(tensor) or tensor.op.type not in _CHEAP:
         return tensor
-    if not _is_here_or_around(tensor.op.graph):
+    if all(graph is not tensor.op.graph for graph in graphs()):  # not to be read here
         return tensor
     if tensor.op not in copies:
         copies[tensor.op] = _copied(tensor.op, copies)
@@ -57,11 +59,3 @@ def _copied(op: tf.Operation, copies: dict[Any, tf.Operation]) -> tf.Operation:
             attrs={**attributes, _MARK: mark},
             name=f"{op.name.rpartition('/')[2]}_apart",
         )
-
-
-def _is_here_or_around(graph: Any) -> bool:
-    """Whether what is built now may read from a graph: it is that, or in it."""
-    here = tf.compat.v1.get_default_graph()
-    while here is not None and here is not graph:
-        here = getattr(here, "outer_graph", None)
-    return here is graph

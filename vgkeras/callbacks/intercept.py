@@ -1,8 +1,9 @@
 """Where a training step can be listened to: optimizers, graphs, replicas, threads."""
 
 import concurrent.futures
+import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -80,14 +81,18 @@ def graph() -> Any:
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
 
+def graphs() -> Iterator[Any]:
+    """The graph that is being built, and those around it, inside out."""
+    here = graph()
+    while here is not None:
+        yield here
+        here = getattr(here, "outer_graph", None)
+
+
 def in_loop(outer: Any) -> bool:
     """Whether what is being built will run several times each time `outer` does."""
-    inner = graph()
-    while inner is not None and inner is not outer:
-        if type(inner).__name__ == "WhileBodyFuncGraph":
-            return True
-        inner = getattr(inner, "outer_graph", None)
-    return False
+    inside = itertools.takewhile(lambda one: one is not outer, graphs())
+    return any(type(one).__name__ == "WhileBodyFuncGraph" for one in inside)
 
 
 def graph_of(tensor: Any) -> Any:

@@ -20,7 +20,7 @@ from vgkeras.page.parcel import stream
 from vgkeras.page.svg_button import svg_button
 
 MISREAD = ":material/help:"
-# In their caches; of charts also 12 MB at most, as `.streamlit/config.toml` says.
+# In their caches; of charts also 8 MB at most, as `.streamlit/config.toml` says.
 MOST_CHARTS, MOST_PICTURES = 500, 30
 # What caches tell arguments apart by.
 KEYS: dict[str | type, Any] = {
