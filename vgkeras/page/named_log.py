@@ -21,6 +21,9 @@ class NamedLog:
         self.name = name
         self._make = make
 
+    def __repr__(self) -> str:
+        return f"NamedLog({self.name!r})"
+
     @functools.cached_property
     def log(self) -> vg.GradientLog:
         return self._make()

@@ -12,8 +12,7 @@ from vgkeras._text import typeset
 from vgkeras.page.controls import choice, move
 from vgkeras.page.figures import (
     KEYS,
-    MOST_CHARTS,
-    MOST_PICTURES,
+    MOST_SENTENCES,
     Picture,
     draw,
     drawing_room,
@@ -47,7 +46,7 @@ def outcomes(log: vg.GradientLog, label: str = "") -> str:
     return "\n\n".join(words)
 
 
-@st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
+@st.cache_data(max_entries=MOST_SENTENCES, show_spinner=False, hash_funcs=KEYS)
 def outcomes_once(run: NamedLog) -> str:
     """The same, worked out once for all visitors."""
     with drawing_room():
@@ -81,7 +80,7 @@ def outcome_grid(log: NamedLog, scale: float | None, depth: int | None) -> None:
     show_button("Its curves", "network", key="grid_curves", scale=scale, depth=depth)
 
 
-@st.cache_resource(max_entries=MOST_PICTURES, show_spinner=False, hash_funcs=KEYS)
+@st.cache_resource(max_entries=30, show_spinner=False, hash_funcs=KEYS)
 def cells_once(log: NamedLog, by: str) -> dict[str, list[Any]]:
     """The columns that say where the runs stand, for all visitors: a log is large."""
     return log.log.runs[["run", by, "depth"]].to_dict("list")

@@ -8,7 +8,7 @@ import vgkeras as vg
 from vgkeras.page.controls import Settings, choice, several, slider
 from vgkeras.page.digits import digits, digits_source
 from vgkeras.page.downloads import downloads_below
-from vgkeras.page.figures import KEYS, MOST_CHARTS, draw, figure, picture_of
+from vgkeras.page.figures import KEYS, MOST_SENTENCES, draw, figure, picture_of
 from vgkeras.page.named_log import NamedLog
 from vgkeras.page.networks import OPTIONS
 from vgkeras.page.recordings import remedies_log
@@ -65,7 +65,7 @@ def _preview(slot: st.delta_generator.DeltaGenerator) -> Callable:
     return show
 
 
-@st.cache_data(max_entries=MOST_CHARTS, show_spinner=False, hash_funcs=KEYS)
+@st.cache_data(max_entries=MOST_SENTENCES, show_spinner=False, hash_funcs=KEYS)
 def _sentences_once(run: NamedLog) -> str:
     sentences = vg.remedies.comparison_sentences(run.log)
     return "\n".join(f"- {sentence}" for sentence in sentences)
