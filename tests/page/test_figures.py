@@ -8,6 +8,7 @@ import streamlit as st
 import vl_convert
 
 from vgkeras.page import figures
+from vgkeras.page.named_log import NamedLog
 
 
 def inline(spec, datasets):
@@ -51,6 +52,27 @@ def test_a_chart_is_drawn_as_altair_says(monkeypatch):
     pd.testing.assert_series_equal(pd.Series(ours), pd.Series(theirs))
     assert sorted(map(len, tables.values())) == [1, 2]  # shown twice, sent once
     assert (words, options) == ("Two charts.", {"width": "content"})
+
+
+def mark_of(log, label):
+    """A chart of one mark, which says what it was made from."""
+    log.append(label)
+    return alt.Chart(pd.DataFrame({"x": [len(log)]}), description=label).mark_point()
+
+
+def test_a_chart_is_made_once_for_all_who_ask_for_the_same():
+    log, other = [], []
+
+    def ask(name, log, label):
+        return figures.picture_once(mark_of, NamedLog(name, lambda: log), label)
+
+    first = ask("test log", log, "a")
+    assert first == figures.picture_of(mark_of([], "a"))
+    assert ask("test log", other, "a") == first
+    assert (log, other) == (["a"], [])  # equal names, equal logs
+    assert ask("test log", log, "b").words == "b"
+    assert ask("another test log", other, "a") == first
+    assert (log, other) == (["a", "b"], ["a"])
 
 
 @pytest.mark.parametrize(("width", "lines"), [(200, 2), (400, 1)])
