@@ -3,12 +3,16 @@
 The oracle computes the same gradients in NumPy, in float64.
 """
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from hand_backprop import log10_norm
 from numpy.testing import assert_allclose
+from tensorflow.python.framework.func_graph import FuncGraph
 
 from vgkeras.callbacks import GradientLogger
 
@@ -248,28 +252,30 @@ def test_batches_are_described_where_one_looks_closely_or_the_loss_is_no_number(
     assert logger.log.metadata["facts"]["optimizer"]["class"] == "SGD"
 
 
-def graphs_of_steps():
-    """How many graphs of training steps there are in this process."""
-    import gc
+@pytest.fixture
+def graphs_of_steps(monkeypatch):
+    """Weak references to the graphs of training steps that the test has made."""
+    made, make = [], FuncGraph.__init__
 
-    from tensorflow.python.framework.func_graph import FuncGraph
+    def noted(graph, name, *arguments, **options):
+        make(graph, name, *arguments, **options)
+        if "one_step_on_data" in name:
+            made.append(weakref.ref(graph))
 
-    gc.collect()
-    graphs = [thing for thing in gc.get_objects() if isinstance(thing, FuncGraph)]
-    return sum("one_step_on_data" in graph.name for graph in graphs)
+    monkeypatch.setattr(FuncGraph, "__init__", noted)
+    return made
 
 
-def test_a_model_and_its_logger_leave_no_graph_behind():
-    before = graphs_of_steps()
-
+def test_a_model_and_its_logger_leave_no_graph_behind(graphs_of_steps):
     for _ in range(2):
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
         model.compile("sgd", "mse")
         logger = GradientLogger()
         model.fit(np.ones((4, 2)), np.ones((4, 2)), verbose=0, callbacks=[logger])
         assert logger.log.layers["log10_norm"].notna().any()
-    assert graphs_of_steps() > before
+    assert len(graphs_of_steps) > 1
     del model, logger
     keras.backend.clear_session()
+    gc.collect()
 
-    assert graphs_of_steps() == before
+    assert [graph() for graph in graphs_of_steps if graph() is not None] == []

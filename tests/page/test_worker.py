@@ -216,6 +216,15 @@ def trainer():
     one.end()
 
 
+def test_a_trainer_that_waits_ends_at_once(trainer):
+    time.sleep(0.1)  # its thread has begun to wait
+    begun = time.monotonic()
+
+    trainer.end()
+
+    assert time.monotonic() - begun < 1
+
+
 class Bar:
     """A place on the page that remembers what was written there."""
 

@@ -124,7 +124,9 @@ class Trainer:
 
     def end(self) -> None:
         """Ends the thread and the processes."""
-        self._is_over = True
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
         self._thread.join()
         self._workers.end()
 
@@ -215,7 +217,8 @@ class Trainer:
         while not self._is_over:
             run = self._next()
             if run is None:
-                self._look_ahead()
+                if not self._is_over:
+                    self._look_ahead()
                 continue
             self._make(run)
             if run.log is not None:
@@ -229,7 +232,7 @@ class Trainer:
     def _next(self) -> Run | None:
         """The first run in the queue; `None` if there is none for a while."""
         with self._changed:
-            if not self._queue:
+            if not (self._queue or self._is_over):
                 self._changed.wait(_IDLE)
             return self._queue[0] if self._queue else None
 
