@@ -38,9 +38,9 @@ def figure(
 ) -> None:
     """Draws the chart `make(*arguments)`, made once for all visitors.
 
-    `make` is a function of a module, which knows nothing but its arguments: it and they
-    are the key of the cache. It gets the log of a `NamedLog`. The container's key is
-    `name` or that of the function.
+    `make` is a function of a module, which knows nothing but its arguments: its name
+    and their `repr` tell charts apart. It gets the log of a `NamedLog`. The container's
+    key is `name` or that of the function.
     """
     if "<locals>" in make.__qualname__:
         raise TypeError(
@@ -105,14 +105,17 @@ def picture_once(make: Callable[..., Any], *arguments: Any) -> Picture:
     charts, name = _charts(), repr((make.__module__, make.__qualname__, arguments))
     packed = charts.get(name)
     if packed is None:
-        with drawing_room(), debug_mode(False):
-            packed = charts.get(name)  # another visitor may have waited for the same
-            if packed is None:
-                values = [a.log if isinstance(a, NamedLog) else a for a in arguments]
-                picture = picture_of(make(*values))
-                packed = zlib.compress(pickle.dumps(picture), level=1)
-                charts.put(name, packed, len(packed) + len(name))
+        with drawing_room():  # where another visitor may have drawn the same meanwhile
+            packed = charts.get(name) or _packed(make, arguments)
+            charts.put(name, packed, len(packed) + len(name))
     return pickle.loads(zlib.decompress(packed))
+
+
+def _packed(make: Callable[..., Any], arguments: tuple[Any, ...]) -> bytes:
+    values = [a.log if isinstance(a, NamedLog) else a for a in arguments]
+    with debug_mode(False):
+        picture = picture_of(make(*values))
+    return zlib.compress(pickle.dumps(picture), level=1)
 
 
 def draw_once(make: Callable[..., Any], *arguments: Any, **options: Any) -> str:
