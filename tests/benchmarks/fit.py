@@ -43,7 +43,7 @@ import tensorflow as tf
 from vgkeras.callbacks import GradientLogger
 
 LAYERS, UNITS = 10, 256
-STEPS = {"resnet152": 5}  # of a call of `fit`; of others 100
+STEPS = {"resnet152": 20}  # of a call of `fit`, with one close look; of others 100
 # By model, the shapes of a batch of inputs and of targets.
 SHAPES = {
     "dense": ((128, UNITS), (128, UNITS)),

@@ -11,9 +11,9 @@ def test_a_branch_is_one_node_that_reads_each_variable_itself():
     @tf.function(autograph=False)
     def step(due):
         def then():
-            return tf.concat([variable.read_value() for variable in variables], 0)
+            return [tf.concat([variable.read_value() for variable in variables], 0)]
 
-        joined = one_branch(due, then, lambda: tf.zeros([0]))
+        (joined,) = one_branch(due, then, lambda: [tf.zeros([0])])
         for variable in variables:  # what is read is read before
             variable.assign_add([1.0])
         return joined
@@ -24,4 +24,5 @@ def test_a_branch_is_one_node_that_reads_each_variable_itself():
     graph = step.get_concrete_function(tf.TensorSpec([], tf.bool)).graph
     (branch,) = (op for op in graph.get_operations() if op.type == "If")
     assert not branch.node_def.attr["_lower_using_switch_merge"].b
-    assert one_branch(tf.constant(True), lambda: tf.ones(1), lambda: tf.zeros(1)) == 1
+    eager = one_branch(tf.constant(True), lambda: [tf.ones(1)], lambda: [tf.zeros(1)])
+    assert eager == [1]

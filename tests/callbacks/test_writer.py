@@ -37,22 +37,14 @@ def fit(rng, callbacks):
 
 
 @pytest.mark.parametrize("every", [1, 2])
-def test_a_large_update_waits_for_its_statistics_and_stays_the_same(every):
-    # Memory that nobody else reads is taken for the update itself.
+def test_no_update_waits_for_what_is_logged_and_all_stay_the_same(every):
     logged = fit(np.random.default_rng(0), [GradientLogger(every=every, updates=1)])
     plain = fit(np.random.default_rng(0), [])
 
     for one, other in zip(logged.get_weights(), plain.get_weights(), strict=True):
         assert_array_equal(one, other)
-    waits = {
-        name: [before.type for before in node.control_inputs]
-        for name, node in logged.optimizer.nodes.items()
-    }
-    assert len(waits) == 6
-    (large,) = (name for name in waits if "wide2/kernel" in name)
-    assert waits.pop(large) == ["PartitionedCall"] * (every == 1)
-    assert not any(waits.values())
-    assert not any(node.control_inputs for node in plain.optimizer.nodes.values())
+    assert len(logged.optimizer.nodes) == len(plain.optimizer.nodes) == 6
+    assert not any(node.control_inputs for node in logged.optimizer.nodes.values())
 
 
 def test_a_ring_forgets_what_was_read():

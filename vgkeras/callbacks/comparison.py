@@ -1,6 +1,5 @@
 """What an update does to the weights, from their values before and after."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +9,9 @@ import tensorflow as tf
 
 from vgkeras.callbacks.step_statistics import (
     CHANGES,
-    Kept,
+    Matrices,
     changes,
-    flat,
+    in_matrices,
     one_branch,
     widest,
 )
@@ -39,11 +38,10 @@ class Comparison:
         self._count = _updates(optimizer)
         self.due = is_due(self._count)
         self._dtype = widest(weights)
-        self._sizes = [math.prod(weight.shape) for weight in weights]
         self._xla = xla
-        self._before = self._values() if xla else [self._values_if_due()]
+        self._before = self._values() if xla else self._values_if_due()
 
-    def rows(self, gradients: Sequence[tf.Tensor] | Kept) -> tf.Tensor:
+    def rows(self, gradients: Sequence[tf.Tensor] | Matrices) -> tf.Tensor:
         """The rows of `changes`, `(CHANGES, weights)`, if an update is `due`.
 
         NaN where there was no update: a batch whose gradients are only accumulated,
@@ -51,30 +49,30 @@ class Comparison:
         """
         updated = tf.not_equal(_updates(self._optimizer), self._count)
 
-        def compare() -> tf.Tensor:
-            before = self._before
-            if not self._xla:
-                before = tf.split(before[0], self._sizes)
-            return changes(before, self._values(), gradients, xla=self._xla)
+        def compare() -> list[tf.Tensor]:
+            return [changes(self._before, self._values(), gradients, xla=self._xla)]
 
-        def unknown() -> tf.Tensor:
+        def unknown() -> list[tf.Tensor]:
             shape = [CHANGES, len(self._weights)]
-            return tf.fill(shape, tf.constant(np.nan, self._dtype))
+            return [tf.fill(shape, tf.constant(np.nan, self._dtype))]
 
         branch = tf.cond if self._xla else one_branch
-        return branch(tf.logical_and(self.due, updated), compare, unknown)
+        return branch(tf.logical_and(self.due, updated), compare, unknown)[0]
 
     def _values(self) -> list[tf.Tensor]:
         return [_value(weight) for weight in self._weights]
 
-    def _values_if_due(self) -> tf.Tensor:
-        # In one piece: of many, each would be skipped by itself.
-        def joint() -> tf.Tensor:
-            vector = tf.constant([-1])
-            cast = [tf.cast(value, self._dtype) for value in self._values()]
-            return tf.concat([flat(one, vector) for one in cast], axis=0)
+    def _values_if_due(self) -> Matrices:
+        groups: list[list[int]] = []
 
-        return one_branch(self.due, joint, lambda: tf.zeros([0], self._dtype))
+        def values() -> list[tf.Tensor]:
+            matrices, groups[:] = in_matrices(self._values(), self._dtype)
+            return matrices
+
+        def none() -> list[tf.Tensor]:
+            return [tf.zeros([0, 0], self._dtype)] * len(groups)
+
+        return Matrices(one_branch(self.due, values, none), groups)
 
 
 def _value(variable: Any) -> tf.Tensor:

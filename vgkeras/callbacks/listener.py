@@ -174,7 +174,7 @@ class Listener:
             network = self._networks.name(name, [variable for _, variable in pairs])
         pairs = [(g, v) for g, v in pairs if self._is_logged(owners.get(id(v)))]
         if not pairs or KINDS[0] not in self._kinds:
-            return contextlib.nullcontext({})
+            return contextlib.nullcontext()
         variables = [variable for _, variable in pairs]
         loop = in_loop(step.graph)
         first = max(step.updates[id(variable)] for variable in variables)
@@ -303,9 +303,7 @@ class Listener:
         ]
         if step.rate is None and graph() is step.graph:
             step.rate = _rate(optimizer)
-        writing = self._writing(step, pairs, name, optimizer)
-        with writing as later, forgotten(step.graph):
-            gradients = [later.get(id(one), one) for one in gradients]
+        with self._writing(step, pairs, name, optimizer), forgotten(step.graph):
             return own(gradients, trainable_variables)
 
     def _scale(self, optimizer: Any, own: Callable, loss: Any) -> Any:

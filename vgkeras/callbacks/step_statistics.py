@@ -67,42 +67,37 @@ def quick_statistics(
     return _in_order(tables, groups)
 
 
-class Kept(NamedTuple):
-    """Tensors as matrices, one a row, if they were to be kept; which ones are where."""
+class Matrices(NamedTuple):
+    """Tensors, one a row, and which of them are where; a matrix may be empty."""
 
     matrices: list[tf.Tensor]
     groups: list[list[int]]
 
-    def once_measured(self, tensors: Sequence[tf.Tensor]) -> dict[int, tf.Tensor]:
-        """The large ones of `tensors`, once they were measured, by their `id`.
-
-        Where nobody is left to read a gradient, the update is computed in its memory.
-        """
-        later = {}
-        for matrix, (first, *more) in zip(*self, strict=True):
-            tensor = tensors[first]
-            if not more and (tensor.shape.num_elements() or 0) >= _LARGE:
-                with tf.control_dependencies([matrix.op]):
-                    later[id(tensor)] = tf.identity(tensor)
-        return later
-
 
 def statistics_and_kept(
     tensors: Sequence[tf.Tensor], closely: Any, keep: tf.Tensor
-) -> tuple[tf.Tensor, Kept]:
+) -> tuple[tf.Tensor, Matrices]:
     """Does what `quick_statistics` does, and keeps the tensors if `keep` says so.
 
     In a graph only. Others have let go of each tensor as soon as it is measured.
     """
     pairs, groups = _of_groups(_statistics_and_rows, tensors, closely, keep)
     tables, matrices = zip(*pairs, strict=True)
-    return _in_order(tables, groups), Kept(list(matrices), groups)
+    return _in_order(tables, groups), Matrices(list(matrices), groups)
+
+
+def in_matrices(
+    tensors: Sequence[tf.Tensor], dtype: tf.DType, *, xla: bool = False
+) -> Matrices:
+    """Puts those of one size together, unless they are large: these are not copied."""
+    groups = _groups(tensors, xla)
+    return Matrices(_matrices(tensors, groups, dtype), groups)
 
 
 def changes(
-    before: Sequence[tf.Tensor],
+    before: Sequence[tf.Tensor] | Matrices,
     after: Sequence[tf.Tensor],
-    gradients: Sequence[tf.Tensor] | Kept,
+    gradients: Sequence[tf.Tensor] | Matrices,
     *,
     xla: bool = False,
 ) -> tf.Tensor:
@@ -112,30 +107,31 @@ def changes(
     every number into float64: too slow for a step of `fit`.
 
     Args:
-        before: Flat tensors.
-        after: Tensors of the same sizes.
-        gradients: Tensors of the same sizes, maybe multiplied by a number; or what
-            `statistics_and_kept` kept of them.
+        before: Tensors of any shapes.
+        after: Tensors of the same shapes.
+        gradients: Tensors of the same shapes, maybe multiplied by a number.
         xla: Whether XLA compiles the step.
 
     Returns:
-        A tensor `(4, len(before))`: the share of elements that are the same, the norm
+        A tensor `(4, len(after))`: the share of elements that are the same, the norm
         of the difference over the norm of `before`, the base-10 logarithm of the
         latter, and the cosine of the angle between gradient and difference (-1 where
         an update goes straight downhill; NaN where one of them is 0 or not finite).
     """
-    dtype = widest(before)
-    if not isinstance(gradients, Kept):
-        groups = _groups(gradients, xla)
-        gradients = Kept(_matrices(gradients, groups, dtype), groups)
-    groups = gradients.groups
-    old, new = (_matrices(tensors, groups, dtype) for tensors in (before, after))
-    one = _shared(_row_changes, xla)
-    tables = [
-        one(*rows, tf.reshape(tf.cast(slopes, dtype), [len(group), -1]))
-        for *rows, slopes, group in zip(old, new, *gradients, strict=True)
+    dtype = widest(after)
+    three = [
+        one if isinstance(one, Matrices) else in_matrices(one, dtype, xla=xla)
+        for one in (before, after, gradients)
     ]
-    return _in_order(tables, groups)
+    one, groups = _shared(_row_changes, xla), three[1].groups
+    matrices = [
+        [
+            tf.reshape(tf.cast(rows, dtype), [len(group), -1])
+            for rows, group in zip(part.matrices, groups, strict=True)
+        ]
+        for part in three
+    ]
+    return _in_order([one(*rows) for rows in zip(*matrices, strict=True)], groups)
 
 
 def measures(raw: np.ndarray) -> np.ndarray:
@@ -173,7 +169,7 @@ def widest(tensors: Sequence[Any]) -> tf.DType:
     return tf.float64 if any(t.dtype == "float64" for t in tensors) else tf.float32
 
 
-def flat(tensor: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
+def _flat(tensor: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
     """The elements in a row; `vector` is `[-1]`, one for all.
 
     Most variables of a large network are vectors.
@@ -190,8 +186,10 @@ def as_one_node(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
 
 def one_branch(
-    due: tf.Tensor, then: Callable[[], tf.Tensor], otherwise: Callable[[], tf.Tensor]
-) -> tf.Tensor:
+    due: tf.Tensor,
+    then: Callable[[], list[tf.Tensor]],
+    otherwise: Callable[[], list[tf.Tensor]],
+) -> list[tf.Tensor]:
     """`tf.cond` as one node of the graph, with one function a branch.
 
     What `tf.cond` makes is spread over the graph, unless each branch calls a function
@@ -205,12 +203,13 @@ def one_branch(
     specs = [tf.TensorSpec(one.shape, one.dtype) for one in inputs]
     other = tf.function(lambda *inputs: otherwise(), autograph=False)
     passed = other.get_concrete_function(*specs)
-    (one,), (two,) = taken.outputs, passed.outputs
-    (output,) = tf.raw_ops.If(
-        cond=due, input=inputs, Tout=[one.dtype], then_branch=taken, else_branch=passed
+    types = [one.dtype for one in taken.outputs]
+    outputs = tf.raw_ops.If(
+        cond=due, input=inputs, Tout=types, then_branch=taken, else_branch=passed
     )
-    output.set_shape(one.shape.most_specific_compatible_shape(two.shape))
-    return output
+    for output, one, two in zip(outputs, taken.outputs, passed.outputs, strict=True):
+        output.set_shape(one.shape.most_specific_compatible_shape(two.shape))
+    return outputs
 
 
 def _one_node(function: Callable[..., tf.Tensor]) -> Any:
@@ -240,7 +239,7 @@ def _matrices(
     vector, row = tf.constant([-1]), tf.constant([1, -1])
     cast = [tf.cast(tensor, dtype) for tensor in tensors]
     return [
-        tf.stack([flat(cast[index], vector) for index in group])
+        tf.stack([_flat(cast[index], vector) for index in group])
         if len(group) > 1
         else tf.reshape(cast[group[0]], row)
         for group in groups

@@ -19,7 +19,6 @@ from vgkeras.callbacks.intercept import is_first_replica, outside, replicas, sum
 from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label, Numbers, Place, Site
 from vgkeras.callbacks.step_statistics import (
     CHANGES,
-    Kept,
     as_one_node,
     one_branch,
     quick_statistics,
@@ -166,11 +165,8 @@ class Writer:
         scale: Any,
         optimizer: Any,
         in_loop: bool,
-    ) -> Iterator[dict[int, tf.Tensor]]:
+    ) -> Iterator[None]:
         """Measures gradients, and what is done inside to their variables.
-
-        Hands over those that had better be used as they are once they were measured,
-        by the `id` of what they stand for.
 
         `scale` is what the loss was multiplied with, `optimizer` makes the update, if
         it can be watched; `in_loop`, one step may do so several times.
@@ -180,15 +176,13 @@ class Writer:
         weights = [variables[i] for i in present]
         gradients = self._reader([pairs[i][0] for i in present], weights)
         if not is_first_replica():
-            yield {}
+            yield
             return
         comparison = self._comparison(optimizer, weights)
-        measured, later = None, {}
+        measured = None
         if self._every == 1 and present:
-            tensors = gradients()
-            measured = _, kept = self._measured(tensors, comparison)
-            later = kept.once_measured(tensors) if isinstance(kept, Kept) else {}
-        yield later
+            measured = self._measured(gradients(), comparison)
+        yield
         sizes = [math.prod(variable.shape) for variable in variables]
         keys = list(map(id, variables))
         site = self._site(
@@ -274,7 +268,9 @@ class Writer:
         if self._every == 1:  # a node of its own would wait for the last gradient
             write()
         elif site.is_small and not self._model.jit_compile:
-            one_branch(self._is_logged(), write, lambda: tf.constant(False))
+            one_branch(
+                self._is_logged(), lambda: [write()], lambda: [tf.constant(False)]
+            )
         else:
             tf.cond(self._is_logged(), as_one_node(write), lambda: tf.constant(False))
 
