@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 
 from vgkeras.callbacks import GradientLogger
 from vgkeras.callbacks.ring_buffers import Numbers
@@ -54,3 +54,19 @@ def test_a_ring_forgets_what_was_read():
     assert_array_equal(ring.read(np.array([0, 1])), [[np.nan] * 2, [3, 4]])
     later = np.array([0, 1]) + ring.slots
     assert_array_equal(ring.read(later), np.full((2, 2), np.nan))
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_weights_are_compared_whose_gradients_come_without_a_shape(every, rng):
+    # That of the bias of a convolution, which a branch of the graph copies: it does not
+    # know what it is reshaped to.
+    layers = [keras.layers.BatchNormalization(), keras.layers.Conv2D(5, 1)]
+    model = keras.Sequential([keras.Input((2, 2, 5)), *layers])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    x = rng.normal(size=(64, 2, 2, 5)).astype("float32")
+    logger = GradientLogger(every=every, updates=1)
+
+    model.fit(x, x, verbose=0, callbacks=[logger])
+
+    cosines = logger.log.layers["cosine"]
+    assert_allclose(cosines, [-1] * len(cosines), atol=1e-4)

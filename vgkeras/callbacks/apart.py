@@ -4,7 +4,9 @@ TensorFlow rewrites a graph before it runs it: `rate * (sum * scale)` becomes
 `(rate * sum) * scale` where that is cheaper, which rounds otherwise. It does so only if
 nothing else reads what lies between, so that to read a gradient would change the last
 bits of the weights. What is read here is therefore a copy: cheap operations are made
-twice, down to one that no such rewriting takes apart.
+twice, down to one that no such rewriting takes apart. Products are reordered with
+products, sums with sums and with the products that they add up (whose common factor is
+taken out), but no product with the sums that it multiplies: these need no copy.
 """
 
 from collections.abc import Sequence
@@ -14,13 +16,15 @@ import tensorflow as tf
 
 from vgkeras.callbacks.intercept import graphs
 
-_CHEAP = frozenset(
+_SUMS = frozenset(["Add", "AddN", "AddV2", "Sub"])
+_PRODUCTS = frozenset(["Mul", "RealDiv", "DivNoNan", "Square"])
+_SEEN_THROUGH = frozenset(
     [
-        *("Add", "AddN", "AddV2", "Sub", "Mul", "RealDiv", "DivNoNan", "Neg", "Square"),
-        *("Cast", "Identity", "StopGradient", "BroadcastTo", "Tile"),
+        *("Neg", "Cast", "Identity", "StopGradient", "BroadcastTo", "Tile"),
         *("ExpandDims", "Reshape", "Squeeze", "Transpose"),
     ]
 )
+_CHEAP = _SUMS | _PRODUCTS | _SEEN_THROUGH
 _MARK = "_vgkeras"  # without it, two equal operations would be made one again
 
 
@@ -33,22 +37,29 @@ def apart(tensors: Sequence[Any]) -> list[Any]:
     return [_copy(tensor, copies) for tensor in tensors]
 
 
-def _copy(tensor: Any, copies: dict[Any, tf.Operation]) -> Any:
+def _copy(
+    tensor: Any, copies: dict[Any, tf.Operation], in_product: bool = False
+) -> Any:
     if isinstance(tensor, tf.IndexedSlices):
         parts = [tensor.values, tensor.indices]
         values, indices = (_copy(part, copies) for part in parts)
         return tf.IndexedSlices(values, indices, tensor.dense_shape)
     if not tf.is_symbolic_tensor(tensor) or tensor.op.type not in _CHEAP:
         return tensor
+    if in_product and tensor.op.type in _SUMS:
+        return tensor
     if all(graph is not tensor.op.graph for graph in graphs()):  # not to be read here
         return tensor
     if tensor.op not in copies:
-        copies[tensor.op] = _copied(tensor.op, copies)
+        copies[tensor.op] = _copied(tensor.op, copies, in_product)
     return copies[tensor.op].outputs[tensor.value_index]
 
 
-def _copied(op: tf.Operation, copies: dict[Any, tf.Operation]) -> tf.Operation:
-    inputs = [_copy(tensor, copies) for tensor in op.inputs]
+def _copied(
+    op: tf.Operation, copies: dict[Any, tf.Operation], in_product: bool
+) -> tf.Operation:
+    in_product |= op.type in _PRODUCTS
+    inputs = [_copy(tensor, copies, in_product) for tensor in op.inputs]
     attributes = dict(op.node_def.attr)
     mark = tf.compat.v1.AttrValue(b=True)
     with tf.control_dependencies(op.control_inputs):

@@ -34,7 +34,7 @@ class Comparison:
         *,
         xla: bool,
     ) -> None:
-        self._optimizer, self._weights = optimizer, weights
+        self._optimizer, self.weights = optimizer, weights
         self._count = _updates(optimizer)
         self.due = is_due(self._count)
         self._dtype = widest(weights)
@@ -53,26 +53,28 @@ class Comparison:
             return [changes(self._before, self._values(), gradients, xla=self._xla)]
 
         def unknown() -> list[tf.Tensor]:
-            shape = [CHANGES, len(self._weights)]
+            shape = [CHANGES, len(self.weights)]
             return [tf.fill(shape, tf.constant(np.nan, self._dtype))]
 
         branch = tf.cond if self._xla else one_branch
         return branch(tf.logical_and(self.due, updated), compare, unknown)[0]
 
     def _values(self) -> list[tf.Tensor]:
-        return [_value(weight) for weight in self._weights]
+        return [_value(weight) for weight in self.weights]
 
     def _values_if_due(self) -> Matrices:
-        groups: list[list[int]] = []
+        count = 0
 
         def values() -> list[tf.Tensor]:
-            matrices, groups[:] = in_matrices(self._values(), self._dtype)
+            nonlocal count
+            matrices = in_matrices(self._values(), self._dtype)
+            count = len(matrices)
             return matrices
 
         def none() -> list[tf.Tensor]:
-            return [tf.zeros([0, 0], self._dtype)] * len(groups)
+            return [tf.zeros([0, 0], self._dtype)] * count
 
-        return Matrices(one_branch(self.due, values, none), groups)
+        return Matrices(one_branch(self.due, values, none))
 
 
 def _value(variable: Any) -> tf.Tensor:

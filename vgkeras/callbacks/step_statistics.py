@@ -21,7 +21,7 @@ memory, where the step itself has one take the place of another.
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -67,31 +67,27 @@ def quick_statistics(
     return _in_order(tables, groups)
 
 
-class Matrices(NamedTuple):
-    """Tensors, one a row, and which of them are where; a matrix may be empty."""
-
-    matrices: list[tf.Tensor]
-    groups: list[list[int]]
+class Matrices(list[Any]):
+    """Tensors of a size, one a row, or a large one alone; a matrix may be empty."""
 
 
 def statistics_and_kept(
-    tensors: Sequence[tf.Tensor], closely: Any, keep: tf.Tensor
+    tensors: Sequence[tf.Tensor], closely: Any, keep: tf.Tensor, like: Sequence[Any]
 ) -> tuple[tf.Tensor, Matrices]:
     """Does what `quick_statistics` does, and keeps the tensors if `keep` says so.
 
     In a graph only. Others have let go of each tensor as soon as it is measured.
+    Shapes are those of `like`: of a gradient's, the graph may know nothing.
     """
-    pairs, groups = _of_groups(_statistics_and_rows, tensors, closely, keep)
+    options = closely, keep
+    pairs, groups = _of_groups(_statistics_and_rows, tensors, *options, like=like)
     tables, matrices = zip(*pairs, strict=True)
-    return _in_order(tables, groups), Matrices(list(matrices), groups)
+    return _in_order(tables, groups), Matrices(matrices)
 
 
-def in_matrices(
-    tensors: Sequence[tf.Tensor], dtype: tf.DType, *, xla: bool = False
-) -> Matrices:
+def in_matrices(tensors: Sequence[tf.Tensor], dtype: tf.DType) -> Matrices:
     """Puts those of one size together, unless they are large: these are not copied."""
-    groups = _groups(tensors, xla)
-    return Matrices(_matrices(tensors, groups, dtype), groups)
+    return Matrices(_matrices(tensors, _groups(tensors, xla=False), dtype))
 
 
 def changes(
@@ -118,20 +114,17 @@ def changes(
         latter, and the cosine of the angle between gradient and difference (-1 where
         an update goes straight downhill; NaN where one of them is 0 or not finite).
     """
-    dtype = widest(after)
-    three = [
-        one if isinstance(one, Matrices) else in_matrices(one, dtype, xla=xla)
-        for one in (before, after, gradients)
-    ]
-    one, groups = _shared(_row_changes, xla), three[1].groups
+    dtype, groups = widest(after), _groups(after, xla)
+    one = _shared(_row_changes, xla)
     matrices = [
-        [
-            tf.reshape(tf.cast(rows, dtype), [len(group), -1])
-            for rows, group in zip(part.matrices, groups, strict=True)
-        ]
-        for part in three
+        part if isinstance(part, Matrices) else _matrices(part, groups, dtype)
+        for part in (before, after, gradients)
     ]
-    return _in_order([one(*rows) for rows in zip(*matrices, strict=True)], groups)
+    tables = [
+        one(*(tf.reshape(tf.cast(part, dtype), [len(group), -1]) for part in parts))
+        for *parts, group in zip(*matrices, groups, strict=True)
+    ]
+    return _in_order(tables, groups)
 
 
 def measures(raw: np.ndarray) -> np.ndarray:
@@ -226,7 +219,7 @@ def _groups(tensors: Sequence[Any], xla: bool) -> list[list[int]]:
     large = math.inf if xla else _LARGE
     together: dict[Any, list[int]] = {}
     for index, tensor in enumerate(tensors):
-        size = tensor.shape.num_elements()
+        size = tf.TensorShape(tensor.shape).num_elements()
         small = size is not None and size < large
         together.setdefault(size if small else f"tensor {index}", []).append(index)
     return list(together.values())
@@ -251,9 +244,10 @@ def _of_groups(
     tensors: Sequence[tf.Tensor],
     *options: Any,
     xla: bool = False,
+    like: Sequence[Any] = (),
 ) -> tuple[list[Any], list[list[int]]]:
     """What a function of a matrix says of each group, and the groups."""
-    groups, one = _groups(tensors, xla), _shared(function, xla)
+    groups, one = _groups(like or tensors, xla), _shared(function, xla)
     options = tuple(map(tf.convert_to_tensor, options))
     matrices = _matrices(tensors, groups, widest(tensors))
     return [one(matrix, *options) for matrix in matrices], groups

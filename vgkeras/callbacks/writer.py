@@ -286,7 +286,9 @@ class Writer:
         if comparison is None or self._model.jit_compile:
             xla = self._model.jit_compile
             return quick_statistics(tensors, closely, xla=xla), tensors
-        return statistics_and_kept(tensors, closely, comparison.due)
+        return statistics_and_kept(
+            tensors, closely, comparison.due, like=comparison.weights
+        )
 
     def _is_logged(self) -> tf.Tensor:
         return tf.equal(self.counter % self._every, 0)
