@@ -43,6 +43,24 @@ def test_eager_tensors_and_none_are_left_as_they_are():
     assert apart([tensor, None])[1] is None
 
 
+@pytest.mark.parametrize(
+    ("make", "copied"),
+    [
+        (lambda a, b, c: a * (b + c), ["Mul"]),
+        (lambda a, b, c: a * tf.reshape(b + c, [1]), ["Reshape", "Mul"]),
+        (lambda a, b, c: a + b * c, ["Mul", "AddV2"]),
+        (lambda a, b, c: -(a * b) / c, ["Mul", "Neg", "RealDiv"]),
+    ],
+)
+def test_what_no_rewriting_takes_apart_is_not_copied(make, copied):
+    with tf.Graph().as_default() as graph:
+        tensor = make(*(tf.compat.v1.placeholder(tf.float32, []) for _ in "abc"))
+        before = len(graph.get_operations())
+        apart([tensor])
+
+    assert [op.type for op in graph.get_operations()[before:]] == copied
+
+
 def residual():
     """Convolutions, batch normalizations and shortcuts, as in a small ResNet."""
     layers = keras.layers

@@ -7,6 +7,12 @@ bits of the weights. What is read here is therefore a copy: cheap operations are
 twice, down to one that no such rewriting takes apart. Products are reordered with
 products, sums with sums and with the products that they add up (whose common factor is
 taken out), but no product with the sums that it multiplies: these need no copy.
+
+No copy guards against what TensorFlow does to save memory. Where it estimates that a
+step takes more than 0.8 of a device's memory (of a CPU it believes in 256 MiB), it adds
+up three terms and more one by one if they are there at the worst moment (TensorFlow
+2.21, `grappler/optimizers/memory_optimizer.cc`). So what is read must not stay alive:
+an update that waited for its reader changed the last bits of ResNet152.
 """
 
 from collections.abc import Sequence

@@ -38,9 +38,9 @@ class GradientLogger(keras.callbacks.Callback):
     The weights after a fit are the same to the last bit with the logger and without
     it wherever it was tried without XLA: of networks of convolutions, dense layers,
     batch and layer normalization with all kinds logged, of LSTM and GRU with weight
-    gradients and kinds by time step. TensorFlow may fuse layers whose outputs nobody
-    reads, so that other networks may differ in the last bits if activations are
-    logged; so may any that XLA compiles.
+    gradients and kinds by time step, of Keras' ResNet152 with weight gradients.
+    TensorFlow may fuse layers whose outputs nobody reads, so that other networks may
+    differ in the last bits if activations are logged; so may any that XLA compiles.
 
     A loop of your own, and `train_on_batch`, are logged by `watch`.
 
