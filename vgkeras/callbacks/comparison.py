@@ -71,7 +71,7 @@ class Comparison:
             count = len(matrices)
             return matrices
 
-        def none() -> list[tf.Tensor]:
+        def none() -> list[tf.Tensor]:  # traced after `values`, which counts
             return [tf.zeros([0, 0], self._dtype)] * count
 
         return Matrices(one_branch(self.due, values, none))
