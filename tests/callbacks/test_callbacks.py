@@ -23,7 +23,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 import vgkeras as vg
 from vgkeras import stacks, tape
 from vgkeras.callbacks import GradientLogger
-from vgkeras.callbacks.step_statistics import changes, measures, quick_statistics
+from vgkeras.callbacks.step_statistics import (
+    changes,
+    in_matrices,
+    measures,
+    quick_statistics,
+)
 from vgkeras.callbacks.storage import Series
 from vgkeras.callbacks.writer import Writer
 from vgkeras.logs import KINDS
@@ -1115,9 +1120,8 @@ def test_updates_are_compared_at_any_magnitude(exponent, xla, rng):
     gradients[1][:] = 0
     gradients[2] = -3 * before[2]
 
-    flat = [tf.reshape(tensor, [-1]) for tensor in before]
     frozen, ratio, log10_weight, cosine = CHANGES[xla](
-        flat, list(map(tf.constant, after)), list(map(tf.constant, gradients))
+        *(list(map(tf.constant, tensors)) for tensors in (before, after, gradients))
     ).numpy()
 
     wide = [tensor.astype("float64") for tensor in before]
@@ -1135,7 +1139,7 @@ def test_weights_that_become_no_number_are_not_left_as_they_were():
     before = [tf.constant([1.0, 2.0, 3.0, 4.0]), tf.constant([1.0, 2.0])]
     after = [tf.constant([np.nan, 2.0, np.inf, 4.0]), tf.constant([1.0, 2.5])]
 
-    frozen, ratio, *_ = tf.function(changes)(before, after, before).numpy()
+    frozen, ratio, *_ = CHANGES[False](before, after, before).numpy()
 
     assert frozen.tolist() == [0.5, 0.5]
     assert ratio[1] == pytest.approx(0.5 / np.sqrt(5))
@@ -1159,7 +1163,14 @@ def compiled(function):
     ]
 
 
-QUICK, CHANGES = compiled(quick_statistics), compiled(changes)
+def compared(before, after, gradients, *, xla):
+    before, gradients = (
+        in_matrices(part, after, xla=xla) for part in (before, gradients)
+    )
+    return changes(before, after, gradients, xla=xla)
+
+
+QUICK, CHANGES = compiled(quick_statistics), compiled(compared)
 
 
 def quickly(tensors, closely, xla=False):

@@ -1,6 +1,6 @@
 """What an update does to the weights, from their values before and after."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from vgkeras.callbacks.step_statistics import (
     CHANGES,
-    Matrices,
     changes,
     in_matrices,
     one_branch,
@@ -39,10 +38,12 @@ class Comparison:
         self.due = is_due(self._count)
         self._dtype = widest(weights)
         self._xla = xla
-        self._before = self._values() if xla else self._values_if_due()
+        self._before = self._matrices() if xla else self._matrices_if_due()
 
-    def rows(self, gradients: Sequence[tf.Tensor] | Matrices) -> tf.Tensor:
+    def rows(self, gradients: Callable[[], list[tf.Tensor]]) -> tf.Tensor:
         """The rows of `changes`, `(CHANGES, weights)`, if an update is `due`.
+
+        `gradients` returns them `in_matrices`.
 
         NaN where there was no update: a batch whose gradients are only accumulated,
         or are not finite and skipped for it.
@@ -50,7 +51,8 @@ class Comparison:
         updated = tf.not_equal(_updates(self._optimizer), self._count)
 
         def compare() -> list[tf.Tensor]:
-            return [changes(self._before, self._values(), gradients, xla=self._xla)]
+            after = self._values()
+            return [changes(self._before, after, gradients(), xla=self._xla)]
 
         def unknown() -> list[tf.Tensor]:
             shape = [CHANGES, len(self.weights)]
@@ -62,19 +64,22 @@ class Comparison:
     def _values(self) -> list[tf.Tensor]:
         return [_value(weight) for weight in self.weights]
 
-    def _values_if_due(self) -> Matrices:
+    def _matrices(self) -> list[tf.Tensor]:
+        return in_matrices(self._values(), self.weights, xla=self._xla)
+
+    def _matrices_if_due(self) -> list[tf.Tensor]:
         count = 0
 
         def values() -> list[tf.Tensor]:
             nonlocal count
-            matrices = in_matrices(self._values(), self._dtype)
+            matrices = self._matrices()
             count = len(matrices)
             return matrices
 
         def none() -> list[tf.Tensor]:  # traced after `values`, which counts
             return [tf.zeros([0, 0], self._dtype)] * count
 
-        return Matrices(one_branch(self.due, values, none))
+        return one_branch(self.due, values, none)
 
 
 def _value(variable: Any) -> tf.Tensor:

@@ -67,33 +67,34 @@ def quick_statistics(
     return _in_order(tables, groups)
 
 
-class Matrices(list[Any]):
-    """Tensors of a size, one a row, or a large one alone; a matrix may be empty."""
-
-
 def statistics_and_kept(
     tensors: Sequence[tf.Tensor], closely: Any, keep: tf.Tensor, like: Sequence[Any]
-) -> tuple[tf.Tensor, Matrices]:
-    """Does what `quick_statistics` does, and keeps the tensors if `keep` says so.
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Does what `quick_statistics` does, and returns the tensors `in_matrices`.
 
-    In a graph only. Others have let go of each tensor as soon as it is measured.
-    Shapes are those of `like`: of a gradient's, the graph may know nothing.
+    In a graph only. Matrices are empty unless `keep` says so: others have let go of
+    each tensor as soon as it is measured.
     """
     options = closely, keep
     pairs, groups = _of_groups(_statistics_and_rows, tensors, *options, like=like)
     tables, matrices = zip(*pairs, strict=True)
-    return _in_order(tables, groups), Matrices(matrices)
+    return _in_order(tables, groups), list(matrices)
 
 
-def in_matrices(tensors: Sequence[tf.Tensor], dtype: tf.DType) -> Matrices:
-    """Puts those of one size together, unless they are large: these are not copied."""
-    return Matrices(_matrices(tensors, _groups(tensors, xla=False), dtype))
+def in_matrices(
+    tensors: Sequence[tf.Tensor], like: Sequence[Any], *, xla: bool = False
+) -> list[tf.Tensor]:
+    """Puts tensors of one size together, one a row; a large one stays alone, uncopied.
+
+    Shapes are those of `like`: of a gradient's, the graph may know nothing.
+    """
+    return _matrices(tensors, _groups(like, xla), widest(like))
 
 
 def changes(
-    before: Sequence[tf.Tensor] | Matrices,
+    before: Sequence[tf.Tensor],
     after: Sequence[tf.Tensor],
-    gradients: Sequence[tf.Tensor] | Matrices,
+    gradients: Sequence[tf.Tensor],
     *,
     xla: bool = False,
 ) -> tf.Tensor:
@@ -103,9 +104,9 @@ def changes(
     every number into float64: too slow for a step of `fit`.
 
     Args:
-        before: Tensors of any shapes.
-        after: Tensors of the same shapes.
-        gradients: Tensors of the same shapes, maybe multiplied by a number.
+        before: Weights `in_matrices`.
+        after: Weights, of any shapes.
+        gradients: Of these, maybe multiplied by a number, `in_matrices`.
         xla: Whether XLA compiles the step.
 
     Returns:
@@ -116,10 +117,7 @@ def changes(
     """
     dtype, groups = widest(after), _groups(after, xla)
     one = _shared(_row_changes, xla)
-    matrices = [
-        part if isinstance(part, Matrices) else _matrices(part, groups, dtype)
-        for part in (before, after, gradients)
-    ]
+    matrices = before, _matrices(after, groups, dtype), gradients
     tables = [
         one(*(tf.reshape(tf.cast(part, dtype), [len(group), -1]) for part in parts))
         for *parts, group in zip(*matrices, groups, strict=True)

@@ -20,6 +20,7 @@ from vgkeras.callbacks.ring_buffers import MOST_ROUNDS, Label, Numbers, Place, S
 from vgkeras.callbacks.step_statistics import (
     CHANGES,
     as_one_node,
+    in_matrices,
     one_branch,
     quick_statistics,
     statistics_and_kept,
@@ -249,7 +250,7 @@ class Writer:
         read: Callable[[], list[tf.Tensor]],
         scales: list[Any],
         comparison: Comparison | None,
-        measured: tuple[tf.Tensor, Any] | None = None,
+        measured: tuple[tf.Tensor, Callable[[], list[tf.Tensor]]] | None = None,
     ) -> None:
         """Writes the rows of tensors that exist, if this step is to be logged."""
         if not scales:
@@ -276,19 +277,22 @@ class Writer:
 
     def _measured(
         self, tensors: list[tf.Tensor], comparison: Comparison | None
-    ) -> tuple[tf.Tensor, Any]:
-        """Statistics, and the tensors for a comparison with an update."""
-        index = self.counter // self._every
+    ) -> tuple[tf.Tensor, Callable[[], list[tf.Tensor]]]:
+        """Statistics, and how to get matrices for a comparison with an update."""
+        index, xla = self.counter // self._every, self._model.jit_compile
         closely = comparison.due if comparison else self._is_look(index)
         closely |= self._always
+        weights = comparison.weights if comparison else tensors
+        if comparison and not tf.executing_eagerly() and not xla:
+            table, kept = statistics_and_kept(
+                tensors, closely, comparison.due, like=weights
+            )
+            return table, lambda: kept
         if tf.executing_eagerly():
-            return self._compiled(tensors, closely), tensors
-        if comparison is None or self._model.jit_compile:
-            xla = self._model.jit_compile
-            return quick_statistics(tensors, closely, xla=xla), tensors
-        return statistics_and_kept(
-            tensors, closely, comparison.due, like=comparison.weights
-        )
+            table = self._compiled(tensors, closely)
+        else:
+            table = quick_statistics(tensors, closely, xla=xla)
+        return table, lambda: in_matrices(tensors, weights, xla=xla)
 
     def _is_logged(self) -> tf.Tensor:
         return tf.equal(self.counter % self._every, 0)
