@@ -15,9 +15,10 @@ good. The second tape is what one writes without a logger: a callback that compu
 gradients of each batch again, in a compiled function of its own, and keeps their norms.
 All train in one process and take turns, so that a busy moment of the machine hits them
 all. A process favours one or another for as long as it lives, by up to a tenth, so that
-many run, one after the other. A step's time is that of a call of `fit` over its steps,
-up to the last callback: after it Keras drops the input pipeline, whose threads take 0
-or 50 ms to stop, whoever is logging. Medians.
+many run, one after the other; `plain again` shows what of a ratio is chance. A step's
+time is that of a call of `fit` over its steps, up to the last callback: after it Keras
+drops the input pipeline, whose threads take 0 or 50 ms to stop, whoever is logging.
+Medians.
 """
 
 from __future__ import annotations
@@ -163,6 +164,7 @@ def contenders(
     }
     if arguments.model != "resnet152":
         callbacks |= {
+            "plain again": [],
             "logger, no updates": [GradientLogger(every=1, updates=None)],
             "logger, every=10": [GradientLogger(every=10)],
             "second tape": [SecondTape(batches, arguments.jit)],
