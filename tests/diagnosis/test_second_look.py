@@ -55,6 +55,62 @@ def test_outputs_that_ignore_the_input_are_told_by_a_pass_over_data():
     assert causes == ["output ignores the input"]
 
 
+class OwnLoss(keras.losses.Loss):
+    """Compares what it is given as it is."""
+
+    def __call__(self, y, p, sample_weight=None):
+        return keras.ops.mean((y - p) ** 2)
+
+
+@pytest.mark.parametrize("loss", [OwnLoss(), "mse"])
+def test_targets_that_are_broadcast_against_outputs_are_told_by_the_loss(loss):
+    model = regression()
+    model.compile("sgd", loss)
+    log, (x, y) = stuck(model), data()
+
+    flat, shaped = (
+        [finding.cause for finding in vg.diagnose(log, model, x, targets)]
+        for targets in (y[:, 0], y)
+    )
+
+    assert ("targets of another shape" in flat) == (loss != "mse")  # Keras' own align
+    assert "targets of another shape" not in shaped
+
+
+def likelihood(y, p):
+    return keras.ops.sum(y * keras.ops.log(p + 1e-7), -1)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("last", ["softmax", "linear"])
+def test_answers_that_are_wrong_more_often_than_by_chance_name_the_sign(sign, last):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, last)])
+    model.compile("sgd", likelihood)
+    x = np.eye(3, dtype="float32")[np.arange(3 * SAMPLES) % 3]
+    frame = pd.DataFrame({"run": 0, "step": range(120), "loss": np.ones(120)})
+    said = {"facts": tape.model_facts(model)}
+    layers = vg.gradient_norms(model, x, x).assign(run=0, step=0)
+    log = GradientLog(run_table(dtype="float32"), frame, layers, said)
+    model.layers[0].kernel.assign(4.0 * sign * np.eye(3))
+
+    causes = [finding.cause for finding in vg.diagnose(log, model, x, x)]
+
+    assert ("uphill" in causes) == (sign < 0 and last == "softmax")
+
+
+def test_labels_at_which_tensorflow_raises_do_not_hide_what_the_log_says():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
+    loss = "sparse_categorical_crossentropy"
+    model.compile("sgd", loss, jit_compile=True)  # XLA does not raise
+    x, labels = data()[0], np.arange(SAMPLES) % 4
+    logger = vg.GradientLogger()
+    model.fit(x, labels, verbose=0, callbacks=[logger])
+
+    causes = [f.cause for f in vg.diagnose(logger.log, model, x, labels)]
+
+    assert causes == ["labels outside the loss"]
+
+
 def forgetful(backwards=False):
     """A layer of two units, each of which keeps half of its state in a time step."""
     keras.utils.set_random_seed(0)

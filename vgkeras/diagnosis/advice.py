@@ -29,11 +29,12 @@ TAME = (
     "weights"
 )
 CLIP = "use a smaller learning rate or clip the gradient (`global_clipnorm=1`)"
-STALLED = (
+CHECK_DATA = (
     "if no other finding of this run names a cause, see that inputs and labels "
     "(targets) still belong together, then whether the model can learn one small batch "
-    "by heart; `diagnose(log, model, x, y)` looks at the data as well"
+    "by heart"
 )
+STALLED = f"{CHECK_DATA}; `diagnose(log, model, x, y)` looks at the data as well"
 SLOW = "it needs more steps, or a larger learning rate if the loss falls steadily"
 CONNECT = (
     "look for what cuts it off (`stop_gradient`, a cast to integers, `argmax`, an "

@@ -5,7 +5,7 @@ Logs come from strangers too: whatever is not as it should be counts as not said
 
 from typing import Any
 
-_ACTIVATIONS = {"softmax": "softmax", "relu": "relu"}  # layers that are nothing else
+_ACTIVATIONS = ("softmax", "relu")  # layers that are nothing else
 _NORMAL = (
     *("BatchNormalization", "LayerNormalization"),
     *("GroupNormalization", "RMSNormalization"),
@@ -80,9 +80,7 @@ class Facts:
     @property
     def output_activation(self) -> str:
         """The activation of that layer: its name, or `""` where it is not known."""
-        layer = self.layers.get(self.output, {})
-        own = _ACTIVATIONS.get(str(layer.get("class", "")).lower())
-        return own or str(layer.get("activation") or "")
+        return _activation(self.layers.get(self.output, {}))
 
     @property
     def output_units(self) -> int | None:
@@ -95,6 +93,12 @@ class Facts:
         value = _dict(self._facts.get("optimizer")).get(name)
         return float(value) if isinstance(value, int | float) else None
 
+    @property
+    def shrinks_weights(self) -> bool:
+        """Whether a penalty or decay acts on weights, as far as that is said."""
+        penalty = any(layer.get("penalty") for layer in self.layers.values())
+        return bool(penalty or self.setting("weight_decay") or not self.known)
+
     def recurrent(self) -> list[tuple[str, dict[str, Any]]]:
         """The layers that read step by step, and how many steps where that is said."""
         pairs = self.layers.items()
@@ -103,7 +107,12 @@ class Facts:
     def activations(self) -> list[str]:
         """The activations of the layers, but of those that make an output."""
         layers = [la for name, la in self.layers.items() if name != self.output]
-        return [str(layer.get("activation") or "") for layer in layers]
+        return [_activation(layer) for layer in layers]
+
+
+def _activation(layer: dict[str, Any]) -> str:
+    name = str(layer.get("class", "")).lower()
+    return name if name in _ACTIVATIONS else str(layer.get("activation") or "")
 
 
 def _dict(value: Any) -> dict[str, Any]:

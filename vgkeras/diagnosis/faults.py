@@ -121,7 +121,7 @@ def _zero(run: Run) -> Finding | None:
         return None
     at = rows.where(zero)
     here = np.unique(rows.layer[zero])
-    cause = _cause(run, int(at.step[0]))
+    cause = _cause(run, int(at.step[0])) or _came_down(run, at)
     if cause == "branch" and len(np.unique(rows.step)) == 1:
         return None  # such a branch wakes with the first update
     rule, remedy = "weight gradient is exactly zero", zero_advice(run, cause)
@@ -130,6 +130,13 @@ def _zero(run: Run) -> Finding | None:
     if not cause and _one_sided(run):
         regime, remedy = "dead units", REVIVE
     return finding_of(run, regime, rule, 0.0, remedy, 0.0, at=at, extent=extent)
+
+
+def _came_down(run: Run, at: Tensors) -> str:
+    """`"backward"` if the layer's own gradient neared the floor before it was 0."""
+    own = run.weights.main()
+    own = own.where((own.layer == at.layer[0]) & (own.step < at.step[0]))
+    return "backward" if _slid(own.log10_max, run) else ""
 
 
 def _one_sided(run: Run) -> bool:

@@ -150,11 +150,15 @@ def _with_second_look(
             f"Received: {len(log.runs)} runs. Take it by `log.select(run=...)`."
         )
     (run,) = runs(log)
-    seen = list(second_look(run, model, x, y, loss, sample_weight))
     found = _findings(run)
+    if any(finding.cause == "labels outside the loss" for finding in found):
+        return Findings(found)  # TensorFlow raises at such labels
+    seen = list(second_look(run, model, x, y, loss, sample_weight))
     if seen:
         asked = {finding.cause for finding in seen}
         found = [f for f in found if f.regime != "healthy" and not _is_open(f, asked)]
+    if any(finding.cause for finding in found):  # the rest is its result
+        seen = [f for f in seen if f.cause != "output ignores the input"]
     both = [*found, *seen]
     return Findings(sorted(both, key=lambda f: REGIMES.index(f.regime)))
 
@@ -189,11 +193,19 @@ def _of_a_stuck_run(
     """Its causes; without any, what is beyond a limit; or what may be behind it."""
     causes = _asked((*ALWAYS[:2], *SUSPECTS), run)
     if causes:
-        return _explained(faults, causes)
+        return _explained(faults, _without_results(causes))
     others = [f for f in beyond if f.regime not in ("stalled", "slow")]
     if faults or others:
         return [_with_remedy_of(f, [*faults, *others][0]) for f in [*faults, *beyond]]
     return _asked((*ALWAYS, *POSSIBILITIES), run)[:1] or beyond
+
+
+def _without_results(causes: list[Finding]) -> list[Finding]:
+    """The causes without steps that are too large only because numbers are."""
+    names = {finding.cause for finding in causes}
+    if names.isdisjoint(("inputs not scaled", "targets not scaled")):
+        return causes
+    return [f for f in causes if f.cause != "learning rate too high"]
 
 
 def _with_remedy_of(finding: Finding, cause: Finding) -> Finding:

@@ -322,7 +322,8 @@ def _no_progress(run: Run) -> list[Finding]:
     if flat <= 0 and (slow <= 0 or run.row["outcome"] in ("slow", "stalls")):
         findings.append(finding_of(run, *_SLOW, ratio, slow))
     if flat <= 0 and run.ignores_input:
-        margin = math.log10(IGNORED / max(run.late_excess, IGNORED / 10))
+        share = run.late_excess
+        margin = math.log10(IGNORED / share) if share > 0 else math.inf
         findings.append(finding_of(run, *_IGNORES, run.late_excess, margin))
     return findings
 

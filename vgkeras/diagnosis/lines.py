@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vgkeras.diagnosis.run_arrays import Run, Tensors
+from vgkeras.diagnosis.run_arrays import UNSCALED, Run, Tensors
 
 DECADES = 2.0  # from the first layer to the last, or back
 _SEVERAL = 5  # layers, among which one is a place and not the way
@@ -66,6 +66,7 @@ def slope(
         jump = np.where(total < 0, *(side[enough] for side in sides))
         single = (counts[enough] >= _SEVERAL) & (np.abs(jump) > np.abs(total) / 2)
         rest = ends[enough] - jump
+        rest = np.where(rest * total > 0, rest, 0.0)  # what turns back goes nowhere
         total = np.where(single & (np.abs(rest) < np.abs(total)), rest, total)
     return Slope(total, rate, whole, place)
 
@@ -82,12 +83,14 @@ def lines(run: Run) -> list[Lines]:
 
     Tensors are compared by root mean square: layers differ in size. Those that one
     optimizer updates make a network; of a layer that is called at each point in time,
-    the last call stands for all.
+    the last call stands for all. An output as large as its targets is no growth.
     """
     activations, gradients = (
         one_call(run.rows_to_judge(rows)).as_rms()
         for rows in (run.activations, run.gradients)
     )
+    if run.target_rms > UNSCALED:
+        activations = activations.where(activations.name != run.facts.output)
     return [
         Lines(
             slope(

@@ -143,6 +143,27 @@ def no_probabilities(run: Run) -> Finding | None:
     return over or beyond(run, *cause, "smallest output < -0.01", least, remedy)
 
 
+def no_logits(run: Run) -> Finding | None:
+    """Outputs that sum to 1 in a loss that makes probabilities of them once more.
+
+    Of a softmax at the very end Keras takes the logits by itself, and warns.
+    """
+    several = run.facts.loss_name in (*_SPARSE, *_CATEGORICAL)
+    logits = run.facts.loss.get("from_logits") and several
+    if not logits or run.facts.output_activation == "softmax":
+        return None
+    sums = np.concatenate([run.batch("output_sum_min"), run.batch("output_sum_max")])
+    sums, (least, _) = sums[np.isfinite(sums)], _extremes(run, "output")
+    if not len(sums) or np.abs(sums - 1).max() > _ROUNDING or not least >= 0:
+        return None
+    rule = "outputs are not negative and sum to 1, and the loss takes them for logits"
+    remedy = (
+        "tell the loss that its outputs are probabilities (`from_logits=False`), or "
+        "leave the softmax away"
+    )
+    return certain(run, _regime(run), "no logits", rule, remedy)
+
+
 def competing_labels(run: Run) -> Finding | None:
     """Several labels at once behind a softmax, which divides 1 among them."""
     _, highest = _extremes(run, "target")
@@ -220,6 +241,7 @@ MISMATCHES: tuple[Callable[[Run], Finding | None], ...] = (
     single_softmax,
     labels_outside,
     no_probabilities,
+    no_logits,
     competing_labels,
     targets_outside,
 )

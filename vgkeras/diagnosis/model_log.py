@@ -80,10 +80,25 @@ def _log_of_model(
             dtype=tape.policy_name(model),
             loss_zero=zero_map,
         ),
-        losses=pd.DataFrame({"run": [0], "step": [0], "loss": [float(taped.loss)]}),
+        losses=pd.DataFrame(
+            {"run": [0], "step": [0], "loss": [float(taped.loss)]}
+        ).assign(**_of_targets(objective.batch.y)),
         layers=layers[[*LAYER_COLUMNS, "log10_weight"]],
         metadata={"facts": tape.model_facts(model)},
     )
+
+
+def _of_targets(y: Any) -> dict[str, float]:
+    """How large targets are, of a single array of numbers."""
+    import numpy as np
+
+    if y is None or isinstance(y, list | tuple | dict):
+        return {}
+    numbers = np.asarray(y)
+    if numbers.dtype.kind != "f" or not numbers.size:
+        return {}
+    numbers = numbers.astype(np.float64)
+    return {"target_mean": float(numbers.mean()), "target_std": float(numbers.std())}
 
 
 def _asleep(gradients: list[Any]) -> bool:

@@ -7,11 +7,10 @@ import numpy as np
 
 from vgkeras.diagnosis.advice import SHRINK
 from vgkeras.diagnosis.lines import DECADES, lines
-from vgkeras.diagnosis.run_arrays import LARGE_UPDATE, Run, Tensors
+from vgkeras.diagnosis.run_arrays import LARGE_UPDATE, UNSCALED, Run, Tensors
 from vgkeras.floats import computed_in, stored_in
 
 GROWTH = 2.0  # decades by which a gradient grows before it explodes
-UNSCALED = 30.0  # root mean square of inputs or targets; a scaled one is 1
 UNBOUNDED = ("relu", "linear", "elu", "leaky_relu", "selu", "softplus", "exponential")
 _RECURRENT = 10  # steps in time that can make a number explode
 
@@ -19,7 +18,7 @@ SCALE_TARGETS = (
     "scale the targets to a mean of 0 and a variance of 1 (and its outputs back), or "
     "clip the gradient (`clipnorm=1`)"
 )
-_TANH = (
+TANH = (
     "use a bounded activation in the recurrent layer (tanh, its default), smaller "
     "recurrent weights (orthogonal), or clip the gradient (`clipnorm=1`)"
 )
@@ -32,6 +31,11 @@ _DATA_OR_LOSS = (
     "no gradient had grown before, so a smaller learning rate does not help: look for "
     "Inf or NaN in the data of this step, then for log(0), the root of 0 or a division "
     "by 0 in the loss"
+)
+_DERIVATIVE = (
+    "the loss is finite and its derivative is not: look for the root, the norm or the "
+    "logarithm of 0, or a division by 0, in the model and in the loss; add an epsilon "
+    "inside"
 )
 _UNMEASURED = (
     "log the weight gradients: if they grew before, use a smaller learning rate or "
@@ -89,18 +93,22 @@ def square_overflows(run: Run, rows: Tensors) -> np.ndarray:
 
 
 def _explosion(run: Run) -> Origin:
-    recurrent = run.facts.recurrent()
-    grows = [
-        layer
-        for _, layer in recurrent
-        if layer["steps"] >= _RECURRENT and layer.get("activation") in UNBOUNDED
-    ]
-    if grows:
-        return Origin("growth in time", _TANH)
-    if targets_unscaled(run) > UNSCALED:
+    if grows_in_time(run):
+        return Origin("growth in time", TANH)
+    if run.target_rms > UNSCALED:
         return Origin("targets not scaled", SCALE_TARGETS)
+    if starts_large(run):
+        return Origin("explosion", f"the layers multiply what they hear, so {SHRINK}")
     wider = ", or bfloat16 or float32" if _is_narrow(run) else ""
     return Origin("explosion", _SLOWER + wider)
+
+
+def grows_in_time(run: Run) -> bool:
+    """Whether a layer's state has no bound, over steps in time enough to explode."""
+    return any(
+        layer["steps"] >= _RECURRENT and layer.get("activation") in UNBOUNDED
+        for _, layer in run.facts.recurrent()
+    )
 
 
 def _overflow(run: Run) -> Origin:
@@ -119,6 +127,8 @@ def _without_growth(run: Run, step: int) -> Origin:
     own = run.facts.loss.get("own")
     if known and own is not False:
         return Origin("the loss function", _LOSS)
+    if np.isfinite(run.losses[run.steps == step]).any():
+        return Origin("infinite derivative", _DERIVATIVE)
     if math.isnan(growth(run, step)):
         return Origin("", _UNMEASURED)
     return Origin("", _DATA_OR_LOSS)
@@ -159,9 +169,17 @@ def epsilon_remedy(run: Run) -> str:
     )
 
 
-def targets_unscaled(run: Run) -> float:
-    """Root mean square of the targets, relative to outputs of about 1; or NaN."""
-    return math.hypot(run.first_batch("target_mean"), run.first_batch("target_std"))
+def starts_large(run: Run) -> bool:
+    """Whether the first gradients of kernels are far larger than inputs and targets.
+
+    A kernel's gradient is what it hears times an error.
+    """
+    rows = run.weights.where(run.weights.step == run.weights.step.min(initial=0))
+    largest = rows.main().finite().log10_max
+    if not len(largest):
+        return False
+    given = [1.0, run.input_rms, run.target_rms]
+    return bool(largest.max() - 2 * math.log10(np.nanmax(given)) > DECADES)
 
 
 def _is_narrow(run: Run) -> bool:

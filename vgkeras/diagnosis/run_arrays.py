@@ -24,6 +24,7 @@ IGNORED = 0.05  # a mean output that costs no more than this share says it all
 TINY = -3.0  # log10 of the root mean square of weights next to 0
 DEAD = 0.95  # share of exact zeros
 LARGE_UPDATE = 10.0  # relative to the weights
+UNSCALED = 30.0  # root mean square of inputs or targets; a scaled one is 1
 STILL = 0.01  # a loss that lost less than this share has not moved
 FEWEST_STEPS = 10  # a run of fewer updates cannot be called stalled
 PATIENCE = 100  # updates after which an output may be asked to depend on its input
@@ -157,6 +158,18 @@ class Run:
         """
         halved = self.last <= self._share(IMPROVED) and not self.ignores_input
         return self.learned or halved
+
+    @property
+    def target_rms(self) -> float:
+        """Root mean square of the first targets, or NaN."""
+        return math.hypot(
+            self.first_batch("target_mean"), self.first_batch("target_std")
+        )
+
+    @property
+    def input_rms(self) -> float:
+        """Root mean square of the first inputs, or NaN."""
+        return math.hypot(self.first_batch("input_mean"), self.first_batch("input_std"))
 
     def batch(self, name: str) -> np.ndarray:
         """What each step was given, by its column in `losses`; NaN: not taken."""

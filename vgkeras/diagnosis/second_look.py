@@ -1,19 +1,32 @@
 """What only the model and its data can tell, beside a log of its training."""
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from vgkeras.diagnosis.advice import STALLED
-from vgkeras.diagnosis.finding import Finding, beyond
+from vgkeras.diagnosis.advice import CHECK_DATA
+from vgkeras.diagnosis.finding import Finding, beyond, certain
 from vgkeras.diagnosis.in_time import through_states
 from vgkeras.diagnosis.run_arrays import IGNORED, Run, runs
 
 _DIFFERENT = 10.0  # loss in inference relative to that in training
+_AVOIDED = 0.5  # right answers relative to those by chance
+_ERRORS = 6.0  # standard errors that make a share of right answers no accident
 _AVERAGES = (
     "the moving averages of the normalization lag behind: use a lower `momentum` (0.9 "
     "in place of 0.99), or train for more steps; the training itself is sound"
+)
+_SIGN = (
+    "the outputs avoid the labels, so look for a wrong sign (a loss that is to be "
+    "small where it is wrong, a metric taken for a loss) and for labels that were "
+    "swapped or numbered in another order"
+)
+_SHAPE = (
+    "give the targets the shape of the outputs (`y[:, None]`): the loss compares every "
+    "output with every target"
 )
 
 
@@ -30,15 +43,21 @@ def second_look(
         used = float(objective.loss(outputs))
         added = sum(float(part) for part in objective.added())
         same = float(objective.loss(tape.mean_outputs(outputs)))
+        shaped = float(_in_shape(objective, outputs).loss(outputs))
     different = _moving_averages(run, trained - added, used - added)
     if different is not None:
         yield different
         return
+    if run.facts.loss.get("own"):
+        yield from _broadcast(run, used, shaped)
+        yield from _avoided(run, objective.batch.y, outputs)
     if run.improved or not (varies(objective.batch.y) and used > added):
         return
     share = (same - used) / (used - added)
     rule = f"cost of one answer for all inputs, relative to the loss < {IGNORED:g}"
-    ignored = beyond(run, "stalled", "output ignores the input", rule, share, STALLED)
+    ignored = beyond(
+        run, "stalled", "output ignores the input", rule, share, CHECK_DATA
+    )
     if share < 2 * IGNORED:  # what they say may be noise, learned by heart
         yield from _memory(run, objective, loss)
     if ignored is not None:
@@ -52,6 +71,54 @@ def _moving_averages(run: Run, trained: float, used: float) -> Finding | None:
     rule = f"loss in inference relative to that in training > {_DIFFERENT:g}"
     cause = ("mismatch", "moving averages")
     return beyond(run, *cause, rule, used / trained, _AVERAGES)
+
+
+def _in_shape(objective: Any, outputs: Any) -> Any:
+    """The same question with targets that have one axis more, if outputs do."""
+    batch, shape = objective.batch, getattr(outputs, "shape", ())
+    if varies(batch.y) and tuple(shape) == (*np.shape(batch.y), 1):
+        batch = batch._replace(y=np.asarray(batch.y)[..., None])
+    return replace(objective, batch=batch)
+
+
+def _broadcast(run: Run, used: float, shaped: float) -> Iterator[Finding]:
+    """A loss that is another one once targets have the shape of the outputs."""
+    if not math.isclose(used, shaped, rel_tol=1e-2):
+        rule = "loss changes once targets have the shape of the outputs"
+        cause = ("mismatch", "targets of another shape")
+        yield certain(run, *cause, rule, _SHAPE)
+
+
+def _avoided(run: Run, y: Any, outputs: Any) -> Iterator[Finding]:
+    """Classes that are right more seldom than by chance, by far."""
+    labels, answers = _classes(y, outputs)
+    count = len(labels)
+    by_chance = sum(np.mean(labels == n) * np.mean(answers == n) for n in set(labels))
+    error = math.sqrt(by_chance * (1 - by_chance) / count) if count else math.inf
+    right = float(np.mean(labels == answers)) if count else math.nan
+    if by_chance - right > _ERRORS * error:
+        rule = f"share of right answers, relative to chance < {_AVOIDED:g}"
+        found = beyond(run, "exploding", "uphill", rule, right / by_chance, _SIGN)
+        if found is not None:
+            yield found
+
+
+def _classes(y: Any, outputs: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of targets and of outputs, one a sample; none where there are none.
+
+    Outputs are probabilities: what other numbers say of a class is not known.
+    """
+    nothing = np.zeros(0, int), np.zeros(0, int)
+    if not varies(y) or len(getattr(outputs, "shape", ())) != 2:
+        return nothing
+    labels, shares = np.asarray(y), np.asarray(outputs, float)
+    if shares.min() < 0 or not np.allclose(shares.sum(1), 1, atol=1e-3):
+        return nothing
+    if labels.shape == shares.shape and (labels.sum(1) == 1).all():
+        labels = labels.argmax(1)
+    elif labels.size != len(labels) or labels.dtype.kind not in "iu":
+        return nothing
+    return labels.ravel(), shares.argmax(1)
 
 
 def varies(targets: Any) -> bool:

@@ -8,12 +8,9 @@ import numpy as np
 from vgkeras.diagnosis.advice import REVIVE
 from vgkeras.diagnosis.finding import Finding, beyond, certain
 from vgkeras.diagnosis.in_time import unmeasured
-from vgkeras.diagnosis.origins import (
-    SCALE_TARGETS,
-    UNSCALED,
-    targets_unscaled,
-)
-from vgkeras.diagnosis.run_arrays import DEAD, PATIENCE, Run, Tensors
+from vgkeras.diagnosis.origins import SCALE_TARGETS, TANH, grows_in_time, starts_large
+from vgkeras.diagnosis.run_arrays import DEAD, PATIENCE, UNSCALED, Run, Tensors
+from vgkeras.theory import EXPLODED
 
 SLOW_UPDATE = 2e-4  # relative to the weights; 1e-3 is usual (Karpathy)
 FAST_UPDATE = 0.1  # the same: a step that moves a kernel by a tenth forgets it in ten
@@ -21,6 +18,8 @@ _JUMP = 2.0  # a late loss relative to the start; one that learns is below it
 _SHORT = 0.02  # a share of the weights in all updates: no kernel has changed
 _ORDER = 5.0  # variance of batch means, relative to that of shuffled batches
 _LOOKS = 8  # batches that tell whether they were shuffled
+_MOMENTUM = 20  # steps until a momentum of 0.9 has gathered
+_DROPPED = 0.8  # fewer than one unit in five is left
 _PENALTY = 0.5  # share of the loss
 _LITTLE = 0.5  # what the outputs say, as cost of one answer for all inputs
 _SHRUNK = -1.0  # decades by which a kernel's norm changes
@@ -33,6 +32,8 @@ _REGRESSION = ("mean_squared_error", "mean_absolute_error", "huber", "log_cosh")
 
 def penalty(run: Run) -> Finding | None:
     """Kernels that shrink under a penalty, and outputs that say little."""
+    if not np.isfinite(run.losses).all():
+        return None
     if run.late_excess > _LITTLE or len(run.losses) < PATIENCE:
         return None
     remedy = (
@@ -45,22 +46,25 @@ def penalty(run: Run) -> Finding | None:
     late = late[np.isfinite(late)]
     most = float(np.median(late)) if len(late) else 0.0
     shrunk, at = shrinkage(run)
-    if at is None:
+    blind = math.isnan(run.late_excess) and run.improved
+    if at is None or blind or not (most or run.facts.shrinks_weights):
         return None
     limit = _SHRUNK / 2 if most > _PENALTY else _SHRUNK
     rule = f"log10 of the kernel's norm relative to the start < {limit:g}"
     cause = ("stalled" if run.stuck else "slow", "penalty too large")
-    extent = f"the penalty is {most:.0%} of the loss"
+    extent = f"the penalty is {most:.0%} of the loss" if most else ""
     return beyond(run, *cause, rule, shrunk, remedy, at=at, extent=extent)
 
 
 def shrinkage(run: Run) -> tuple[float, Tensors | None]:
     """By how many decades the kernel that shrinks most does so, and where."""
-    rows = run.weights.main()
-    rows = rows.where(np.isfinite(rows.log10_weight))
+    rows = run.weights.where(np.isfinite(run.weights.log10_weight))
+    kernels = run.weights.at(run.weights.step.min(initial=0)).main()
     worst, place = math.inf, None
-    for layer in np.unique(rows.layer):
-        own = rows.where(rows.layer == layer)
+    for name in np.unique(kernels.name.astype(str)):
+        own = rows.where(rows.name == name)
+        if not len(own.step):
+            continue
         change = own.log10_weight[-1] - own.log10_weight[0]
         if change < worst:
             worst, place = float(change), own.where([-1])
@@ -90,10 +94,9 @@ def inputs_unscaled(run: Run) -> Finding | None:
         "Normalization`, or divide images by 255)"
     )
     cause = ("stalled", "inputs not scaled")
-    rms = math.hypot(run.first_batch("input_mean"), run.first_batch("input_std"))
-    if math.isfinite(rms):
+    if math.isfinite(run.input_rms):
         rule = f"root mean square of the inputs > {UNSCALED:g}"
-        return beyond(run, *cause, rule, rms, remedy)
+        return beyond(run, *cause, rule, run.input_rms, remedy)
     ratio, at = _kernel_to_bias(run)
     rule = f"kernel gradient relative to that of the bias > {UNSCALED:g}"
     return None if at is None else beyond(run, *cause, rule, ratio, remedy, at=at)
@@ -124,7 +127,33 @@ def unscaled_targets(run: Run) -> Finding | None:
         return None
     rule = f"root mean square of the targets > {UNSCALED:g}"
     cause = ("stalled", "targets not scaled")
-    return beyond(run, *cause, rule, targets_unscaled(run), SCALE_TARGETS)
+    return beyond(run, *cause, rule, run.target_rms, SCALE_TARGETS)
+
+
+def dropout(run: Run) -> Finding | None:
+    """Layers that drop most of what they hear."""
+    layers = [
+        la for la in run.facts.layers.values() if "Dropout" in str(la.get("class"))
+    ]
+    rates = [la.get("rate") for la in layers]
+    most = max((rate for rate in rates if isinstance(rate, float)), default=math.nan)
+    remedy = (
+        "use dropout rates of 0.1 to 0.5: a rate is the share that is dropped, not the "
+        "share that is kept"
+    )
+    cause = ("stalled", "dropout too strong")
+    return beyond(run, *cause, f"largest dropout rate > {_DROPPED:g}", most, remedy)
+
+
+def unbounded_in_time(run: Run) -> Finding | None:
+    """A recurrent layer that can explode, in a run in which something did."""
+    if not grows_in_time(run) or not len(run.losses):
+        return None
+    threw = run.losses.max() > abs(np.median(run.losses)) * EXPLODED
+    if not (threw or starts_large(run)):
+        return None
+    rule = "state of a recurrent layer has no bound, and a loss or a gradient was huge"
+    return certain(run, "exploding", "growth in time", rule, TANH)
 
 
 def unordered(run: Run) -> Finding | None:
@@ -158,12 +187,13 @@ def rate_too_high(run: Run) -> Finding | None:
 
 
 def _large_steps(run: Run) -> Finding | None:
-    """The first steps, relative to the weights."""
+    """The first steps, relative to the weights, until momentum has gathered."""
     rows = run.weights.main().moved()
     rows = rows.where(~rows.are_tiny())  # from 0 any step is large
     if not len(rows.step):
         return None
-    steps = np.unique(rows.step)[:5]
+    steps = np.unique(rows.step)
+    steps = steps[steps <= steps[0] + _MOMENTUM]
     medians = [float(np.median(rows.at(step).update_ratio)) for step in steps]
     worst = int(np.argmax(medians))
     at = rows.at(steps[worst])
@@ -292,7 +322,9 @@ SUSPECTS: tuple[Callable[[Run], Finding | None], ...] = (
     frozen_output,
     inputs_unscaled,
     unscaled_targets,
+    unbounded_in_time,
     rate_too_high,
+    dropout,
 )
 ALWAYS: tuple[Callable[[Run], Finding | None], ...] = (
     unordered,

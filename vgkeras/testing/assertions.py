@@ -144,7 +144,8 @@ def assert_gradients_connected(
         rule="no gradient is None, or exactly 0 at every step looked at",
         way_out="None: the loss does not depend on it; use the layer, freeze it "
         "(`layer.trainable = False`) or exclude it. Exactly 0: dead units, a "
-        "`stop_gradient`, or numbers below the smallest of the format.",
+        "`stop_gradient`, numbers below the smallest of the format, or a loss in which "
+        "it cancels, as a critic's last bias does: exclude it.",
     )
     norm = log.layers["log10_norm"]
     zero = norm == -math.inf

@@ -119,7 +119,9 @@ def compare(
         objective = replace(objective, batch=Batch(*wide(objective.batch)))
         call = _wide_call(objective, settings.training)
         loss_by_outputs = _LossByOutputs(call.outputs, objective)
-        cotangents = loss_by_outputs.gradients() + [np.ones(())] * len(call.added)
+        with _in_float64(objective.model):
+            cotangents = loss_by_outputs.gradients()
+        cotangents += [np.ones(())] * len(call.added)
         if not all(np.isfinite(part).all() for part in cotangents):
             raise AssertionError(_NOT_FINITE)
         places = [(-1, place) for place in loss_by_outputs.places()]
@@ -140,15 +142,9 @@ def compare(
 
 def _wide_call(objective: Objective, training: bool) -> WideCall:
     model = objective.model
-    try:
+    with _in_float64(model):
         call = WideCall(objective, training)
         again = call.arrays()
-    except (TypeError, ValueError, tf.errors.OpError) as error:
-        raise ValueError(
-            "`model` must be able to compute in float64, in which differences are "
-            f"taken. Received: {model.name!r} ({_gist(error)}). Let its layers "
-            "use `keras.ops`, or `self.compute_dtype` in place of float32."
-        ) from error
     first = [p.numpy() for p in keras.tree.flatten([call.outputs, call.added])]
     for part, other in zip(first, again, strict=True):
         with np.errstate(invalid="ignore"):  # Inf is left to the comparison
@@ -160,6 +156,19 @@ def _wide_call(objective: Objective, training: bool) -> WideCall:
                 "layers a `keras.random.SeedGenerator`, or set `training=False`."
             )
     return call
+
+
+@contextlib.contextmanager
+def _in_float64(model: keras.Model) -> Iterator[None]:
+    """Says what to do where a layer or a loss fixes another format."""
+    try:
+        yield
+    except (TypeError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(
+            "`model` must be able to compute in float64, in which differences are "
+            f"taken, and its loss too. Received: {model.name!r} ({_gist(error)}). Let "
+            "its layers use `keras.ops`, or `self.compute_dtype` in place of float32."
+        ) from error
 
 
 def _gist(error: Exception) -> str:

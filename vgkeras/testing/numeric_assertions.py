@@ -148,8 +148,10 @@ def _mismatch(rows: pd.DataFrame, tolerance: float) -> Failure:
         columns=_columns(rows),
         bad=bad.tolist(),
         focus=int(bad.to_numpy().argmax()),
-        way_out="correct the formula, of a `tf.custom_gradient` or a loss; "
-        "exclude what is meant to have another gradient than its derivative.",
+        way_out="correct the formula, of a `tf.custom_gradient` or a loss; exclude "
+        "what is meant to have another gradient than its derivative. At a kink (max "
+        "pooling of equal values, relu6 at its ends) there is no derivative: see "
+        "whether other inputs or another seed agree.",
     )
 
 
