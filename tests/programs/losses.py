@@ -106,3 +106,21 @@ def negative_loss(repaired: bool) -> Fit:
     model = sequential((4,), hidden, keras.layers.Dense(1))
     model.compile(keras.optimizers.Adam(0.01), signed)
     return Fit(model, x, y, {"epochs": 30})
+
+
+@faulty("vgkeras", "two of a kind are at distance 0, whose root has no slope", "root")
+def root_of_distance(repaired: bool) -> Fit:
+    keras.utils.set_random_seed(0)
+    rng, ops = np.random.default_rng(0), keras.ops
+    first = rng.normal(size=(480, 6)).astype("float32")
+    second = first + rng.normal(size=(480, 6)).astype("float32")
+    second[::7] = first[::7]
+    y = (np.linalg.norm(first - second, axis=1, keepdims=True) > 2.3).astype("float32")
+    body = sequential((6,), keras.layers.Dense(16, "tanh"), keras.layers.Dense(6))
+    inputs = [keras.Input((6,)) for _ in range(2)]
+    epsilon = 1e-6 if repaired else 0.0
+    squares = ops.sum((body(inputs[0]) - body(inputs[1])) ** 2, -1, keepdims=True)
+    distance = ops.sqrt(squares + epsilon)
+    model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(distance))
+    model.compile(keras.optimizers.Adam(0.02), "binary_crossentropy")
+    return Fit(model, [first, second], y, {"epochs": 20})

@@ -156,3 +156,30 @@ def signed_labels(repaired: bool) -> Fit:
     model = sequential((4,), *layers)
     model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy")
     return Fit(model, x, y if repaired else 2 * y - 1, {"epochs": 10})
+
+
+@faulty("vgkeras", "a softmax is taken for logits, behind a reshape", "softmax|logits")
+def softmax_twice(repaired: bool) -> Fit:
+    keras.utils.set_random_seed(0)
+    x, labels = digits(800, image=False)
+    last = "linear" if repaired else "softmax"
+    layers = [keras.layers.Dense(32, "relu"), keras.layers.Dense(10, last)]
+    model = sequential((64,), *layers, keras.layers.Reshape((10,)))
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.02), loss)
+    return Fit(model, x, one_hot(labels), {"epochs": 12})
+
+
+@faulty("vgkeras", "the share of units to keep is given as that to drop", "dropout")
+def dropped_units(repaired: bool) -> Fit:
+    keras.utils.set_random_seed(0)
+    x, labels = digits(800, image=False)
+    rate = 0.05 if repaired else 0.95
+    hidden = [
+        layer
+        for _ in range(3)
+        for layer in (keras.layers.Dense(64, "relu"), keras.layers.Dropout(rate))
+    ]
+    model = sequential((64,), *hidden, keras.layers.Dense(10, "softmax"))
+    model.compile(keras.optimizers.Adam(0.001), "categorical_crossentropy")
+    return Fit(model, x, one_hot(labels), {"epochs": 16})

@@ -132,3 +132,20 @@ def ascent(repaired: bool) -> Fit:
     model = Own(sequential((6,), *layers))
     model.compile(keras.optimizers.Adam(0.001), "mse")
     return Fit(model, x, y, {"epochs": 15})
+
+
+@faulty("vgkeras", "momentum makes ten steps of one: the ReLUs die", "learning rate")
+def gathering_momentum(repaired: bool) -> Fit:
+    keras.utils.set_random_seed(0)
+    x, labels = digits(1200)
+    layers = [
+        keras.layers.Conv2D(16, 3, activation="relu"),
+        keras.layers.MaxPool2D(2),
+        keras.layers.Flatten(),
+        keras.layers.Dense(32, "relu"),
+        keras.layers.Dense(10, "softmax"),
+    ]
+    model = sequential((8, 8, 1), *layers)
+    optimizer = keras.optimizers.SGD(0.02 if repaired else 1.0, momentum=0.9)
+    model.compile(optimizer, "categorical_crossentropy")
+    return Fit(model, x, one_hot(labels), {"epochs": 8})

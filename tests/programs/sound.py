@@ -1,7 +1,10 @@
 """Programs with nothing wrong, whose numbers look as if there were."""
 
+from typing import Any
+
 import keras
 import numpy as np
+import tensorflow as tf
 from sklearn import datasets
 
 from tests.programs.registry import Fit, digits, one_hot, sequential, sound
@@ -144,3 +147,40 @@ def triplets() -> Fit:
     model.compile(keras.optimizers.Adam(0.003), hinge)
     data = [x[anchor], x[same], x[other]]
     return Fit(model, data, np.zeros((1500, 1), "float32"), {"epochs": 8})
+
+
+class _OwnStep(keras.Model):
+    """A step of one's own, of which a log knows no targets."""
+
+    def __init__(self, body: keras.Model) -> None:
+        super().__init__()
+        self.body = body
+
+    def call(self, x: Any) -> Any:
+        return self.body(x)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        x, labels = data
+        with tf.GradientTape() as tape:
+            outputs = self.body(x, training=True)
+            loss = keras.losses.categorical_crossentropy(labels, outputs)
+            loss = tf.reduce_mean(loss)
+        weights = self.body.trainable_weights
+        self.optimizer.apply_gradients(
+            zip(tape.gradient(loss, weights), weights, strict=True)
+        )
+        return {"loss": loss}
+
+
+@sound()
+def own_step() -> Fit:
+    """A beta grows from 0 while the gamma of its layer begins at 1."""
+    keras.utils.set_random_seed(0)
+    x, labels = digits(1200, image=False)
+    layers = [
+        *(keras.layers.Dense(64, "relu"), keras.layers.LayerNormalization()),
+        *(keras.layers.Dense(32, "relu"), keras.layers.Dense(10, "softmax")),
+    ]
+    model = _OwnStep(sequential((64,), *layers))
+    model.compile("adam")
+    return Fit(model, x, one_hot(labels), {"epochs": 20})

@@ -73,3 +73,17 @@ def all_frozen(repaired: bool) -> Fit:
         layer.trainable = False
     model.compile(keras.optimizers.Adam(0.02), "categorical_crossentropy")
     return Fit(model, x, one_hot(labels), {"epochs": 25, "batch_size": 16})
+
+
+@faulty(
+    "vgkeras", "ten ReLU layers start with weights of 1, twice too large", "initial"
+)
+def large_weights(repaired: bool) -> Fit:
+    keras.utils.set_random_seed(0)
+    x, labels = digits(800, image=False)
+    wide = keras.initializers.RandomNormal(stddev=1.0)
+    start = {"kernel_initializer": "he_normal" if repaired else wide}
+    layers = [keras.layers.Dense(48, "relu", **start) for _ in range(10)]
+    model = sequential((64,), *layers, keras.layers.Dense(10, "softmax", **start))
+    model.compile(keras.optimizers.SGD(0.02), "categorical_crossentropy")
+    return Fit(model, x, one_hot(labels), {"epochs": 20})

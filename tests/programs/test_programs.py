@@ -19,18 +19,27 @@ QUICK = (
     "change_from_zero",
     "exploding_descent",
     "large_targets",
+    "large_weights",
     "log_of_targets",
     "missing_target",
     "negative_loss",
+    "root_of_distance",
     "root_of_zero",
     "signed_labels",
     "single_softmax",
+    "softmax_twice",
     "sorted_classes",
     "three_classes",
     "tiny_weights",
     "zero_weights",
 )
-QUICK_SOUND = ("gaussian_likelihood", "noisy_labels", "raw_iris", "triplets")
+QUICK_SOUND = (
+    "gaussian_likelihood",
+    "noisy_labels",
+    "own_step",
+    "raw_iris",
+    "triplets",
+)
 
 # Keras warns of some of these faults, too.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning")]

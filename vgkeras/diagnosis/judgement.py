@@ -17,6 +17,7 @@ from vgkeras.diagnosis.finding import REGIMES, Finding, Findings, finding_of
 from vgkeras.diagnosis.limits import LIMITS, span
 from vgkeras.diagnosis.mismatches import MISMATCHES
 from vgkeras.diagnosis.model_log import is_model, log_of
+from vgkeras.diagnosis.origins import starts_large
 from vgkeras.diagnosis.run_arrays import Run, runs
 from vgkeras.diagnosis.second_look import second_look
 from vgkeras.diagnosis.suspects import ALWAYS, POSSIBILITIES, SUSPECTS
@@ -193,17 +194,18 @@ def _of_a_stuck_run(
     """Its causes; without any, what is beyond a limit; or what may be behind it."""
     causes = _asked((*ALWAYS[:2], *SUSPECTS), run)
     if causes:
-        return _explained(faults, _without_results(causes))
+        return _explained(faults, _without_results(run, causes))
     others = [f for f in beyond if f.regime not in ("stalled", "slow")]
     if faults or others:
         return [_with_remedy_of(f, [*faults, *others][0]) for f in [*faults, *beyond]]
     return _asked((*ALWAYS, *POSSIBILITIES), run)[:1] or beyond
 
 
-def _without_results(causes: list[Finding]) -> list[Finding]:
+def _without_results(run: Run, causes: list[Finding]) -> list[Finding]:
     """The causes without steps that are too large only because numbers are."""
     names = {finding.cause for finding in causes}
-    if names.isdisjoint(("inputs not scaled", "targets not scaled")):
+    scaled = names.isdisjoint(("inputs not scaled", "targets not scaled"))
+    if scaled and not starts_large(run):
         return causes
     return [f for f in causes if f.cause != "learning rate too high"]
 
