@@ -475,11 +475,10 @@ def test_numbers_that_are_not_scaled_make_steps_large():
 
 
 def test_a_penalty_makes_no_loss_nan():
-    shrinks = tensors(log10_weight=np.linspace(0, -1.5, STEPS), **SLOPE)
-    log = fit(BROKEN, rows=shrinks, said=facts(own=True, loss="mine"))
+    shrinks = tensors(log10_weight=np.linspace(0, -1.5, STEPS))
 
-    assert causes(log) == ["the loss function"]
-    assert "penalty too large" not in causes(log.replace(metadata={}))
+    assert causes(fit(BROKEN, rows=shrinks, said=DECAYS)) == [""]
+    assert "penalty too large" in causes(fit(rows=shrinks, said=DECAYS))
 
 
 def test_noise_of_batches_is_not_called_stalled():
@@ -559,6 +558,29 @@ def test_what_is_lost_at_one_place_is_no_decay_from_layer_to_layer():
 
     assert [finding.regime for finding in diagnose(pooled)] == ["healthy"]
     assert [finding.regime for finding in diagnose(steady)] == ["vanishing"]
+
+
+def test_a_way_that_turns_back_after_a_jump_is_no_decay():
+    """A gate that is nearly closed: its own gradient is small, and nobody's loss."""
+    closed = [-6.5, -6.5, -4.1, -4.1]
+    parts = [[3.0 - i, 3.2 - i, *closed, 3.4 - i] for i in range(8)]
+    way = [4.5, 4.5, *(number for part in parts for number in part), -2.8, -2.6]
+    log = measured_once(layered(way, "activation_gradient", sizes=[1] * len(way)))
+
+    assert "vanishing" not in [finding.regime for finding in diagnose(log)]
+
+
+@pytest.mark.parametrize(("target", "regime"), [(150.0, "healthy"), (1.0, "exploding")])
+def test_outputs_as_large_as_their_targets_are_no_growth(target, regime):
+    way = layered([0.0, 0.7, 1.4, 2.2], "activation")
+    log = measured_once(way)
+    said = facts(layers={"hidden": dense(), "d4/kernel": dense("linear")})
+    asked = log.replace(
+        losses=log.losses.assign(target_mean=0.0, target_std=target),
+        metadata={"facts": said},
+    )
+
+    assert [finding.regime for finding in diagnose(asked)] == [regime]
 
 
 def test_layers_that_differ_from_their_neighbours_are_no_decay():

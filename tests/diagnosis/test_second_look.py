@@ -77,6 +77,24 @@ def test_targets_that_are_broadcast_against_outputs_are_told_by_the_loss(loss):
     assert "targets of another shape" not in shaped
 
 
+def test_outputs_of_a_model_that_has_learned_large_targets_are_no_explosion():
+    """Each of 64 units says what it hears, and the last one 448 times that."""
+    x = np.random.default_rng(0).normal(size=(SAMPLES, 1)).astype("float32")
+    starts = ["ones", "identity", "identity"]
+    hidden = [keras.layers.Dense(64, kernel_initializer=start) for start in starts]
+    last = keras.layers.Dense(1, kernel_initializer=keras.initializers.Constant(7.0))
+    model = keras.Sequential([keras.Input((1,)), *hidden, last])
+    model.compile("sgd", "mse")
+
+    large, usual = (
+        [finding.regime for finding in vg.diagnose(model, x, targets)]
+        for targets in (450 * x, x)
+    )
+
+    assert large == ["healthy"]
+    assert usual == ["exploding"]
+
+
 def likelihood(y, p):
     return keras.ops.sum(y * keras.ops.log(p + 1e-7), -1)
 

@@ -486,6 +486,16 @@ def test_the_model_stays_as_it_was(fails, square):
     assert loss.dtype == keras.config.floatx() == "float32"
 
 
+def test_a_loss_that_fixes_a_format_is_refused_in_words(square):
+    def loss(y, p):
+        return tf.reduce_mean(tf.square(p - tf.constant(1.0, tf.float32)))
+
+    model = keras.Sequential([L.Dense(4)])
+
+    with pytest.raises(ValueError, match=r"float64.*, and its loss too\. Received"):
+        assert_match(model, *square, loss=loss)
+
+
 def test_an_error_leaves_the_model_as_it_was(square):
     class Broken(L.Layer):
         def call(self, x):
