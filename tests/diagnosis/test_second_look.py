@@ -95,6 +95,20 @@ def test_outputs_of_a_model_that_has_learned_large_targets_are_no_explosion():
     assert usual == ["exploding"]
 
 
+@pytest.mark.parametrize(("last", "found"), [(0.8, True), (0.3, False)])
+def test_inputs_that_are_not_scaled_slow_a_loss_that_falls_little(last, found):
+    model, (x, y) = regression(), data()
+    log = stuck(model)
+    losses = log.losses.assign(loss=np.linspace(1, last, 120), input_mean=0.0)
+
+    first = vg.diagnose(
+        log.replace(losses=losses.assign(input_std=100.0)), model, 100 * x, y
+    )[0]
+
+    named = (first.regime, first.cause) == ("slow", "inputs not scaled")
+    assert named == found
+
+
 def likelihood(y, p):
     return keras.ops.sum(y * keras.ops.log(p + 1e-7), -1)
 

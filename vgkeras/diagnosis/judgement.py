@@ -91,8 +91,9 @@ def diagnose(
         y: Targets, in the structure of the model's outputs.
         targets: Only where a log and its model are both given: with them it is
             `diagnose(log, model, x, y)`. Then a pass over the data also tells whether
-            inference differs from training, whether the outputs depend on the inputs,
-            and how far back a recurrent layer's gradient reaches.
+            inference differs from training, whether the outputs depend on the inputs
+            or avoid the labels, whether a loss broadcasts the targets, and how far back
+            a recurrent layer's gradient reaches.
         loss: Loss of the model: a Keras loss, its name, a callable, or one for each
             output. Default: that of `compile()`.
         learning_rate: Learning rate of a step of plain SGD from the model as it is.
@@ -158,10 +159,10 @@ def _with_second_look(
     if seen:
         asked = {finding.cause for finding in seen}
         found = [f for f in found if f.regime != "healthy" and not _is_open(f, asked)]
-    if any(finding.cause for finding in found):  # the rest is its result
-        seen = [f for f in seen if f.cause != "output ignores the input"]
-    both = [*found, *seen]
-    return Findings(sorted(both, key=lambda f: REGIMES.index(f.regime)))
+    both = sorted([*found, *seen], key=lambda f: REGIMES.index(f.regime))
+    others = [f for f in both if f.cause != "output ignores the input"]
+    named = any(finding.cause for finding in others)  # that is why they are ignored
+    return Findings(others if named else both)
 
 
 def _is_open(finding: Finding, answered: set[str]) -> bool:

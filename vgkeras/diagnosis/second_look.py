@@ -11,6 +11,7 @@ from vgkeras.diagnosis.advice import CHECK_DATA
 from vgkeras.diagnosis.finding import Finding, beyond, certain
 from vgkeras.diagnosis.in_time import through_states
 from vgkeras.diagnosis.run_arrays import IGNORED, Run, runs
+from vgkeras.diagnosis.suspects import inputs_unscaled
 
 _DIFFERENT = 10.0  # loss in inference relative to that in training
 _AVOIDED = 0.5  # right answers relative to those by chance
@@ -51,6 +52,8 @@ def second_look(
     if run.facts.loss.get("own"):
         yield from _broadcast(run, used, shaped)
         yield from _avoided(run, objective.batch.y, outputs)
+    if not (run.improved or run.stuck) and (slow := inputs_unscaled(run)) is not None:
+        yield replace(slow, regime="slow")
     if run.improved or not (varies(objective.batch.y) and used > added):
         return
     share = (same - used) / (used - added)

@@ -52,7 +52,7 @@ def penalty(run: Run) -> Finding | None:
     limit = _SHRUNK / 2 if most > _PENALTY else _SHRUNK
     rule = f"log10 of the kernel's norm relative to the start < {limit:g}"
     cause = ("stalled" if run.stuck else "slow", "penalty too large")
-    extent = f"the penalty is {most:.0%} of the loss" if most else ""
+    extent = f"the penalty is {most:.0%} of the loss" if most > 0.005 else ""
     return beyond(run, *cause, rule, shrunk, remedy, at=at, extent=extent)
 
 
