@@ -122,6 +122,7 @@ ONE = {"output_max": 1.0, "output_sum_min": 1.0, "output_sum_max": 1.0}
 RANGE = {"target_min": 0.0, "target_max": 1.0, "target_std": 0.5}
 SPIKE = np.where(np.arange(STEPS) < 60, -2.0, np.minimum(np.arange(STEPS) - 62.0, 40))
 BROKEN = np.where(np.arange(STEPS) < 70, 1.0, math.nan)
+LAST = np.where(np.arange(STEPS) == 69, math.nan, 1e-3)  # the step before
 SLOPE = {"nonfinite_fraction": np.where(np.arange(STEPS) < 69, 0.0, 1.0)}
 
 
@@ -147,6 +148,11 @@ def dropping(rate):
             "infinite derivative",
             fit(BROKEN, rows=tensors()),
             fit(BROKEN, rows=tensors(**SLOPE)),
+        ),
+        (
+            "the optimizer",
+            fit(BROKEN, rows=tensors()),
+            fit(BROKEN, rows=tensors(update_ratio=LAST)),
         ),
         ("dropout too strong", fit(said=dropping(0.5)), fit(said=dropping(0.9))),
         (

@@ -29,6 +29,7 @@ CAUSES = (
     "Inf or NaN in the data",
     "the loss function",
     "infinite derivative",
+    "the optimizer",
     "overflow of the format",
     "epsilon below the format",
     "explosion",

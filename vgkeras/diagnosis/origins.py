@@ -37,6 +37,11 @@ _DERIVATIVE = (
     "logarithm of 0, or a division by 0, in the model and in the loss; add an epsilon "
     "inside"
 )
+_OPTIMIZER = (
+    "the gradients were finite and what the optimizer made of them is not: look at the "
+    "learning rate, and for a division by 0 in it (a larger `epsilon`, no inputs that "
+    "are always 0)"
+)
 _UNMEASURED = (
     "log the weight gradients: if they grew before, use a smaller learning rate or "
     "clip the gradient; if not, look for Inf or NaN in the data and for log(0) in the "
@@ -62,6 +67,8 @@ def origin(run: Run, step: int) -> Origin:
         return _explosion(run)
     if _is_narrow(run):
         return _overflow(run)
+    if _step_was_broken(run, step):
+        return Origin("the optimizer", _OPTIMIZER)
     if step > 0 or math.isfinite(_at(run, "output_max", step)):
         return _without_growth(run, step)
     return _at_once(run)
@@ -85,6 +92,13 @@ def _was_thrown(run: Run, step: int) -> bool:
     rows = run.weights.where(run.weights.step < step).main()
     thrown = (rows.update_ratio > LARGE_UPDATE) & np.isfinite(rows.update_ratio)
     return bool(((thrown & ~rows.are_tiny()) | square_overflows(run, rows)).any())
+
+
+def _step_was_broken(run: Run, step: int) -> bool:
+    """Whether an update made Inf or NaN of weights whose gradient was finite."""
+    rows = run.weights.where(run.weights.step < step).finite()
+    compared = np.isfinite(rows.log10_weight)
+    return bool((compared & ~np.isfinite(rows.update_ratio)).any())
 
 
 def square_overflows(run: Run, rows: Tensors) -> np.ndarray:
