@@ -44,12 +44,13 @@ def second_look(
         used = float(objective.loss(outputs))
         added = sum(float(part) for part in objective.added())
         same = float(objective.loss(tape.mean_outputs(outputs)))
-        shaped = float(_in_shape(objective, outputs).loss(outputs))
+        own = bool(run.facts.loss.get("own"))
+        shaped = float(_in_shape(objective, outputs).loss(outputs)) if own else used
     different = _moving_averages(run, trained - added, used - added)
     if different is not None:
         yield different
         return
-    if run.facts.loss.get("own"):
+    if own:  # Keras' losses see to shapes, and have their sign
         yield from _broadcast(run, used, shaped)
         yield from _avoided(run, objective.batch.y, outputs)
     if not (run.improved or run.stuck) and (slow := inputs_unscaled(run)) is not None:
