@@ -15,8 +15,10 @@ from vgkeras.record import digits
 from vgkeras.record.__main__ import main
 
 RECORDING = Path(__file__).parents[2] / "assets" / "digits.parquet"
+# None that ends in the middle of a jump of its loss, as He at 10 layers does: how far
+# it has jumped hangs on the last bit.
 AGAIN = (
-    digits.Cell(0, "relu", 10, "He"),
+    digits.Cell(0, "relu", 10, "Layer normalization"),
     digits.Cell(0, "tanh", 5, "Small random weights"),
     digits.Cell(0, "relu", 5, "Recipe of today"),
 )
