@@ -480,6 +480,11 @@ def test_numbers_that_are_not_scaled_make_steps_large():
     assert asked == ["inputs not scaled"]
 
 
+@pytest.mark.parametrize("said", [facts(), UNBOUNDED])
+def test_losses_whose_sum_overflows_are_judged_without_a_warning(said):
+    assert diagnose(fit(np.full(STEPS, 1.7e308), said=said))
+
+
 def test_a_penalty_makes_no_loss_nan():
     shrinks = tensors(log10_weight=np.linspace(0, -1.5, STEPS))
 

@@ -129,7 +129,7 @@ class Run:
         if not len(self.losses):
             return math.nan
         tail = 1 if self.row["outcome"] else max(1, len(self.losses) // 10)
-        return float(np.median(self.losses[-tail:]))
+        return median(self.losses[-tail:])
 
     @property
     def start(self) -> float:
@@ -229,7 +229,7 @@ class Run:
             return math.nan
         start = self.start
         if math.isnan(self.zero_map):
-            start = float(np.median(self.losses[: max(1, len(self.losses) // 10)]))
+            start = median(self.losses[: max(1, len(self.losses) // 10)])
         return 1 - self.last / start if start > 0 else math.nan
 
     @property
@@ -239,7 +239,7 @@ class Run:
         if moved or self.last < 0:
             return False
         third = len(self.losses) // 3
-        first, last = np.median(self.losses[:third]), np.median(self.losses[-third:])
+        first, last = median(self.losses[:third]), median(self.losses[-third:])
         error = math.sqrt(2) * self.loss_error  # of their difference
         return bool(0 < first < math.inf and 1 - last / first + 2 * error < STILL)
 
@@ -256,7 +256,8 @@ class Run:
         third = len(self.losses) // 3
         if third < 2 or not np.isfinite(self.losses).all():
             return False
-        middle, late = (np.mean(self.losses[-n * third :][:third]) for n in (2, 1))
+        losses = self.losses / (np.abs(self.losses).max() or 1.0)
+        middle, late = (np.mean(losses[-n * third :][:third]) for n in (2, 1))
         return bool(middle - late > 3 * self.loss_error * abs(middle))
 
     @functools.cached_property
@@ -345,6 +346,12 @@ def runs(log: GradientLog) -> Iterator[Run]:
             facts,
             {name: own[name].to_numpy(float) for name in more},
         )
+
+
+def median(losses: np.ndarray) -> float:
+    """The median; Inf where two losses of 1e308 are added up for it."""
+    with np.errstate(over="ignore"):
+        return float(np.median(losses))
 
 
 def with_known_zeros(layers: pd.DataFrame) -> pd.DataFrame:

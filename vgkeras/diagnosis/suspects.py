@@ -9,7 +9,14 @@ from vgkeras.diagnosis.advice import REVIVE
 from vgkeras.diagnosis.finding import Finding, beyond, certain
 from vgkeras.diagnosis.in_time import unmeasured
 from vgkeras.diagnosis.origins import SCALE_TARGETS, TANH, grows_in_time, starts_large
-from vgkeras.diagnosis.run_arrays import DEAD, PATIENCE, UNSCALED, Run, Tensors
+from vgkeras.diagnosis.run_arrays import (
+    DEAD,
+    PATIENCE,
+    UNSCALED,
+    Run,
+    Tensors,
+    median,
+)
 from vgkeras.theory import EXPLODED
 
 SLOW_UPDATE = 2e-4  # relative to the weights; 1e-3 is usual (Karpathy)
@@ -149,7 +156,7 @@ def unbounded_in_time(run: Run) -> Finding | None:
     """A recurrent layer that can explode, in a run in which something did."""
     if not grows_in_time(run) or not len(run.losses):
         return None
-    threw = run.losses.max() > abs(np.median(run.losses)) * EXPLODED
+    threw = run.losses.max() > abs(median(run.losses)) * EXPLODED
     if not (threw or starts_large(run)):
         return None
     rule = "state of a recurrent layer has no bound, and a loss or a gradient was huge"
@@ -217,7 +224,7 @@ def _jumps(run: Run) -> Finding | None:
         "use a smaller learning rate, a tenth of it or less: steps that are too large "
         "throw the weights over the minimum, and the loss up and down"
     )
-    start = float(np.median(run.losses[:10]))
+    start = median(run.losses[:10])
     rule = f"loss, a tenth of the late steps, relative to the start > {_JUMP:g}"
     high = float(np.quantile(late, 0.9)) / start
     return beyond(run, "stalled", "learning rate too high", rule, high, remedy)
