@@ -15,9 +15,10 @@ from vgkeras.record import digits
 from vgkeras.record.__main__ import main
 
 RECORDING = Path(__file__).parents[2] / "assets" / "digits.parquet"
-# None that ends in the middle of a jump of its loss, as He at 10 layers does: how far
-# it has jumped hangs on the last bit.
+# It ends in a jump of its loss, and how far that goes hangs on the last bit.
+JUMPS = digits.Cell(0, "relu", 10, "He")
 AGAIN = (
+    JUMPS,
     digits.Cell(0, "relu", 10, "Layer normalization"),
     digits.Cell(0, "tanh", 5, "Small random weights"),
     digits.Cell(0, "relu", 5, "Recipe of today"),
@@ -95,7 +96,10 @@ def test_a_fresh_fit_says_the_same(recorded, cell):
     assert fresh.runs[names].values.tolist() == there.runs[names].values.tolist()
     # another processor adds in another order: a digit or two of 450 may differ
     accuracies = ["test_accuracy", "train_accuracy"]
-    assert_allclose(fresh.runs[accuracies], there.runs[accuracies], atol=0.02)
+    both = fresh.losses.merge(there.losses, on="step")  # fewer are recorded
+    same = np.allclose(both["loss_x"], both["loss_y"], rtol=0.01)
+    if same or cell != JUMPS:
+        assert_allclose(fresh.runs[accuracies], there.runs[accuracies], atol=0.02)
     a, b = (log.layers.query("step == 0") for log in (fresh, there))
     assert_allclose(a["log10_norm"], b["log10_norm"], atol=2e-3)
 
