@@ -89,7 +89,7 @@ def lines(run: Run) -> list[Lines]:
         one_call(run.rows_to_judge(rows)).as_rms()
         for rows in (run.activations, run.gradients)
     )
-    if run.target_rms > UNSCALED:
+    if run.first_rms("target") > UNSCALED:
         activations = activations.where(activations.name != run.facts.output)
     return [
         Lines(

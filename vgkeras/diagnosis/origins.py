@@ -109,7 +109,7 @@ def square_overflows(run: Run, rows: Tensors) -> np.ndarray:
 def _explosion(run: Run) -> Origin:
     if grows_in_time(run):
         return Origin("growth in time", TANH)
-    if run.target_rms > UNSCALED:
+    if run.first_rms("target") > UNSCALED:
         return Origin("targets not scaled", SCALE_TARGETS)
     if starts_large(run):
         return Origin("explosion", f"the layers multiply what they hear, so {SHRINK}")
@@ -192,7 +192,7 @@ def starts_large(run: Run) -> bool:
     largest = rows.main().finite().log10_max
     if not len(largest):
         return False
-    given = [1.0, run.input_rms, run.target_rms]
+    given = [1.0, run.first_rms("input"), run.first_rms("target")]
     return bool(largest.max() - 2 * math.log10(np.nanmax(given)) > DECADES)
 
 

@@ -159,17 +159,11 @@ class Run:
         halved = self.last <= self._share(IMPROVED) and not self.ignores_input
         return self.learned or halved
 
-    @property
-    def target_rms(self) -> float:
-        """Root mean square of the first targets, or NaN."""
+    def first_rms(self, what: str) -> float:
+        """Root mean square of the first batch's `"input"` or `"target"`, or NaN."""
         return math.hypot(
-            self.first_batch("target_mean"), self.first_batch("target_std")
+            self.first_batch(f"{what}_mean"), self.first_batch(f"{what}_std")
         )
-
-    @property
-    def input_rms(self) -> float:
-        """Root mean square of the first inputs, or NaN."""
-        return math.hypot(self.first_batch("input_mean"), self.first_batch("input_std"))
 
     def batch(self, name: str) -> np.ndarray:
         """What each step was given, by its column in `losses`; NaN: not taken."""

@@ -101,9 +101,9 @@ def inputs_unscaled(run: Run) -> Finding | None:
         "Normalization`, or divide images by 255)"
     )
     cause = ("stalled", "inputs not scaled")
-    if math.isfinite(run.input_rms):
+    if math.isfinite(run.first_rms("input")):
         rule = f"root mean square of the inputs > {UNSCALED:g}"
-        return beyond(run, *cause, rule, run.input_rms, remedy)
+        return beyond(run, *cause, rule, run.first_rms("input"), remedy)
     ratio, at = _kernel_to_bias(run)
     rule = f"kernel gradient relative to that of the bias > {UNSCALED:g}"
     return None if at is None else beyond(run, *cause, rule, ratio, remedy, at=at)
@@ -134,7 +134,7 @@ def unscaled_targets(run: Run) -> Finding | None:
         return None
     rule = f"root mean square of the targets > {UNSCALED:g}"
     cause = ("stalled", "targets not scaled")
-    return beyond(run, *cause, rule, run.target_rms, SCALE_TARGETS)
+    return beyond(run, *cause, rule, run.first_rms("target"), SCALE_TARGETS)
 
 
 def dropout(run: Run) -> Finding | None:
