@@ -677,3 +677,41 @@ def test_logging_more_kinds_loses_no_finding():
 
     for log in (measured_once(kernels), measured_once(kernels, *level)):
         assert [finding.regime for finding in diagnose(log)] == ["vanishing"]
+
+
+def level_kernels(log10_of_biases, steps=STEPS):
+    """Of eight layers: kernels' gradients all alike, biases' along a line."""
+    (row, _) = tensors(steps=1)
+    line = np.linspace(*log10_of_biases, 8)
+    return [
+        row | {"step": step, "layer": n + 1, "name": f"{n}/{what}", "size": size}
+        | dict.fromkeys(("log10_norm", "log10_max", "log10_mean"), log10)
+        for step in range(steps)
+        for n in range(8)
+        for what, size, log10 in (("kernel", 16, -4.0), ("bias", 4, line[n]))
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("biases", "extra", "found"),
+    [
+        ((-5, -2), {}, True),
+        ((-5, -3.5), {}, False),
+        ((-5, -2), {"norm": {"class": "BatchNormalization"}}, False),
+    ],
+)
+def test_what_kernels_hide_biases_show_of_a_run_that_does_not_learn(
+    biases, extra, found
+):
+    """Where activations shrink too, kernels' gradients lose as much at either end."""
+    layers = {**extra, **{str(n): dense() for n in range(8)}}
+    rows = level_kernels(biases)
+
+    flat = diagnose(fit(said=facts(layers=layers), rows=rows))
+    halved = diagnose(fit(np.geomspace(1, 0.1, STEPS), loss_of_mean=2.0, rows=rows))
+
+    assert ("vanishing" in [finding.regime for finding in flat]) == found
+    assert "vanishing" not in [finding.regime for finding in halved]
+    if found:
+        assert flat[0].name == "2/bias"  # 2 decades below the last one
+        assert "initial weights" in flat[0].remedy

@@ -77,6 +77,31 @@ def test_targets_that_are_broadcast_against_outputs_are_told_by_the_loss(loss):
     assert "targets of another shape" not in shaped
 
 
+@pytest.mark.parametrize("axes", [1, 2])
+def test_a_loss_that_is_no_number_says_nothing_of_the_targets_shape(axes):
+    model, (x, y) = regression(), data()
+    model.compile("sgd", OwnLoss())
+    log = stuck(model)
+    model.layers[-1].kernel.assign(np.full((4, 1), np.nan))
+
+    found = vg.diagnose(log, model, x, y if axes == 2 else y[:, 0])
+
+    assert "targets of another shape" not in [finding.cause for finding in found]
+
+
+def test_a_loss_that_draws_lots_says_nothing_of_the_targets_shape():
+    class Lots(OwnLoss):
+        def __call__(self, y, p, sample_weight=None):
+            return (1 + lots.random()) * super().__call__(y, p)
+
+    lots, model = np.random.default_rng(0), regression()
+    model.compile("sgd", Lots())
+
+    found = vg.diagnose(stuck(model), model, *data())
+
+    assert "targets of another shape" not in [finding.cause for finding in found]
+
+
 def test_outputs_of_a_model_that_has_learned_large_targets_are_no_explosion():
     """Each of 64 units says what it hears, and the last one 448 times that."""
     x = np.random.default_rng(0).normal(size=(SAMPLES, 1)).astype("float32")

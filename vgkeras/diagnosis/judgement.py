@@ -52,7 +52,8 @@ def diagnose(
       of it does round away (IEEE 754).
     - vanishing: root mean square below 1e-7 (the number of SageMaker and
       DeepDiagnosis, and the `epsilon` of Keras' Adam), or 2 decades lost from end to
-      end by activations or their gradients (craft-bits).
+      end by activations or their gradients (craft-bits), or by those of kernels, and
+      of biases if the run does not learn.
       Of recurrent layers whose states are logged: 2 decades lost back through time,
       as measured where the gradient keeps a tenth over so many time steps.
     - exploding: 2 decades gained from end to end, by a factor of more than 1.05 a
@@ -74,9 +75,8 @@ def diagnose(
     of `vgkeras.diagnosis.CAUSES`: what is certain first, then what is measured, then
     what the log cannot tell, with the call that does.
 
-    The first and the last layer are never compared by their *weight* gradients: those
-    are equal in a deep stack of scaled identities, and vanish all the same. The four
-    regimes from subnormal to exploding ask for steps with a loss about as high as the
+    Kernels' gradients that are level from end to end acquit nobody: those of a deep
+    stack of scaled identities are, and vanish all the same. The four regimes from subnormal to exploding ask for steps with a loss about as high as the
     first, and those that compare layers or updates for a run that does not learn. A
     small gradient counts for a layer if most of these steps have it.
 

@@ -24,9 +24,9 @@ from vgkeras.diagnosis.in_time import memory
 from vgkeras.diagnosis.lines import (
     DECADES,
     Slope,
-    kernel_lines,
     lines,
     through_time,
+    weight_lines,
 )
 from vgkeras.diagnosis.origins import square_overflows
 from vgkeras.diagnosis.run_arrays import (
@@ -190,7 +190,12 @@ def _by_layer(run: Run) -> list[Finding]:
         # Behind a normalization a gradient scales as 1 / weights, which harms nobody.
         scales = run.facts.normalizes and not run.stuck
         factor = math.inf if scales else KERNEL_FACTOR
-        named += [(rule, line, factor) for line in kernel_lines(run)]
+        named += [(rule, line, factor) for line in weight_lines(run)]
+    if run.stuck and run.facts.known and not run.facts.normalizes:
+        # Behind activations that shrink, kernels' gradients shrink at both ends alike;
+        # a bias' gradient is what comes back to it.
+        rule = "log10 of first / last bias gradient"
+        named += [(rule, line, math.inf) for line in weight_lines(run, biases=True)]
     return [
         finding
         for ends, line, factor in named

@@ -109,9 +109,12 @@ def lines(run: Run) -> list[Lines]:
     ]
 
 
-def kernel_lines(run: Run) -> list[Slope | None]:
-    """The same of the kernels' gradients, for each update within a step."""
-    rows = run.rows_to_judge(run.weights).main().as_rms()
+def weight_lines(run: Run, *, biases: bool = False) -> list[Slope | None]:
+    """The same of the kernels' gradients, or biases', for each update within a step."""
+    rows = run.rows_to_judge(run.weights)
+    if biases:
+        rows = rows.where([str(name).endswith("/bias") for name in rows.name])
+    rows = rows.main().as_rms()
     updates = {(name, n) for name, n in zip(rows.optimizer, rows.update, strict=True)}
     return [
         slope(

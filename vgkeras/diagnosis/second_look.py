@@ -45,13 +45,14 @@ def second_look(
         added = sum(float(part) for part in objective.added())
         same = float(objective.loss(tape.mean_outputs(outputs)))
         own = bool(run.facts.loss.get("own"))
-        shaped = float(_in_shape(objective, outputs).loss(outputs)) if own else used
+        shaped = _in_shape(objective, outputs) if own else None
+        other = used if shaped is None else float(shaped.loss(outputs))
     different = _moving_averages(run, trained - added, used - added)
     if different is not None:
         yield different
         return
     if own:  # Keras' losses see to shapes, and have their sign
-        yield from _broadcast(run, used, shaped)
+        yield from _broadcast(run, used, other)
         yield from _avoided(run, objective.batch.y, outputs)
     if not (run.improved or run.stuck) and (slow := inputs_unscaled(run)) is not None:
         yield replace(slow, regime="slow")
@@ -78,16 +79,17 @@ def _moving_averages(run: Run, trained: float, used: float) -> Finding | None:
 
 
 def _in_shape(objective: Any, outputs: Any) -> Any:
-    """The same question with targets that have one axis more, if outputs do."""
+    """The same question with targets of one axis more, if the outputs have it."""
     batch, shape = objective.batch, getattr(outputs, "shape", ())
-    if varies(batch.y) and tuple(shape) == (*np.shape(batch.y), 1):
-        batch = batch._replace(y=np.asarray(batch.y)[..., None])
-    return replace(objective, batch=batch)
+    if not varies(batch.y) or tuple(shape) != (*np.shape(batch.y), 1):
+        return None
+    return replace(objective, batch=batch._replace(y=np.asarray(batch.y)[..., None]))
 
 
 def _broadcast(run: Run, used: float, shaped: float) -> Iterator[Finding]:
     """A loss that is another one once targets have the shape of the outputs."""
-    if not math.isclose(used, shaped, rel_tol=1e-2):
+    unknown = math.isnan(used) and math.isnan(shaped)
+    if not (unknown or math.isclose(used, shaped, rel_tol=1e-2)):
         rule = "loss changes once targets have the shape of the outputs"
         cause = ("mismatch", "targets of another shape")
         yield certain(run, *cause, rule, _SHAPE)
