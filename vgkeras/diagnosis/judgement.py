@@ -76,9 +76,10 @@ def diagnose(
     what the log cannot tell, with the call that does.
 
     Kernels' gradients that are level from end to end acquit nobody: those of a deep
-    stack of scaled identities are, and vanish all the same. The four regimes from subnormal to exploding ask for steps with a loss about as high as the
-    first, and those that compare layers or updates for a run that does not learn. A
-    small gradient counts for a layer if most of these steps have it.
+    stack of scaled identities are, and vanish all the same. The four regimes from
+    subnormal to exploding ask for steps with a loss about as high as the first, and
+    those that compare layers or updates for a run that does not learn. A small gradient
+    counts for a layer if most of these steps have it.
 
     A model is measured in one tape pass and left as it was; without a later loss to
     tell whether it learns, the numbers alone decide.
