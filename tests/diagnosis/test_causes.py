@@ -671,6 +671,18 @@ def test_an_update_among_those_of_a_step_that_explodes_is_found(decades, regime)
     assert finding.regime == regime
 
 
+@pytest.mark.parametrize(("spread", "named"), [(1, False), (31, True)])
+def test_a_mean_that_was_learned_is_no_scale_that_hinders(spread, named):
+    """From 30 on average to their mean, and no further: what is left is the spread."""
+    falling = np.maximum(np.geomspace(900, 1e-3, STEPS), 1)
+
+    found = causes(
+        fit(falling, loss_of_mean=falling, target_mean=30, target_std=spread)
+    )
+
+    assert ("targets not scaled" in found) == named
+
+
 def test_logging_more_kinds_loses_no_finding():
     kernels = layered([-6, -4, -2, 0], "weight_gradient")
     level = [layered([0] * 4, kind) for kind in ("activation", "activation_gradient")]

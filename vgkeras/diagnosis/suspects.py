@@ -11,6 +11,7 @@ from vgkeras.diagnosis.in_time import unmeasured
 from vgkeras.diagnosis.origins import SCALE_TARGETS, TANH, grows_in_time, starts_large
 from vgkeras.diagnosis.run_arrays import (
     DEAD,
+    IMPROVED,
     PATIENCE,
     UNSCALED,
     Run,
@@ -132,9 +133,13 @@ def unscaled_targets(run: Run) -> Finding | None:
     regression = name in _REGRESSION or bool(run.facts.loss.get("own"))
     if not regression:
         return None
-    rule = f"root mean square of the targets > {UNSCALED:g}"
     cause = ("stalled", "targets not scaled")
-    return beyond(run, *cause, rule, run.first_rms("target"), SCALE_TARGETS)
+    if run.fall > 1 - IMPROVED:  # their mean was no obstacle
+        what, size = "standard deviation", run.first_batch("target_std")
+    else:
+        what, size = "root mean square", run.first_rms("target")
+    rule = f"{what} of the targets > {UNSCALED:g}"
+    return beyond(run, *cause, rule, size, SCALE_TARGETS)
 
 
 def dropout(run: Run) -> Finding | None:
