@@ -4,6 +4,7 @@ Needs Chromium: Debian's package, another one named by `CHROMIUM`, or Playwright
 Without one the tests are skipped, unless `VGKERAS_REQUIRE_BROWSER` is set.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -140,9 +141,10 @@ def wait_until_healthy(server, address, output):
 
 
 @contextmanager
-def visitor(chromium, home):
+def visitor(chromium, home, **options):
     """A fresh visitor; `page.errors` and `page.offsite` should stay empty."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 1000})
+    viewport = {"width": 1280, "height": 1000}
+    context = chromium.new_context(**{"viewport": viewport} | options)
     context.set_default_timeout(120_000)
     page = context.new_page()
     page.errors, page.offsite, page.home = [], [], home
@@ -327,6 +329,51 @@ def test_a_charts_toolbar_is_reached_by_mouse_and_by_keyboard(page):
         ".getBoundingClientRect().height > 0.8 * innerHeight"
     )
     assert page.errors == []
+
+
+def test_a_toolbar_hides_no_slider_from_a_finger(chromium, address):
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+    with visitor(chromium, address, is_mobile=True, **phone) as page:
+        open_page(page, "?depth=152")
+        first = page.locator(".st-key-first_screen")
+        bars = first.get_by_test_id("stElementToolbar").all()
+        knobs = [*first.get_by_role("slider").all(), first.get_by_text("step 0 of")]
+
+        assert len(bars) == len(EXPLORED)
+        assert len(knobs) == 4  # c, L, the step, and which one it is
+        for knob, bar in itertools.product(knobs, bars):
+            assert not overlap(knob.bounding_box(), bar.bounding_box())
+
+        page.get_by_role("button", name="Fullscreen").first.tap()
+        close = page.get_by_role("button", name="Close fullscreen")
+        page.wait_for_function(SEEN, arg=close.element_handle())
+        close.tap()
+        close.wait_for(state="detached")
+        assert page.errors == []
+
+
+def overlap(one, other):
+    """Whether two boxes share a pixel."""
+    return all(
+        max(one[at], other[at]) + 1 < min(one[at] + one[size], other[at] + other[size])
+        for at, size in (("x", "width"), ("y", "height"))
+    )
+
+
+def test_a_mark_that_has_nothing_to_tell_shows_no_tooltip(page):
+    open_page(page, "?scale=1.5&depth=152")
+    told = page.locator("#vg-tooltip-element.visible")
+    box = marks(page, "network").bounding_box()
+    for share in np.linspace(0.3, 0.9, 13):  # bars fill the lanes
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + share * box["height"])
+        page.wait_for_timeout(50)
+        assert told.count() == 0
+
+    point = page.locator(".st-key-final_loss_by_depth g.mark-symbol.role-mark path")
+    point.first.hover(force=True)  # another one may lie on it
+
+    told.wait_for()
+    assert "loss after the last step" in told.inner_text()
 
 
 @pytest.mark.parametrize("section", ["Lesson", "Map&map_steps=50"], indirect=True)

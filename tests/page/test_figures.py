@@ -48,6 +48,7 @@ def test_a_chart_is_drawn_as_altair_says(monkeypatch):
     rows = said.pop("datasets")
     for key in ("$schema", "config"):  # of Altair's theme; Streamlit has one of its own
         del said[key]
+    said["config"] = {"mark": {"tooltip": None}}
     ours, theirs = inline(spec, tables), inline(said, rows)
     pd.testing.assert_series_equal(pd.Series(ours), pd.Series(theirs))
     assert sorted(map(len, tables.values())) == [1, 2]  # shown twice, sent once

@@ -139,6 +139,8 @@ def picture_of(chart: Any) -> Picture:
     # Streamlit adds what Altair puts on top of a chart: its theme, for one.
     spec = chart.to_dict(validate=False, context={"top_level": False})
     _unwrap(spec.get("title", {}))
+    # That theme names the fields of every mark which has no tooltip of its own.
+    spec["config"] = {**spec.get("config", {}), "mark": {"tooltip": None}}
     datasets = {name: stream(table) for name, table in tables.items()}
     return Picture({**spec, "datasets": datasets}, vg.charts.description(chart))
 

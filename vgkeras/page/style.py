@@ -5,13 +5,15 @@ import streamlit as st
 STYLE = """<style>
 .vega-bindings { display: none !important; }  /* the page's own sliders move them */
 .st-key-marks button { min-height: 2rem; padding: 0 0.6rem; }
-/* A chart's toolbar stands above its container, which keeps room for the chart. */
+/* A chart's toolbar stands below it, where it hides no slider. */
 [data-testid='stVerticalBlock']:has(
   > [data-testid='stElementContainer'] [data-testid='stVegaLiteChart']
 ) { overflow: visible; }
-[data-testid='stElementToolbar']:focus-within { opacity: 1; top: -2.75rem; z-index: 1; }
+[data-testid='stElementToolbar'] { top: auto !important; bottom: -0.75rem; }
+[data-testid='stElementToolbar']:focus-within { opacity: 1; z-index: 1; }
 @media (hover: none) {
-  [data-testid='stElementToolbar'] { opacity: 1; top: -2.75rem; z-index: 1; }
+  [data-testid='stElementToolbar'] { opacity: 1; z-index: 1; }
+  [data-testid='stLayoutWrapper']:has(> .st-key-network) { margin-bottom: 1rem; }
 }
 /* Where numbers come from is a footer; a run at work is told at the top. */
 [data-testid='stLayoutWrapper']:has(> .st-key-source):not(
