@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import functools
+import gc
 import os
 
 import numpy as np
@@ -16,6 +17,17 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 def pytest_collection_modifyitems(items):
     """The browser's minutes come first: the other worker has all the rest to do."""
     items.sort(key=lambda item: item.get_closest_marker("browser") is None)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def earlier_objects():
+    """What was there before is not searched for garbage: a second, each time.
+
+    Streamlit has everything searched whenever a page has run, a hundred times.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
