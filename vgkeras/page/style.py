@@ -9,7 +9,8 @@ STYLE = """<style>
 [data-testid='stVerticalBlock']:has(
   > [data-testid='stElementContainer'] [data-testid='stVegaLiteChart']
 ) { overflow: visible; }
-[data-testid='stElementToolbar'] { top: auto !important; bottom: -0.75rem; }
+[data-testid='stFullScreenFrame']:has([data-testid='stVegaLiteChart'])
+  [data-testid='stElementToolbar'] { top: auto !important; bottom: -0.75rem; }
 [data-testid='stElementToolbar']:focus-within { opacity: 1; z-index: 1; }
 @media (hover: none) {
   [data-testid='stElementToolbar'] { opacity: 1; z-index: 1; }
