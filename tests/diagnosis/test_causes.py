@@ -696,12 +696,13 @@ def level_kernels(log10_of_biases, steps=STEPS):
     (row, _) = tensors(steps=1)
     line = np.linspace(*log10_of_biases, 8)
     return [
-        row | {"step": step, "layer": n + 1, "name": f"{n}/{what}", "size": size}
+        row
+        | {"step": step, "layer": n + 1, "name": f"{n}/{what}", "size": size}
         | dict.fromkeys(("log10_norm", "log10_max", "log10_mean"), log10)
         for step in range(steps)
         for n in range(8)
         for what, size, log10 in (("kernel", 16, -4.0), ("bias", 4, line[n]))
-    ]  # fmt: skip
+    ]
 
 
 @pytest.mark.parametrize(
