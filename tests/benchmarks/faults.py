@@ -14,9 +14,8 @@ import os
 import re
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from vgkeras import diagnose, rules
+from vgkeras.diagnosis import Finding
 
 _SILENT = ("healthy", "unknown")
 _OTHERS = {
@@ -33,10 +32,8 @@ class Row(NamedTuple):
 
     name: str
     faulty: bool
-    findings: list[str]
-    remedies: list[str]
+    findings: list[Finding]
     others: list[str]
-    loss: float
 
 
 def measure(job: tuple[str, bool], *, others: bool = True) -> Row:
@@ -58,19 +55,12 @@ def measure(job: tuple[str, bool], *, others: bool = True) -> Row:
     keras.backend.clear_session()
     asked = rules.RULES if others else {}
     fires = [key for key, rule in asked.items() if _fires(rule, logger.log)]
-    losses = logger.log.losses["loss"].to_numpy()
-    return Row(
-        name,
-        name in programs.FAULTY and not repaired,
-        [str(finding) for finding in found],
-        [finding.remedy for finding in found],
-        [
-            who
-            for who, prefix in _OTHERS.items()
-            if any(k.startswith(prefix) for k in fires)
-        ],
-        float(np.median(losses[-10:])) if len(losses) else np.nan,
-    )
+    flagged = [
+        who
+        for who, prefix in _OTHERS.items()
+        if any(key.startswith(prefix) for key in fires)
+    ]
+    return Row(name, name in programs.FAULTY and not repaired, found, flagged)
 
 
 def _fires(rule: rules.Rule, log: Any) -> bool:
@@ -120,7 +110,7 @@ def table(found: list[Row], *, reported: bool) -> str:
 
 def is_right(row: Row, remedy: str) -> bool:
     """Whether one of the remedies has the words of the one that repairs it."""
-    return any(re.search(remedy, text, re.IGNORECASE) for text in row.remedies)
+    return any(re.search(remedy, f.remedy, re.IGNORECASE) for f in row.findings)
 
 
 def main() -> None:

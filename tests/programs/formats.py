@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tests.programs.registry import Fit, faulty, sequential
+from tests.programs.registry import Fit, faulty, iris, one_hot, sequential
 
 _FORMAT = "float32|bfloat16|epsilon|scale"
 
@@ -43,6 +43,37 @@ def float16_overflow(repaired: bool) -> Fit:
     optimizer = keras.optimizers.Adam(0.003)
     model.compile(keras.optimizers.LossScaleOptimizer(optimizer), "mse")
     return Fit(model, x if repaired else 6e4 * x, y, {"epochs": 8, "batch_size": 64})
+
+
+@faulty("vgkeras", "gradients below the smallest float16, unscaled", "LossScale")
+def float16_underflow(repaired: bool) -> Fit:
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(256, 8)).astype("float32")
+    y = 1e-3 * x[:, :1] * x[:, 1:2]
+    layers = [keras.layers.Dense(16, "tanh", dtype="mixed_float16") for _ in range(2)]
+    last = keras.layers.Dense(
+        1, kernel_initializer=keras.initializers.RandomNormal(stddev=1e-4)
+    )
+    model = sequential((8,), *layers, last)
+    optimizer = keras.optimizers.SGD(0.05)
+    if repaired:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer, "mse")
+    return Fit(model, x, y, {"epochs": 20})
+
+
+@faulty("vgkeras", "weights of three digits round small steps away", "in float32")
+def rounded_steps(repaired: bool) -> Fit:
+    keras.utils.set_random_seed(0)
+    x, labels = iris()
+    half = {"dtype": "mixed_bfloat16" if repaired else "bfloat16"}
+    layers = [
+        keras.layers.Dense(16, "relu", **half),
+        keras.layers.Dense(3, "softmax", **half),
+    ]
+    model = sequential((4,), *layers)
+    model.compile(keras.optimizers.Adam(5e-4), "categorical_crossentropy")
+    return Fit(model, x, one_hot(labels), {"epochs": 40, "batch_size": 8})
 
 
 @faulty(

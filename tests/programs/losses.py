@@ -124,3 +124,19 @@ def root_of_distance(repaired: bool) -> Fit:
     model = keras.Model(inputs, keras.layers.Dense(1, "sigmoid")(distance))
     model.compile(keras.optimizers.Adam(0.02), "binary_crossentropy")
     return Fit(model, [first, second], y, {"epochs": 20})
+
+
+@faulty("vgkeras", "flat targets are compared with every output of a batch", "shape")
+def flat_targets(repaired: bool) -> Fit:
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(320, 4)).astype("float32")
+    y = x[:, 0] - x[:, 1] * x[:, 2]
+
+    class Distance(keras.losses.Loss):
+        def call(self, y, p):
+            return keras.ops.abs(y - p)
+
+    hidden = keras.layers.Dense(16, "relu")
+    model = sequential((4,), hidden, keras.layers.Dense(1))
+    model.compile(keras.optimizers.Adam(0.01), Distance())
+    return Fit(model, x, y[:, None] if repaired else y, {"epochs": 20})

@@ -149,3 +149,14 @@ def gathering_momentum(repaired: bool) -> Fit:
     optimizer = keras.optimizers.SGD(0.02 if repaired else 1.0, momentum=0.9)
     model.compile(optimizer, "categorical_crossentropy")
     return Fit(model, x, one_hot(labels), {"epochs": 8})
+
+
+@faulty("vgkeras", "at pixels that are always 0 an epsilon of 0 makes 0 / 0", "epsilon")
+def no_epsilon(repaired: bool) -> Fit:
+    keras.utils.set_random_seed(0)
+    x, labels = digits(400, image=False)
+    hidden = keras.layers.Dense(16, "relu")
+    model = sequential((64,), hidden, keras.layers.Dense(10, "softmax"))
+    optimizer = keras.optimizers.RMSprop(0.003, epsilon=1e-7 if repaired else 0.0)
+    model.compile(optimizer, "categorical_crossentropy")
+    return Fit(model, x, one_hot(labels), {"epochs": 15})

@@ -75,6 +75,19 @@ def all_frozen(repaired: bool) -> Fit:
     return Fit(model, x, one_hot(labels), {"epochs": 25, "batch_size": 16})
 
 
+@faulty("vgkeras", "the new head is frozen instead of what is below", "trainable")
+def frozen_head(repaired: bool) -> Fit:
+    keras.utils.set_random_seed(0)
+    x, labels = iris()
+    hidden = keras.layers.Dense(32, "relu")
+    last = keras.layers.Dense(3, "softmax", kernel_initializer="zeros")
+    model = sequential((4,), hidden, last)
+    frozen = hidden if repaired else last
+    frozen.trainable = False
+    model.compile(keras.optimizers.Adam(0.02), "categorical_crossentropy")
+    return Fit(model, x, one_hot(labels), {"epochs": 25, "batch_size": 16})
+
+
 @faulty(
     "vgkeras", "ten ReLU layers start with weights of 1, twice too large", "initial"
 )
