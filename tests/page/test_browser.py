@@ -414,6 +414,16 @@ def luminance(color):
     return linear @ (0.2126, 0.7152, 0.0722)
 
 
+@pytest.mark.parametrize("section", ["Lesson"], indirect=True)
+def test_titles_are_whole_once_a_window_is_made_wider(section):
+    for width in (390, 1280):
+        look(section, width)
+
+    texts = section.locator("svg.marks text").evaluate_all(WORDS)
+    assert len(texts) > 50
+    assert not [t["words"] for t in texts if t["words"].endswith("…")]
+
+
 @pytest.mark.parametrize(("width", "theme"), [(390, "dark"), (1024, "light")])
 @pytest.mark.parametrize("section", ["Lesson"], indirect=True)
 def test_the_words_of_charts_are_whole_and_legible(section, width, theme):

@@ -138,7 +138,9 @@ def picture_of(chart: Any) -> Picture:
     _move_tables(chart, tables)
     # Streamlit adds what Altair puts on top of a chart: its theme, for one.
     spec = chart.to_dict(validate=False, context={"top_level": False})
-    _unwrap(spec.get("title", {}))
+    if title := spec.get("title"):
+        _unwrap(title)
+        title["limit"] = 0  # Streamlit cuts titles at the width of the first moment
     # That theme names the fields of every mark which has no tooltip of its own.
     spec["config"] = {**spec.get("config", {}), "mark": {"tooltip": None}}
     datasets = {name: stream(table) for name, table in tables.items()}
