@@ -53,6 +53,7 @@ BY_LOG = {
 BY_DATA = {
     "lagging_averages": "moving averages",
     "flat_targets": "targets of another shape",
+    "gru_recall": "memory lost in time",
     "shuffled_targets": "output ignores the input",
 }
 SOUND = ("gaussian_likelihood", "noisy_labels", "own_step", "raw_iris", "triplets")
