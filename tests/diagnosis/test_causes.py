@@ -71,6 +71,16 @@ def test_without_a_cause_it_only_stalls():
     assert "labels" in finding.remedy
 
 
+@pytest.mark.parametrize("ratio", [1e-3, 1e-6, 1.0])
+def test_without_a_loss_nothing_is_called_not_learned(ratio):
+    log = fit(rows=tensors(update_ratio=ratio))
+    unknown = log.replace(losses=log.losses.iloc[:0])
+
+    regimes = [{f.regime for f in diagnose(each)} for each in (log, unknown)]
+
+    assert [bool(each & {"stalled", "slow"}) for each in regimes] == [True, False]
+
+
 def test_outputs_that_tell_inputs_apart_excuse_a_loss_that_stands_still():
     """A second fit begins where the first one ended."""
     assert [f.regime for f in diagnose(fit(loss_of_mean=2.0))] == ["healthy"]
