@@ -279,3 +279,49 @@ def test_a_model_and_its_logger_leave_no_graph_behind(graphs_of_steps):
     gc.collect()
 
     assert [graph() for graph in graphs_of_steps if graph() is not None] == []
+
+
+class Counting(keras.layers.Layer):
+    """Passes its input on, and counts how often."""
+
+    calls = 0
+
+    def call(self, inputs):
+        self.calls += 1
+        return inputs
+
+
+def test_the_step_of_a_first_fit_is_traced_once(rng):
+    x, y = regression(rng)
+    counting = Counting()
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), counting])
+    model.compile("adam", "mse")
+    counting.calls = 0
+
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[GradientLogger()])
+
+    assert counting.calls == 1  # plain Keras: 2, the first makes Adam's variables
+
+
+class TrainsMore(keras.Sequential):
+    """Its step trains a variable that the model does not know to be its own."""
+
+    factor = (keras.Variable(1.0, name="factor"),)
+
+    def train_step(self, data):
+        x, y = data
+        weights = [*self.trainable_weights, *self.factor]
+        with tf.GradientTape() as recorder:
+            loss = tf.reduce_mean((self.factor[0] * self(x) - y) ** 2)
+        self.optimizer.apply(recorder.gradient(loss, weights), weights)
+        return {"loss": loss}
+
+
+def test_an_optimizer_may_train_more_than_the_models_weights(rng):
+    x, y = regression(rng)
+    model = TrainsMore([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[GradientLogger()])
+
+    assert float(model.factor[0]) != 1.0

@@ -66,6 +66,7 @@ class Fitting:
         self._pending = 0
 
     def _make_other(self) -> Callable[[Any], Any]:
+        _build_optimizer(self._model)
         with replaced(self._model, "train_step", self._step):
             self._model.make_train_function(force=True)
         return self._model.train_function
@@ -89,3 +90,15 @@ class Fitting:
         """Another fit begins, and the last one has not ended."""
         self.end()
         return self._model.make_train_function(force=force)
+
+
+def _build_optimizer(model: keras.Model) -> None:
+    """Makes the optimizer's variables now: a step that makes them is traced twice.
+
+    Only where it is known which weights it will be asked to train, those of Keras' own
+    train step on a model whose graph is known: it takes no others afterwards.
+    """
+    weights, optimizer = model.trainable_variables, model.optimizer
+    is_known = type(model).train_step is keras.Model.train_step
+    if is_known and getattr(model, "inputs", None) and weights and not optimizer.built:
+        optimizer.build(weights)
