@@ -14,6 +14,7 @@ from hand_backprop import log10_norm
 from numpy.testing import assert_allclose
 from tensorflow.python.framework.func_graph import FuncGraph
 
+from vgkeras import diagnose
 from vgkeras.callbacks import GradientLogger
 
 EAGERLY = [False, True]
@@ -325,3 +326,32 @@ def test_an_optimizer_may_train_more_than_the_models_weights(rng):
     model.fit(x, y, epochs=2, verbose=0, callbacks=[GradientLogger()])
 
     assert float(model.factor[0]) != 1.0
+
+
+class Unbuilt(keras.Model):
+    """Knows its weights' shapes once it has seen data."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, self.last = keras.layers.Dense(3), keras.layers.Dense(2)
+
+    def call(self, x):
+        return self.last(self.hidden(x))
+
+
+def unbuilt_sequential():
+    return keras.Sequential([keras.layers.Dense(3), keras.layers.Dense(2)])
+
+
+@pytest.mark.parametrize("make", [Unbuilt, unbuilt_sequential])
+def test_a_model_that_its_first_batch_builds_is_described_after_that(rng, make):
+    x, y = regression(rng)
+    model, logger = make(), GradientLogger()
+    model.compile("adam", "mse")
+
+    model.fit(x, y, verbose=0, callbacks=[logger])
+
+    facts = logger.log.metadata["facts"]
+    assert facts["trainable"] == 4
+    assert [layer["units"] for layer in facts["layers"].values()] == [3, 2]
+    assert [finding.regime for finding in diagnose(logger.log)] == ["healthy"]

@@ -139,6 +139,7 @@ class GradientLogger(keras.callbacks.Callback):
         self._fitted: Any = None  # the model, once there is one
         self._watched: tuple[keras.Model, ...] = ()
         self._loop: OwnLoop | None = None
+        self._facts: dict[str, Any] = {}
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
 
@@ -307,7 +308,9 @@ class GradientLogger(keras.callbacks.Callback):
         listener = Listener(model, writer, self._kinds, is_logged, network)
         self._listeners.append(listener)
         if len(self._listeners) == 1:
-            self._facts = outside(lambda: model_facts(model))
+            self._described = model
+            if all(layer.built for layer in model._flatten_layers()):
+                self._facts = outside(lambda: model_facts(model))
         if len(self._listeners) > 1:
             self._store.forget_losses()
         return listener
@@ -320,6 +323,8 @@ class GradientLogger(keras.callbacks.Callback):
                     self._take(writer.fetch())
 
     def _take(self, news: News) -> None:
+        if not self._facts:  # its first batch has built the model
+            self._facts = model_facts(self._described)
         self._scalars.add(news)
         if len(self._listeners) > 1:
             news = news._replace(losses=None)
