@@ -495,6 +495,32 @@ def test_losses_whose_sum_overflows_are_judged_without_a_warning(said):
     assert diagnose(fit(np.full(STEPS, 1.7e308), said=said))
 
 
+@pytest.mark.parametrize(
+    ("bad", "seen", "cause"),
+    [
+        ("hidden/kernel", math.nan, "Inf or NaN in the data"),
+        ("hidden/kernel", 0, "infinite derivative"),
+        ("hidden", math.nan, "infinite derivative"),
+    ],
+)
+def test_a_finite_error_at_a_kernel_without_numbers_means_bad_inputs(bad, seen, cause):
+    """The kernel's gradient is what it hears times the error; the bias's, the error."""
+    kernels = tensors()
+    biases = [row | {"name": f"{row['name'][:-6]}bias", "size": 4} for row in kernels]
+    broken = {"log10_norm": math.inf, "nonfinite_fraction": 0.03}
+    nothing = {"log10_norm": -math.inf, "log10_max": -math.inf, "zero_fraction": 1.0}
+    rows = [
+        row
+        | (broken if row["step"] == 70 and row["name"].startswith(bad) else {})
+        | (nothing if row["step"] > 70 else {})
+        for row in kernels + biases
+    ]
+
+    (finding,) = diagnose(fit(rows=rows, input_nonfinite=seen))
+
+    assert (finding.regime, finding.cause) == ("non-finite", cause)
+
+
 def test_a_penalty_makes_no_loss_nan():
     shrinks = tensors(log10_weight=np.linspace(0, -1.5, STEPS))
 

@@ -128,7 +128,7 @@ def diagnose(
 
 def _findings(run: Run) -> list[Finding]:
     """The findings of one run, gravest first: what is certain leaves no guesses."""
-    faults = [finding for find in FAULTS if (finding := find(run)) is not None]
+    faults = _until_broken([f for find in FAULTS if (f := find(run)) is not None])
     certain = _asked(MISMATCHES, run)
     limits = [finding for measure in LIMITS for finding in measure(run)]
     beyond = [f for f in limits if f.margin > 0 and not _excused(f, run)]
@@ -141,6 +141,13 @@ def _findings(run: Run) -> list[Finding]:
         findings = _asked(ALWAYS, run) or _one_of_each(beyond)
     findings.sort(key=lambda finding: REGIMES.index(finding.regime))
     return findings or [_healthy(run, [f for f in limits if f.margin <= 0])]
+
+
+def _until_broken(faults: list[Finding]) -> list[Finding]:
+    """Without what follows the first Inf or NaN: it follows from it."""
+    broken = [_step(fault) for fault in faults if fault.regime == "non-finite"]
+    end = min(broken, default=math.inf)
+    return [f for f in faults if f.regime == "non-finite" or _step(f) <= end]
 
 
 def _with_second_look(

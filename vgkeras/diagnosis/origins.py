@@ -59,19 +59,39 @@ class Origin(NamedTuple):
 
 def origin(run: Run, step: int) -> Origin:
     """What made a number Inf or NaN, which first occurs at `step`."""
-    if _at(run, "input_nonfinite", step) > 0 or _at(run, "target_nonfinite", step) > 0:
-        what = "inputs" if _at(run, "input_nonfinite", step) > 0 else "targets"
-        remedy = f"remove or replace what is Inf or NaN in the {what}: the data is bad"
-        return Origin("Inf or NaN in the data", remedy)
+    for what in ("input", "target"):
+        if _at(run, f"{what}_nonfinite", step) > 0:
+            return _bad_data(f"{what}s")
     if growth(run, step) > GROWTH or _was_thrown(run, step):
         return _explosion(run)
     if _is_narrow(run):
         return _overflow(run)
+    if _hears_no_numbers(run, step):
+        return _bad_data("inputs")
     if _step_was_broken(run, step):
         return Origin("the optimizer", _OPTIMIZER)
     if step > 0 or math.isfinite(_at(run, "output_max", step)):
         return _without_growth(run, step)
     return _at_once(run)
+
+
+def _bad_data(what: str) -> Origin:
+    remedy = f"remove or replace what is Inf or NaN in the {what}: the data is bad"
+    return Origin("Inf or NaN in the data", remedy)
+
+
+def _hears_no_numbers(run: Run, step: int) -> bool:
+    """Whether the error at the first layer is finite, and what it is multiplied by not.
+
+    The first is the gradient of its bias, both together that of its kernel. A compiled
+    ReLU makes 0 of NaN, so that the loss need not show it.
+    """
+    rows = run.weights.at(step)
+    first = rows.where(rows.layer == rows.layer[rows.layer > 0].min(initial=10**9))
+    bad = first.nonfinite_fraction > 0
+    if _at(run, "input_nonfinite", step) == 0 or not bad.any() or bad.all():
+        return False
+    return bool(bad[np.argmax(first.size)])
 
 
 def growth(run: Run, step: int) -> float:
