@@ -521,6 +521,19 @@ def test_a_finite_error_at_a_kernel_without_numbers_means_bad_inputs(bad, seen, 
     assert (finding.regime, finding.cause) == ("non-finite", cause)
 
 
+def test_units_that_die_of_what_was_wrong_before_are_told_that_remedy():
+    """Their gradients are small from the start, and 0 in the end."""
+    ends = np.arange(STEPS) > 80
+    level = np.where(ends, -math.inf, -8.0)
+    rows = tensors(log10_norm=level, log10_max=level, zero_fraction=ends.astype(float))
+
+    remedies = {finding.regime: finding.remedy for finding in diagnose(fit(rows=rows))}
+
+    assert set(remedies) == {"dead units", "vanishing", "stalled"}
+    assert len({*remedies.values()}) == 1
+    assert "leaky" not in remedies["vanishing"]
+
+
 def test_a_penalty_makes_no_loss_nan():
     shrinks = tensors(log10_weight=np.linspace(0, -1.5, STEPS))
 

@@ -45,6 +45,21 @@ def test_moving_averages_that_lag_behind_are_told_from_both_passes():
     assert all(map(np.array_equal, weights[:2], model.get_weights()[:2]))
 
 
+@pytest.mark.parametrize(("variance", "found"), [(1.0, []), (1e6, ["moving averages"])])
+def test_averages_under_which_all_inputs_get_one_answer_lag_behind(variance, found):
+    """Half of what the targets are is noise: the loss grows by no more than fivefold."""
+    x, _ = data()
+    noise = np.random.default_rng(1).normal(size=(SAMPLES, 1))
+    model = regression(keras.layers.BatchNormalization(center=False, scale=False))
+    log = stuck(model)
+    model.layers[0].moving_variance.assign(np.full(4, variance))
+    model.layers[-1].kernel.assign(np.eye(4)[:, :1])
+
+    causes = [f.cause for f in vg.diagnose(log, model, x, x[:, :1] + 0.5 * noise)]
+
+    assert [cause for cause in causes if cause] == found
+
+
 def test_outputs_that_ignore_the_input_are_told_by_a_pass_over_data():
     model = regression()
     log = stuck(model)

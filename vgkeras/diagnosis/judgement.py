@@ -206,7 +206,8 @@ def _of_a_stuck_run(
         return _explained(faults, _without_results(run, causes))
     others = [f for f in beyond if f.regime not in ("stalled", "slow")]
     if faults or others:
-        return [_with_remedy_of(f, [*faults, *others][0]) for f in [*faults, *beyond]]
+        first = min([*faults, *others], key=_step)
+        return [_with_remedy_of(f, first) for f in [*faults, *beyond]]
     return _asked((*ALWAYS, *POSSIBILITIES), run)[:1] or beyond
 
 
@@ -220,9 +221,11 @@ def _without_results(run: Run, causes: list[Finding]) -> list[Finding]:
 
 
 def _with_remedy_of(finding: Finding, cause: Finding) -> Finding:
-    """A run that stalls for a reason needs no advice of its own."""
-    stalls = finding.regime in ("stalled", "slow")
-    return replace(finding, remedy=cause.remedy) if stalls else finding
+    """What follows from another finding needs no advice of its own."""
+    follows = finding.regime in ("stalled", "slow", "zero", "dead units")
+    if not follows or finding.cause or _step(finding) <= _step(cause):
+        return finding
+    return replace(finding, remedy=cause.remedy)
 
 
 def _excused(finding: Finding, run: Run) -> bool:

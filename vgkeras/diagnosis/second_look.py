@@ -14,6 +14,7 @@ from vgkeras.diagnosis.run_arrays import IGNORED, Run, runs
 from vgkeras.diagnosis.suspects import inputs_unscaled
 
 _DIFFERENT = 10.0  # loss in inference relative to that in training
+_LEARNED = 1.0  # what one answer for all inputs would cost more, relative to the loss
 _AVOIDED = 0.5  # right answers relative to those by chance
 _ERRORS = 6.0  # standard errors that make a share of right answers no accident
 _AVERAGES = (
@@ -39,15 +40,19 @@ def second_look(
 
     objective = tape.objective_of(model, x, y, loss=loss, sample_weight=sample_weight)
     with tape.variables_restored(model):
-        trained = float(objective.loss(objective.outputs(training=True)))
-        outputs = objective.outputs(training=False)
-        used = float(objective.loss(outputs))
+        passes = [objective.outputs(training=training) for training in (True, False)]
+        trained, used = (float(objective.loss(outputs)) for outputs in passes)
         added = sum(float(part) for part in objective.added())
-        same = float(objective.loss(tape.mean_outputs(outputs)))
+        costs = [float(objective.loss(tape.mean_outputs(each))) for each in passes]
+        outputs = passes[1]
         own = bool(run.facts.loss.get("own"))
         shaped = _in_shape(objective, outputs) if own else None
         other = used if shaped is None else float(shaped.loss(outputs))
-    different = _moving_averages(run, trained - added, used - added)
+    learned, told = (
+        (cost - loss) / (loss - added) if loss > added else math.inf
+        for cost, loss in zip(costs, (trained, used), strict=True)
+    )
+    different = _moving_averages(run, trained - added, used - added, learned, told)
     if different is not None:
         yield different
         return
@@ -58,23 +63,28 @@ def second_look(
         yield replace(slow, regime="slow")
     if run.improved or not (varies(objective.batch.y) and used > added):
         return
-    share = (same - used) / (used - added)
     rule = f"cost of one answer for all inputs, relative to the loss < {IGNORED:g}"
-    ignored = beyond(
-        run, "stalled", "output ignores the input", rule, share, CHECK_DATA
-    )
-    if share < 2 * IGNORED:  # what they say may be noise, learned by heart
+    ignored = beyond(run, "stalled", "output ignores the input", rule, told, CHECK_DATA)
+    if told < 2 * IGNORED:  # what they say may be noise, learned by heart
         yield from _memory(run, objective, loss)
     if ignored is not None:
         yield ignored
 
 
-def _moving_averages(run: Run, trained: float, used: float) -> Finding | None:
-    """Outputs in inference that are not those of training, because of averages."""
+def _moving_averages(
+    run: Run, trained: float, used: float, learned: float, told: float
+) -> Finding | None:
+    """Outputs in inference that are not those of training, because of averages.
+
+    After the losses of both passes what one answer for all inputs would cost in them.
+    """
     if not run.facts.has("BatchNormalization") or not trained > 0:
         return None
-    rule = f"loss in inference relative to that in training > {_DIFFERENT:g}"
     cause = ("mismatch", "moving averages")
+    if learned > _LEARNED and told < IGNORED:
+        rule = f"cost of one answer for all inputs in inference < {IGNORED:g}"
+        return beyond(run, *cause, rule, told, _AVERAGES)
+    rule = f"loss in inference relative to that in training > {_DIFFERENT:g}"
     return beyond(run, *cause, rule, used / trained, _AVERAGES)
 
 
