@@ -284,6 +284,11 @@ def dropping(rate):
             fit(rows=tensors(update_ratio=1.6e-4)),
         ),
         (
+            "learning rate too low",  # from step 100 or 99 on a hundredth of the first
+            fit(np.ones(200), learning_rate=np.where(np.arange(200) < 100, 1, 9e-3)),
+            fit(np.ones(200), learning_rate=np.where(np.arange(200) < 99, 1, 9e-3)),
+        ),
+        (
             "inputs not scaled",
             fit(input_mean=20, input_std=20),
             fit(input_mean=25, input_std=20),
@@ -532,6 +537,29 @@ def test_units_that_die_of_what_was_wrong_before_are_told_that_remedy():
     assert set(remedies) == {"dead units", "vanishing", "stalled"}
     assert len({*remedies.values()}) == 1
     assert "leaky" not in remedies["vanishing"]
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        np.where(np.arange(200) < 50, 1e-3, 1.0),  # a warm-up
+        np.where(np.arange(200) % 100 < 50, 1.0, 1e-3),  # a cycle
+        np.full(200, 1e-3),
+        np.zeros(200),
+    ],
+)
+def test_a_learning_rate_that_comes_back_has_not_faded(rates):
+    assert "learning rate too low" not in causes(fit(np.ones(200), learning_rate=rates))
+
+
+def test_how_much_too_large_a_step_is_the_first_one_tells():
+    """What it does to later ones is no measure."""
+    ratios = np.where(np.arange(STEPS) < 5, 0.2, 1e4)
+
+    (finding,) = diagnose(fit(rows=tensors(update_ratio=ratios)))
+
+    assert finding.cause == "learning rate too high"
+    assert "about 100 times smaller" in finding.remedy
 
 
 def test_a_penalty_makes_no_loss_nan():

@@ -47,7 +47,7 @@ def test_moving_averages_that_lag_behind_are_told_from_both_passes():
 
 @pytest.mark.parametrize(("variance", "found"), [(1.0, []), (1e6, ["moving averages"])])
 def test_averages_under_which_all_inputs_get_one_answer_lag_behind(variance, found):
-    """Half of what the targets are is noise: the loss grows by no more than fivefold."""
+    """The targets are noisy, so that the loss grows no more than fivefold."""
     x, _ = data()
     noise = np.random.default_rng(1).normal(size=(SAMPLES, 1))
     model = regression(keras.layers.BatchNormalization(center=False, scale=False))

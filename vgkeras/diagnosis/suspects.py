@@ -23,6 +23,7 @@ from vgkeras.theory import EXPLODED
 SLOW_UPDATE = 2e-4  # relative to the weights; 1e-3 is usual (Karpathy)
 FAST_UPDATE = 0.1  # the same: a step that moves a kernel by a tenth forgets it in ten
 _JUMP = 2.0  # a late loss relative to the start; one that learns is below it
+_SPENT = 0.01  # of the highest learning rate: as good as nothing
 _SHORT = 0.02  # a share of the weights in all updates: no kernel has changed
 _ORDER = 5.0  # variance of batch means, relative to that of shuffled batches
 _LOOKS = 8  # batches that tell whether they were shuffled
@@ -210,7 +211,8 @@ def _large_steps(run: Run) -> Finding | None:
     worst = int(np.argmax(medians))
     at = rows.at(steps[worst])
     at = at.where([int(np.argmax(at.update_ratio))])
-    times = 10 ** math.ceil(math.log10(max(medians[worst], FAST_UPDATE) / 1e-3) - 0.5)
+    first = next((m for m in medians if m > FAST_UPDATE), FAST_UPDATE)
+    times = 10 ** math.ceil(math.log10(first / 1e-3) - 0.5)  # later ones follow from it
     remedy = (
         f"use a learning rate about {times:g} times smaller: a usual step moves a "
         "kernel by a thousandth of its norm"
@@ -257,6 +259,25 @@ def barely_moves(run: Run) -> Finding | None:
     rule = f"way of the weights relative to them (longest of kernels) < {_SHORT:g}"
     cause = ("stalled", "learning rate too low")
     return beyond(run, *cause, rule, way, _larger_rate(largest))
+
+
+def rate_fades(run: Run) -> Finding | None:
+    """A schedule that has come to its end before anything was learned."""
+    rates = run.batch("learning_rate")
+    if len(rates) < 2 * PATIENCE:
+        return None
+    highest = rates.max(initial=0.0, where=np.isfinite(rates))
+    spent = rates < _SPENT * highest
+    spent[: int(np.argmax(rates == highest))] = False  # a warm-up
+    begin = int(np.argmax(spent))
+    if not spent.any() or not spent[begin:].all():
+        return None
+    remedy = (
+        "let the learning rate fall more slowly: a schedule counts steps, not epochs "
+        "(`decay_steps`)"
+    )
+    rule = f"number of steps to a hundredth of the highest rate < {PATIENCE:g}"
+    return beyond(run, "stalled", "learning rate too low", rule, begin, remedy)
 
 
 def _larger_rate(largest: float) -> str:
@@ -336,6 +357,7 @@ SUSPECTS: tuple[Callable[[Run], Finding | None], ...] = (
     unscaled_targets,
     unbounded_in_time,
     rate_too_high,
+    rate_fades,
     dropout,
 )
 ALWAYS: tuple[Callable[[Run], Finding | None], ...] = (
