@@ -539,6 +539,13 @@ def test_units_that_die_of_what_was_wrong_before_are_told_that_remedy():
     assert "leaky" not in remedies["vanishing"]
 
 
+def test_what_a_long_recurrence_forgets_is_not_lost_between_layers():
+    layers = {"memory": {"class": "GRU", "steps": 99}, "out": dense("linear")}
+    nothing = {"output_spread": 0.0, "output_min": -1, "output_max": 1}
+
+    assert causes(fit(said=facts(layers=layers), **nothing)) == ["memory lost in time"]
+
+
 @pytest.mark.parametrize(
     "rates",
     [

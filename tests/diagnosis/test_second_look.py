@@ -219,6 +219,17 @@ def test_a_recurrent_layer_that_forgets_is_measured_back_through_time(backwards)
     assert first.measured == pytest.approx(29 * np.log10(0.5), abs=0.1)
 
 
+def test_no_memory_is_asked_for_where_the_log_names_a_cause():
+    model, x = forgetful()
+    y = x[:, 0]
+    log = measured_once(model, x, y)
+    broken = log.losses.assign(input_nonfinite=0.5, loss=np.nan)
+
+    causes = [f.cause for f in vg.diagnose(log.replace(losses=broken), model, x, y)]
+
+    assert causes == ["Inf or NaN in the data"]
+
+
 @pytest.mark.parametrize(("share", "lost"), [(0.09, True), (0.11, False)])
 def test_noise_that_was_learned_by_heart_is_no_memory(share, lost):
     """Outputs that explain this share of what the targets vary by, and no more."""

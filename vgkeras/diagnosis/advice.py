@@ -22,7 +22,8 @@ _SHORTCUT = (
 KEEP = (
     "let the network keep its state (an LSTM with a forget bias of about the logarithm "
     "of the number of time steps, a GRU, orthogonal recurrent weights), or shorten the "
-    "way back (attention, shorter sequences); clipping does not help"
+    "way back (attention, shorter sequences, `mask_zero=True` where zeros pad them); "
+    "clipping does not help"
 )
 TAME = (
     "clip the gradient (`global_clipnorm=1`), and use orthogonal or smaller recurrent "

@@ -50,7 +50,8 @@ def unmeasured(run: Run) -> Finding | None:
     remedy = (
         "this log cannot tell whether the gradient reaches the first time steps; "
         "`diagnose(log, model, x, y)` measures it. If it does not: an LSTM or GRU, "
-        "orthogonal recurrent weights, or shorter sequences"
+        "orthogonal recurrent weights, or shorter sequences (`mask_zero=True` where "
+        "zeros pad them)"
     )
     rule = f"steps in time of a recurrent layer > {_LONG}"
     return beyond(run, "stalled", "memory lost in time", rule, longest, remedy)

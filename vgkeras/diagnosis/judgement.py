@@ -150,6 +150,9 @@ def _until_broken(faults: list[Finding]) -> list[Finding]:
     return [f for f in faults if f.regime == "non-finite" or _step(f) <= end]
 
 
+_MEMORY = "memory lost in time"
+
+
 def _with_second_look(
     log: GradientLog, model: Any, x: Any, y: Any, loss: Any, sample_weight: Any
 ) -> Findings:
@@ -164,6 +167,8 @@ def _with_second_look(
     if any(finding.cause == "labels outside the loss" for finding in found):
         return Findings(found)  # TensorFlow raises at such labels
     seen = list(second_look(run, model, x, y, loss, sample_weight))
+    if {finding.cause for finding in found} - {"", _MEMORY}:  # it need not be that, too
+        seen = [finding for finding in seen if finding.cause != _MEMORY]
     if seen:
         asked = {finding.cause for finding in seen}
         found = [f for f in found if f.regime != "healthy" and not _is_open(f, asked)]
