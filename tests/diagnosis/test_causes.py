@@ -128,6 +128,14 @@ UNBOUNDED = facts(
         "out": dense("linear"),
     }
 )
+
+
+def logits(loss, activation, units):
+    """A model whose loss takes what its last activation makes for logits."""
+    layers = {"hidden": dense(), "out": dense(activation, units=units)}
+    return facts(loss=f"{loss}_crossentropy", logits=True, layers=layers)
+
+
 ONE = {"output_max": 1.0, "output_sum_min": 1.0, "output_sum_max": 1.0}
 RANGE = {"target_min": 0.0, "target_max": 1.0, "target_std": 0.5}
 SPIKE = np.where(np.arange(STEPS) < 60, -2.0, np.minimum(np.arange(STEPS) - 62.0, 40))
@@ -282,6 +290,16 @@ def dropping(rate):
             "learning rate too low",  # in 120 updates no kernel moves by 2%
             fit(rows=tensors(update_ratio=1.7e-4)),
             fit(rows=tensors(update_ratio=1.6e-4)),
+        ),
+        (
+            "no logits",
+            fit(said=logits("sparse_categorical", "linear", 3)),
+            fit(said=logits("sparse_categorical", "relu", 3)),
+        ),
+        (
+            "no logits",  # Keras takes those of a sigmoid itself
+            fit(said=logits("binary", "sigmoid", 1)),
+            fit(said=logits("binary", "tanh", 1)),
         ),
         (
             "learning rate too low",  # from step 100 or 99 on a hundredth of the first

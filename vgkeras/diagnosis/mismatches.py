@@ -144,6 +144,29 @@ def no_probabilities(run: Run) -> Finding | None:
 
 
 def no_logits(run: Run) -> Finding | None:
+    """Outputs taken for logits that cannot be any number, or are probabilities."""
+    return _bounded_logits(run) or _probable_logits(run)
+
+
+def _bounded_logits(run: Run) -> Finding | None:
+    """Logits behind an activation that keeps them in a range.
+
+    Of a sigmoid before a binary loss Keras takes the logits by itself, and warns.
+    """
+    loss, activation = run.facts.loss_name, run.facts.output_activation
+    asked = loss in (*_SPARSE, *_CATEGORICAL, *_BINARY)
+    if not (asked and run.facts.loss.get("from_logits")) or run.learned:
+        return None
+    own = ("softmax", "sigmoid") if loss in _BINARY else ("softmax",)
+    if activation not in _RANGES or activation in own:
+        return None
+    floor, ceiling = _RANGES[activation]
+    rule = f"logits behind {activation} stay within {floor:g} to {_end(ceiling)}"
+    remedy = "give the last layer no activation: logits may be any number"
+    return certain(run, _regime(run), "no logits", rule, remedy)
+
+
+def _probable_logits(run: Run) -> Finding | None:
     """Outputs that sum to 1 in a loss that makes probabilities of them once more.
 
     Of a softmax at the very end Keras takes the logits by itself, and warns.
