@@ -147,7 +147,7 @@ def tanh_regression(repaired: bool) -> Fit:
     return Fit(model, x, 10 + 4 * y, {"epochs": 30})
 
 
-@faulty("vgkeras", "labels of -1 and 1 in a binary crossentropy", "label|0 to 1")
+@faulty("vgkeras", "labels of -1 and 1 in a binary crossentropy", r"\(y \+ 1\) / 2")
 def signed_labels(repaired: bool) -> Fit:
     keras.utils.set_random_seed(0)
     x = np.random.default_rng(0).normal(size=(400, 4))

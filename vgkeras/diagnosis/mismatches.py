@@ -83,6 +83,11 @@ def labels_outside(run: Run) -> Finding | None:
             "softmax unit each and sparse categorical crossentropy, for other numbers "
             "a linear output and mse"
         )
+        if highest <= 1:
+            remedy = (
+                "binary crossentropy takes labels of 0 and 1: make them of -1 and 1 by "
+                "`(y + 1) / 2`"
+            )
     elif loss in _SPARSE and run.facts.output_units:
         limits = (0.0, run.facts.output_units - 1.0)
         remedy = "number the labels from 0, and give the last layer a unit for each"
