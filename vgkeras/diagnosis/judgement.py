@@ -25,6 +25,8 @@ from vgkeras.logs import GradientLog
 
 Questions = tuple[Callable[[Run], Finding | None], ...]
 
+_MEMORY = "memory lost in time"
+
 
 def diagnose(
     log_or_model: Any,
@@ -148,9 +150,6 @@ def _until_broken(faults: list[Finding]) -> list[Finding]:
     broken = [_step(fault) for fault in faults if fault.regime == "non-finite"]
     end = min(broken, default=math.inf)
     return [f for f in faults if f.regime == "non-finite" or _step(f) <= end]
-
-
-_MEMORY = "memory lost in time"
 
 
 def _with_second_look(
