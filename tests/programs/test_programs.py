@@ -56,7 +56,13 @@ BY_DATA = {
     "gru_recall": "memory lost in time",
     "shuffled_targets": "output ignores the input",
 }
-SOUND = ("gaussian_likelihood", "noisy_labels", "own_step", "raw_iris", "triplets")
+QUICK_SOUND = (
+    "gaussian_likelihood",
+    "noisy_labels",
+    "own_step",
+    "raw_iris",
+    "triplets",
+)
 
 slow = pytest.mark.slow
 # Keras warns of some of these faults, too.
@@ -80,7 +86,7 @@ def test_the_advice_that_is_named_repairs_the_program(name, cause):
 
 
 @slow
-@pytest.mark.parametrize("name", SOUND)
+@pytest.mark.parametrize("name", QUICK_SOUND)
 def test_nothing_is_found_where_nothing_is_wrong(name):
     assert not measure((name, False), others=False).findings
 
