@@ -9,6 +9,7 @@ about the same logs.
 """
 
 import argparse
+import math
 import multiprocessing
 import os
 import re
@@ -36,10 +37,10 @@ class Row(NamedTuple):
     others: list[str]
 
 
-def measure(job: tuple[str, bool], *, others: bool = True) -> Row:
+def measure(job: tuple[str, bool], *, others: bool = True, part: float = 1.0) -> Row:
     """Trains a program, as reported or repaired, and asks us about its log.
 
-    And all published rules, which take a second.
+    For a part of its epochs. And all published rules are asked, which take a second.
     """
     import keras
 
@@ -49,8 +50,9 @@ def measure(job: tuple[str, bool], *, others: bool = True) -> Row:
     name, repaired = job
     program = (programs.FAULTY | programs.SOUND)[name]
     model, x, y, options = program.make(repaired)
+    epochs = math.ceil(part * options["epochs"])
     logger = vg.GradientLogger()
-    model.fit(x, y, verbose=0, callbacks=[logger], **options)
+    model.fit(x, y, verbose=0, callbacks=[logger], **options | {"epochs": epochs})
     found = [f for f in diagnose(logger.log) if f.regime not in _SILENT]
     keras.backend.clear_session()
     asked = rules.RULES if others else {}

@@ -189,15 +189,6 @@ print(failures, *{name.partition(".")[0] for name in sys.modules})
     assert not {"tensorflow", "keras", "jax", "torch"} & {*modules}
 
 
-@pytest.mark.slow
-def test_the_package_does_not_load_the_page():
-    code = "import vgkeras as vg, sys; [getattr(vg, name) for name in vg.__all__]"
-
-    assert not {"streamlit", "vgkeras.page"} & {
-        *printed(f"{code}; print(*sys.modules)")
-    }
-
-
 def imports_of(path):
     """The modules of the page that a module of it imports."""
     return {
@@ -985,19 +976,6 @@ def test_two_visitors_do_not_see_each_others_logs(tmp_path):
     other = open_page(section=YOURS)
 
     assert plain(other) == []
-
-
-@pytest.mark.slow
-def test_your_log_needs_no_tensorflow():
-    code = (
-        "import sys; from streamlit.testing.v1 import AppTest; "
-        "page = AppTest.from_file('dashboard.py', default_timeout=60); "
-        "page.query_params['section'] = 'Your log'; "
-        "page.query_params['example'] = 'true'; page.run(); "
-        "print(len(page.get('vega_lite_chart')), 'tensorflow' in sys.modules)"
-    )
-
-    assert printed(code) == ["6", "False"]
 
 
 # --- Predict, then look --------------------------------------------------------------

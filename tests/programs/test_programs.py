@@ -56,6 +56,9 @@ BY_DATA = {
     "gru_recall": "memory lost in time",
     "shuffled_targets": "output ignores the input",
 }
+# In a third of the epochs: these show what they have, or that it is mended, only later.
+LATE = ("change_from_zero", "dropped_units", "float16_underflow", "latch")
+LATE += ("positive_tanh", "raw_pixels", "rounded_steps")
 QUICK_SOUND = (
     "gaussian_likelihood",
     "noisy_labels",
@@ -78,7 +81,10 @@ def test_the_advice_of_every_cause_is_carried_out():
 @slow
 @pytest.mark.parametrize(("name", "cause"), BY_LOG.items())
 def test_the_advice_that_is_named_repairs_the_program(name, cause):
-    reported, repaired = (measure((name, done), others=False) for done in (False, True))
+    part = 1 if name in LATE else 1 / 3
+    reported, repaired = (
+        measure((name, done), others=False, part=part) for done in (False, True)
+    )
 
     assert cause in [finding.cause for finding in reported.findings]
     assert is_right(reported, FAULTY[name].remedy), reported.findings
