@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NAMES += ("chromium-headless-shell",)  # without windows
 HOW = (
     "No browser found. Get one with `apt-get install chromium` or "
     "`playwright install chromium`, or name one: `CHROMIUM=/path/to/chromium`."
@@ -561,19 +562,19 @@ def test_a_phone_shows_where_numbers_come_from_last(section):
     assert source.bounding_box()["y"] > last["y"]
 
 
-def test_a_phone_shows_the_name_of_the_section(page):
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(f"{page.home}/?section=Code")
+@pytest.mark.parametrize("section", ["Code"], indirect=True)
+def test_a_phone_shows_the_name_of_the_section(section):
+    look(section, 390)
 
     for name in ("More", "Code"):
-        radio = page.get_by_role("radio", name=name)
+        radio = section.get_by_role("radio", name=name)
         radio.wait_for()
 
         def in_view(radio=radio):  # beside "Link"
             box = radio.bounding_box()
             return 0 <= box["x"] <= 390 - box["width"] - 60
 
-        soon(page, in_view)
+        soon(section, in_view)
 
 
 def test_a_section_says_little(section):
@@ -818,7 +819,24 @@ def test_every_view_has_a_link_that_holds_what_a_teacher_ticks(page):
     assert page.errors == []
 
 
+# As in a frame of another page.
+NO_CLIPBOARD = """void (navigator.clipboard.writeText =
+  () => Promise.reject(new Error("Write permission denied.")))"""
+
+
+@pytest.mark.parametrize("section", ["Code"], indirect=True)
+def test_a_link_is_copied_where_a_page_may_not_write_to_the_clipboard(section):
+    section.evaluate(NO_CLIPBOARD)
+
+    section.get_by_role("button", name="Link").click()
+    section.get_by_role("button", name="Copy link").click()
+    section.get_by_text("Copied.").wait_for()
+    section.keyboard.press("Escape")
+    assert section.errors == []
+
+
 def test_a_class_poll_is_two_links_and_the_first_one_tells_nothing(page):
+    page.add_init_script(NO_CLIPBOARD)
     page.goto(f"{page.home}/?section=Predict&stack=4")
     page.get_by_role("radio", name="stalls").click()
     page.wait_for_url("**guess=stalls*")

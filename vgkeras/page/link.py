@@ -52,10 +52,12 @@ export default function ({ parentElement }) {
   const copy = (text) => {
     at("link").value = text;
     at("link").select();
-    const done = () => (at("said").textContent = "Copied.");
-    // Without https there is no clipboard but this one.
-    if (navigator.clipboard) navigator.clipboard.writeText(text).then(done);
-    else if (document.execCommand("copy")) done();
+    const say = (words) => (at("said").textContent = words);
+    // Without https, or in a frame that may not copy, there is this one alone.
+    const selected = () =>
+      say(document.execCommand("copy") ? "Copied." : "Selected. Copy it by hand.");
+    if (!navigator.clipboard) selected();
+    else navigator.clipboard.writeText(text).then(() => say("Copied."), selected);
   };
   const box = (key, name, how) => {
     const input = document.createElement("input");

@@ -35,9 +35,10 @@ export default function ({ data, parentElement }) {
     text.value = `Question: ${question}\\nAnswer: ${answer}`;
     text.hidden = false;
     text.select();
-    // Without https there is no clipboard but this one.
-    if (navigator.clipboard) navigator.clipboard.writeText(text.value);
-    else document.execCommand("copy");
+    // Without https, or in a frame that may not copy, there is this one alone.
+    const selected = () => document.execCommand("copy");
+    if (navigator.clipboard) navigator.clipboard.writeText(text.value).catch(selected);
+    else selected();
   };
 }
 """
