@@ -56,7 +56,8 @@ BY_DATA = {
     "gru_recall": "memory lost in time",
     "shuffled_targets": "output ignores the input",
 }
-# In a third of the epochs: these show what they have, or that it is mended, only later.
+# A third of the epochs is enough but for these, which show the fault, or that it is
+# mended, only later.
 LATE = ("change_from_zero", "dropped_units", "float16_underflow", "latch")
 LATE += ("positive_tanh", "raw_pixels", "rounded_steps")
 QUICK_SOUND = (
