@@ -587,6 +587,13 @@ def test_how_much_too_large_a_step_is_the_first_one_tells():
     assert "about 100 times smaller" in finding.remedy
 
 
+def test_how_much_too_small_a_step_is_has_no_four_digits():
+    (finding,) = diagnose(fit(rows=tensors(update_ratio=3.6e-7)))
+
+    assert finding.cause == "learning rate too low"
+    assert "larger learning rate, about 1000 times" in finding.remedy
+
+
 def test_a_penalty_makes_no_loss_nan():
     shrinks = tensors(log10_weight=np.linspace(0, -1.5, STEPS))
 
