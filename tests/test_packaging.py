@@ -103,7 +103,8 @@ def test_all_but_the_page_works_without_streamlit(fresh, tmp_path):
     code = (
         "import importlib, sys; sys.modules['streamlit'] = None\n"
         f"for part in {parts!r}: importlib.import_module(part)\n"
-        "import vgkeras; print(vgkeras.__file__)"
+        "import vgkeras as vg; [getattr(vg, name) for name in vg.__all__]\n"
+        "print(vg.__file__, 'vgkeras.page' in sys.modules)"
     )
 
     done = subprocess.run(
@@ -111,4 +112,6 @@ def test_all_but_the_page_works_without_streamlit(fresh, tmp_path):
     )
 
     assert done.returncode == 0, done.stderr
-    assert str(python.parents[1]) in done.stdout  # not the checkout
+    path, has_page = done.stdout.rsplit(maxsplit=1)
+    assert str(python.parents[1]) in path  # not the checkout
+    assert has_page == "False"

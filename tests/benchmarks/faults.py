@@ -40,7 +40,7 @@ class Row(NamedTuple):
 def measure(job: tuple[str, bool], *, others: bool = True, part: float = 1.0) -> Row:
     """Trains a program, as reported or repaired, and asks us about its log.
 
-    For a part of its epochs. And all published rules are asked, which take a second.
+    And all published rules, which take a second. `part`: of the program's epochs.
     """
     import keras
 

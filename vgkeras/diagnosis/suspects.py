@@ -20,7 +20,8 @@ from vgkeras.diagnosis.run_arrays import (
 )
 from vgkeras.theory import EXPLODED
 
-USUAL, SLOW_UPDATE = 1e-3, 2e-4  # update relative to the weights (Karpathy)
+_USUAL = 1e-3  # update relative to the weights (Karpathy)
+SLOW_UPDATE = 2e-4  # the same
 FAST_UPDATE = 0.1  # the same: a step that moves a kernel by a tenth forgets it in ten
 _JUMP = 2.0  # a late loss relative to the start; one that learns is below it
 _SPENT = 0.01  # of the highest learning rate: as good as nothing
@@ -212,7 +213,7 @@ def _large_steps(run: Run) -> Finding | None:
     at = rows.at(steps[worst])
     at = at.where([int(np.argmax(at.update_ratio))])
     first = next((m for m in medians if m > FAST_UPDATE), FAST_UPDATE)
-    times = _power_near(first / USUAL)  # later ones follow from it
+    times = _power_near(first / _USUAL)  # later ones follow from it
     remedy = (
         f"use a learning rate about {times:g} times smaller: a usual step moves a "
         "kernel by a thousandth of its norm"
@@ -281,7 +282,7 @@ def rate_fades(run: Run) -> Finding | None:
 
 
 def _larger_rate(largest: float) -> str:
-    return f"use a larger learning rate, about {_power_near(USUAL / largest):g} times"
+    return f"use a larger learning rate, about {_power_near(_USUAL / largest):g} times"
 
 
 def _power_near(times: float) -> float:
