@@ -17,11 +17,9 @@ def classifier():
     return model
 
 
-def _described(model, x, y, *, closely=True):
+def _described(model, x, y):
     y_pred = model(x)
-    values = tape.batch_statistics(
-        model, tf.constant(x), tf.constant(y), y_pred, None, closely
-    )
+    values = tape.batch_statistics(model, tf.constant(x), tf.constant(y), y_pred, None)
     return dict(zip(tape.BATCH_STATISTICS, values.numpy(), strict=True)), y_pred.numpy()
 
 
@@ -57,11 +55,11 @@ def test_a_batch_is_described_as_numpy_does(classifier):
     assert_allclose([stats[key] for key in expected], list(expected.values()), 1e-5)
 
 
-def test_inf_and_nan_are_counted_even_where_nobody_looks_closely(classifier):
+def test_inf_and_nan_are_counted(classifier):
     x, y = _batch()
     x[1, 2], y[3] = np.inf, np.nan
 
-    stats, _ = _described(classifier, x, y, closely=False)
+    stats, _ = _described(classifier, x, y)
 
     assert stats["input_nonfinite"] == 1 / 32
     assert stats["target_nonfinite"] == 3 / 24
@@ -75,7 +73,7 @@ def test_several_outputs_leave_unknown_what_needs_one():
     x = np.ones((2, 4), "float32")
 
     values = tape.batch_statistics(
-        model, tf.constant(x), [tf.constant(x[:, :1])] * 2, model(x), None, True
+        model, tf.constant(x), [tf.constant(x[:, :1])] * 2, model(x), None
     )
 
     stats = dict(zip(tape.BATCH_STATISTICS, values.numpy(), strict=True))

@@ -152,7 +152,7 @@ class Writer:
 
         @as_one_node
         def describe() -> tf.Tensor:
-            row = tape.batch_statistics(self._model, **given, closely=True)
+            row = tape.batch_statistics(self._model, **given)
             self._batches.write(self.counter, row)
             return tf.constant(True)
 

@@ -30,11 +30,10 @@ BATCH_STATISTICS = (
     "loss_of_mean",
     "penalty",
 )
-QUICK_STATISTICS = 2  # the first so many are taken whether one looks closely or not
 
 
 def batch_statistics(
-    model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any, closely: Any
+    model: keras.Model, x: Any, y: Any, y_pred: Any, sample_weight: Any
 ) -> tf.Tensor:
     """Describes a batch: inputs, targets, outputs, and what the loss owes to them.
 
@@ -44,7 +43,6 @@ def batch_statistics(
         y: Targets. Of several only whether they are finite is said.
         y_pred: Outputs of the model.
         sample_weight: Weights of the loss, or `None`.
-        closely: Whether to take all numbers; a boolean tensor.
 
     Returns:
         A float64 vector of `BATCH_STATISTICS`, NaN where there is no such number:
@@ -61,37 +59,17 @@ def batch_statistics(
         - `loss_of_mean`: the loss if the model answered its mean output to every
           sample, and `penalty`, what `model.losses` add to the loss.
     """
-    inputs, targets = _numeric(x), _numeric(y)
-    quick = tf.stack([_nonfinite(inputs), _nonfinite(targets)])
-    rest = len(BATCH_STATISTICS) - QUICK_STATISTICS
-    unknown = tf.fill([rest], tf.constant(np.nan, tf.float64))
-    slow = tf.cond(
-        tf.convert_to_tensor(closely),
-        lambda: _described(model, inputs, targets, y, y_pred, sample_weight),
-        lambda: unknown,
-    )
-    return tf.concat([quick, slow], axis=0)
-
-
-def _described(
-    model: keras.Model,
-    inputs: list[tf.Tensor],
-    targets: list[tf.Tensor],
-    y: Any,
-    y_pred: Any,
-    sample_weight: Any,
-) -> tf.Tensor:
-    outputs = _numeric(y_pred)
+    inputs, targets, outputs = map(_numeric, (x, y, y_pred))
     one = len(targets) == len(outputs) == 1
-    samples = tf.shape(outputs[0])[0] if outputs else np.nan
     parts = [
-        [samples],
-        [*_moments(inputs)[:2], _largest(inputs)],
+        [_nonfinite(inputs), _nonfinite(targets)],
+        [tf.shape(outputs[0])[0] if outputs else np.nan],
+        _of_inputs(inputs) if inputs else [np.nan] * 3,
         _of_targets(targets[0]) if one else [np.nan] * 8,
         _of_outputs(outputs[0]) if one else [np.nan] * 5,
         [
             _loss_of_mean(model, y, y_pred, sample_weight) if one else np.nan,
-            _sum([tf.cast(loss, tf.float64) for loss in model.losses]),
+            sum(tf.cast(loss, tf.float64) for loss in model.losses),
         ],
     ]
     return tf.stack([tf.cast(value, tf.float64) for part in parts for value in part])
@@ -108,55 +86,54 @@ def _numeric(data: Any) -> list[tf.Tensor]:
     ]
 
 
-def _nonfinite(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+def _elements(tensors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """All elements in a row."""
+    rows = [tf.reshape(tf.cast(tensor, tf.float64), [-1]) for tensor in tensors]
+    return tf.concat(rows, axis=0)
+
+
+def _nonfinite(tensors: Sequence[tf.Tensor]) -> Any:
     """The share of Inf and NaN in all tensors together."""
     floating = [tensor for tensor in tensors if tensor.dtype.is_floating]
     if not floating:
-        return tf.zeros([], tf.float64)
-    bad = [tf.math.logical_not(tf.math.is_finite(tensor)) for tensor in floating]
-    count = _sum([tf.reduce_sum(tf.cast(part, tf.float64)) for part in bad])
-    return count / tf.maximum(_sum([_size(tensor) for tensor in floating]), 1.0)
+        return 0.0
+    bad = tf.math.logical_not(tf.math.is_finite(_elements(floating)))
+    return tf.reduce_mean(tf.cast(bad, tf.float64))
 
 
-def _moments(tensors: Sequence[tf.Tensor]) -> list[Any]:
-    """Mean, standard deviation, smallest and largest of all elements together."""
-    if not tensors:
-        return [np.nan] * 4
-    cast = [tf.reshape(tf.cast(tensor, tf.float64), [-1]) for tensor in tensors]
-    count = _sum([_size(tensor) for tensor in tensors])
-    mean = _sum([tf.reduce_sum(part) for part in cast]) / count
-    square = _sum([tf.reduce_sum(tf.square(part - mean)) for part in cast]) / count
-    least = tf.reduce_min(tf.stack([tf.reduce_min(part) for part in cast]))
-    highest = tf.reduce_max(tf.stack([tf.reduce_max(part) for part in cast]))
-    return [mean, tf.sqrt(square), least, highest]
+def _mean_and_std(values: tf.Tensor) -> list[tf.Tensor]:
+    mean = tf.reduce_mean(values)
+    return [mean, tf.sqrt(tf.reduce_mean(tf.square(values - mean)))]
 
 
-def _largest(tensors: Sequence[tf.Tensor]) -> Any:
-    if not tensors:
-        return np.nan
-    parts = [tf.reduce_max(tf.abs(tf.cast(t, tf.float64))) for t in tensors]
-    return tf.reduce_max(tf.stack(parts))
+def _of_inputs(inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    values = _elements(inputs)
+    return [*_mean_and_std(values), tf.reduce_max(tf.abs(values))]
 
 
 def _of_targets(target: tf.Tensor) -> list[Any]:
-    mean, std, least, highest = _moments([target])
     rows = _rows(target)
-    width = tf.range(tf.shape(rows)[1])
+    width = tf.range(tf.unstack(tf.shape(rows), num=2)[1])
     code = tf.linalg.matvec(rows, tf.cos(tf.cast(width, tf.float64)))
-    return [mean, std, least, highest, *_sums(target), *_moments([code])[:2]]
+    extremes = [tf.reduce_min(rows), tf.reduce_max(rows)]
+    sums = _sums(target)
+    return [*_mean_and_std(rows), *extremes, *sums, *_mean_and_std(code)]
 
 
 def _of_outputs(output: tf.Tensor) -> list[Any]:
-    _, _, least, highest = _moments([output])
     rows = _rows(output)
-    spread = tf.sqrt(tf.reduce_mean(tf.square(rows - tf.reduce_mean(rows, axis=0))))
-    return [least, highest, *_sums(output), spread]
+    apart = rows - tf.reduce_mean(rows, axis=0)
+    spread = tf.sqrt(tf.reduce_mean(tf.square(apart)))
+    return [tf.reduce_min(rows), tf.reduce_max(rows), *_sums(output), spread]
 
 
 def _rows(tensor: tf.Tensor) -> tf.Tensor:
     """A row a sample."""
-    batch = tf.shape(tensor)[:1]
-    return tf.reshape(tf.cast(tensor, tf.float64), tf.concat([batch, [-1]], axis=0))
+    wide = tf.cast(tensor, tf.float64)
+    if wide.shape.rank == 2:
+        return wide
+    batch = tf.shape(wide)[:1]
+    return tf.reshape(wide, tf.concat([batch, [-1]], axis=0))
 
 
 def _sums(tensor: tf.Tensor) -> list[Any]:
@@ -184,11 +161,3 @@ def mean_outputs(outputs: Any) -> Any:
 def _mean_of_batch(output: tf.Tensor) -> tf.Tensor:
     mean = tf.reduce_mean(output, axis=0, keepdims=True)
     return tf.broadcast_to(mean, tf.shape(output))
-
-
-def _sum(values: Sequence[Any]) -> tf.Tensor:
-    return tf.add_n(list(values)) if values else tf.zeros([], tf.float64)
-
-
-def _size(tensor: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.size(tensor), tf.float64)
