@@ -41,6 +41,10 @@ SIZE = 7  # the column that is a number whenever one was written
 MEASURES = (*STATISTICS, *UPDATE_STATISTICS, "size", "log10_weight", "cosine")
 # Between these, half a sum of squares has lost nothing in float32.
 _LEAST, _MOST = 1e-24, 1e30
+# To rewrite a function for speed takes TensorFlow longer than one of these ever runs,
+# and it would do so again for every model.
+_AS_IT_IS = tf.compat.v1.ConfigProto()
+_AS_IT_IS.graph_options.rewrite_options.disable_meta_optimizer = True
 _LARGE = 2**14  # elements; to put such tensors together would cost more than it saves
 
 
@@ -118,10 +122,10 @@ def changes(
     dtype, groups = widest(after), _groups(after, xla)
     one = _shared(_row_changes, xla)
     matrices = before, _matrices(after, groups, dtype), gradients
-    tables = [
-        one(*(tf.reshape(tf.cast(part, dtype), [len(group), -1]) for part in parts))
-        for *parts, group in zip(*matrices, groups, strict=True)
-    ]
+    tables = []
+    for *parts, group in zip(*matrices, groups, strict=True):
+        shape = [len(group), tf.TensorShape(after[group[0]].shape).num_elements()]
+        tables.append(one(*(tf.reshape(tf.cast(p, dtype), shape) for p in parts)))
     return _in_order(tables, groups)
 
 
@@ -173,7 +177,14 @@ def as_one_node(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
     Spread over the graph, its many operations would each be skipped one by one.
     """
-    return function if tf.executing_eagerly() else _one_node(function)
+    if tf.executing_eagerly():
+        return function
+
+    def call() -> tf.Tensor:
+        traced = _one_node(function).get_concrete_function()
+        return _called(traced, traced.captured_inputs)[0]
+
+    return call
 
 
 def one_branch(
@@ -206,6 +217,21 @@ def one_branch(
 def _one_node(function: Callable[..., tf.Tensor]) -> Any:
     attributes = {"_noinline": True}
     return tf.function(function, autograph=False, experimental_attributes=attributes)
+
+
+def _called(traced: Any, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """What a function makes of its inputs, as a node of the graph."""
+    is_stateful = traced.function_def.signature.is_stateful
+    call = "StatefulPartitionedCall" if is_stateful else "PartitionedCall"
+    outputs = getattr(tf.raw_ops, call)(
+        args=inputs,
+        Tout=[output.dtype for output in traced.outputs],
+        f=traced,
+        config_proto=_AS_IT_IS.SerializeToString(),
+    )
+    for output, made in zip(outputs, traced.outputs, strict=True):
+        output.set_shape(made.shape)
+    return outputs
 
 
 def _groups(tensors: Sequence[Any], xla: bool) -> list[list[int]]:
@@ -264,8 +290,7 @@ def _shared(function: Callable[..., Any], xla: bool) -> Callable[..., Any]:
 
     def call(*inputs: tf.Tensor) -> Any:
         traced = _traced(function, tuple(map(_any_width, inputs)))
-        types = [output.dtype for output in traced.outputs]
-        outputs = tf.raw_ops.PartitionedCall(args=inputs, Tout=types, f=traced)
+        outputs = _called(traced, inputs)
         outputs[0].set_shape([None, inputs[0].shape[0]])
         return outputs if len(outputs) > 1 else outputs[0]
 
@@ -273,9 +298,13 @@ def _shared(function: Callable[..., Any], xla: bool) -> Callable[..., Any]:
 
 
 def _any_width(tensor: tf.Tensor) -> tf.TensorSpec:
-    """One row or any number, of any width; a scalar is a scalar."""
-    rows = 1 if tensor.shape.rank == 2 and tensor.shape[0] == 1 else None
-    return tf.TensorSpec([rows, None][: tensor.shape.rank], tensor.dtype)
+    """Any number of rows of any width, or one long one; a scalar is a scalar.
+
+    Only of a long row do the sums of squares gain by a kernel of their own.
+    """
+    shape = tensor.shape
+    is_long = shape.rank == 2 and shape[0] == 1 and (shape[1] or _LARGE) >= _LARGE
+    return tf.TensorSpec([1 if is_long else None, None][: shape.rank], tensor.dtype)
 
 
 @functools.cache
@@ -303,8 +332,8 @@ def _row_statistics(rows: tf.Tensor, closely: tf.Tensor) -> tf.Tensor:
         return tf.stack([highest, least, squares, one, unknown, unknown, 0 * one])
 
     table = tf.cond(ordinary & tf.logical_not(closely), brief, as_one_node(closer))
-    size = tf.cast(tf.shape(rows)[1], rows.dtype) * one
-    return tf.concat([table, size[None]], axis=0)
+    size = tf.cast(tf.unstack(tf.shape(rows), num=2)[1], rows.dtype) * one
+    return tf.concat([table, tf.expand_dims(size, 0)], axis=0)
 
 
 def _statistics_and_rows(
@@ -371,7 +400,7 @@ def _row_changes(old: tf.Tensor, new: tf.Tensor, gradient: tf.Tensor) -> tf.Tens
         return _compared(rows, tf.stack(units), tf.stack([*map(_half_squares, rows)]))
 
     changed = tf.cond(ordinary, lambda: _compared(three, one, squares), divided)
-    return tf.concat([frozen[None], changed], axis=0)
+    return tf.concat([tf.expand_dims(frozen, 0), changed], axis=0)
 
 
 def _compared(
@@ -379,8 +408,9 @@ def _compared(
 ) -> tf.Tensor:
     """Compares updates, weights and gradients, each divided by its unit."""
     move, weight, slope = tf.unstack(tf.sqrt(2 * squares), num=3)
-    ratio = units[0] / units[1] * (move / weight)
-    log10_weight = _log10(units[1]) + _log10(weight)
+    move_unit, weight_unit, _ = tf.unstack(units, num=3)
+    ratio = move_unit / weight_unit * (move / weight)
+    log10_weight = _log10(weight_unit) + _log10(weight)
     cosine = tf.reduce_sum(three[0] * three[2], axis=1) / move / slope
     return tf.stack([ratio, log10_weight, cosine])
 
@@ -392,4 +422,4 @@ def _divided(rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """
     largest = tf.reduce_max(tf.abs(rows), axis=1)
     unit = tf.maximum(largest, np.finfo(rows.dtype.as_numpy_dtype).tiny)
-    return rows / unit[:, None], unit, largest
+    return rows / tf.expand_dims(unit, 1), unit, largest
