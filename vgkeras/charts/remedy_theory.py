@@ -1,5 +1,6 @@
 """What theory says of the first pass of a remedy."""
 
+import functools
 import math
 from collections.abc import Iterable
 from itertools import product
@@ -112,10 +113,19 @@ def _of_random_kernels(run: Any) -> _Typical | None:
         _, mean, variance = random_stacks.relu_growth(run.units, gain)
         signal = np.append(layers[:-1] * mean, (run.depth - 1) * mean + last)
         return _with_gradient(run, signal, layers * variance, 2 * run.depth - 1)
-    q, chi = random_stacks.mean_field(run.activation, run.depth, gain, gain)
-    signal = np.log(np.append(q[:-1] / gain, q[-2])) / 2  # the last layer is linear
-    path = float(np.log(chi[:-1]).sum() / 2)
+    q, chi = _mean_field(run.activation, gain, math.ceil(run.depth / 256) * 256)
+    q, chi = q[: run.depth], chi[: run.depth - 1]
+    signal = np.log(np.append(q / gain, q[-1])) / 2  # the last layer is linear
+    path = float(np.log(chi).sum() / 2)
     return _with_gradient(run, signal, 0.0 * layers, path=path)
+
+
+@functools.lru_cache(maxsize=32)
+def _mean_field(
+    activation: str, gain: float, layers: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of so many layers, once: every shallower stack is the beginning of a deep one."""
+    return random_stacks.mean_field(activation, layers, gain, gain)
 
 
 def _with_gradient(
