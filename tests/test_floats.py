@@ -1,5 +1,6 @@
 """The depths at which number formats fail: exact fractions, TensorFlow and Keras."""
 
+import functools
 import math
 from fractions import Fraction
 
@@ -74,12 +75,12 @@ class Exact:
         for digits, lowest, highest in self.steps:
             if value is None or value == 0:
                 return value
-            if self.flush and abs(value) < Fraction(2) ** lowest:
+            if self.flush and abs(value) < power_of_two(lowest):
                 return Fraction(0)
             exponent = max(floor_log2(abs(value)), lowest)
-            unit = Fraction(2) ** (exponent - digits + 1)
+            unit = power_of_two(exponent - digits + 1)
             value = round(value / unit) * unit  # half to even
-            if abs(value) >= Fraction(2) ** (highest + 1):
+            if abs(value) >= power_of_two(highest + 1):
                 return None
         return value
 
@@ -90,10 +91,15 @@ class Exact:
         return None if a is None or b is None else self.rounded(a - b)
 
 
+@functools.cache
+def power_of_two(exponent):
+    return Fraction(2) ** exponent
+
+
 def floor_log2(value):
     """The exponent of the power of two at or below a positive fraction."""
     guess = value.numerator.bit_length() - value.denominator.bit_length()
-    return guess if Fraction(2) ** guess <= value else guess - 1
+    return guess if power_of_two(guess) <= value else guess - 1
 
 
 def exact_failures(dtype, scale, depth, rate, flush):
@@ -116,7 +122,7 @@ def exact_failures(dtype, scale, depth, rate, flush):
         "update": updates,
         "loss": [do.times(error, error)],
     }
-    smallest = Fraction(2) ** TABLE[dtype][1]
+    smallest = power_of_two(TABLE[dtype][1])
     failures = {(name, state(v, smallest)) for name, vs in tensors.items() for v in vs}
     squares = [state(do.times(g, g), smallest) for g in gradients]
     failures |= {("gradient_norm", s) for s in squares if s != "subnormal"}
