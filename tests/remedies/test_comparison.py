@@ -475,6 +475,26 @@ def test_theory_of_isometries_and_scaled_identities_has_no_spread(
             assert_allclose(median, row["y"], atol=0.03)
 
 
+def test_theory_of_tanh_is_its_recursion_however_deep_the_stack():
+    log = hand_made(["slow"] * 2, 1.0, [-1.0, -2.0])
+    runs = {"initializer": "lecun_normal", "activation": "tanh", "target": "identity"}
+    runs |= {"output_units": 4, "samples": 4, "loss_zero": 4.0, "depth": [2, 300]}
+    chart = charts.remedy_gradient_by_depth(log.replace(runs=log.runs.assign(**runs)))
+
+    nodes, weights = np.polynomial.hermite_e.hermegauss(100)
+    weights = weights / weights.sum()
+    square, path, expected = 1.0, 0.0, {}
+    for depth in range(2, 301):  # a tanh layer more, below the linear one
+        before, squeezed = square, np.tanh(np.sqrt(square) * nodes)
+        square = weights @ squeezed**2
+        path += np.log10(weights @ (1 - squeezed**2) ** 2) / 2
+        error = np.log10(4.0 + square) / 2
+        expected[depth] = np.log10(2 / np.sqrt(4)) + path + error
+        assert square < before
+    drawn = {row["depth"]: row["y"] for row in theory_of(chart)}
+    assert drawn == pytest.approx(expected, abs=1e-6)
+
+
 def test_theory_of_the_scaled_identity_is_the_closed_form(measured):
     chart = charts.remedy_gradient_by_depth(measured.select(remedy="Scaled identity"))
     x, y = theory.make_data(units=16, samples=16, seed=0)
