@@ -71,7 +71,7 @@ def quick_statistics(
     return _in_order(tables, groups)
 
 
-def statistics_and_kept(
+def statistics_and_matrices(
     tensors: Sequence[tf.Tensor], closely: Any, keep: tf.Tensor, like: Sequence[Any]
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
     """Does what `quick_statistics` does, and returns the tensors `in_matrices`.
@@ -340,10 +340,10 @@ def _statistics_and_rows(
     rows: tf.Tensor, closely: tf.Tensor, keep: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The statistics of a matrix, and the matrix or nothing."""
-    kept = tf.cond(
+    matrix = tf.cond(
         keep, lambda: tf.identity(rows), lambda: tf.zeros([0, 0], rows.dtype)
     )
-    return _row_statistics(rows, closely), kept
+    return _row_statistics(rows, closely), matrix
 
 
 def _half_squares(rows: tf.Tensor) -> tf.Tensor:

@@ -23,7 +23,7 @@ from vgkeras.callbacks.step_statistics import (
     in_matrices,
     one_branch,
     quick_statistics,
-    statistics_and_kept,
+    statistics_and_matrices,
 )
 
 Pairs = list[tuple[Any, Any]]  # gradients, `None` among them, and their variables
@@ -257,11 +257,12 @@ class Writer:
             return
 
         def write() -> tf.Tensor:
-            table, kept = measured or self._measured(read(), comparison)
+            table, matrices = measured or self._measured(read(), comparison)
             dtype = table.dtype
             row = tf.expand_dims(tf.stack([tf.cast(one, dtype) for one in scales]), 0)
-            unknown = tf.fill([CHANGES, len(scales)], tf.constant(np.nan, dtype))
-            change = tf.cast(comparison.rows(kept), dtype) if comparison else unknown
+            change = tf.fill([CHANGES, len(scales)], tf.constant(np.nan, dtype))
+            if comparison:
+                change = tf.cast(comparison.rows(matrices), dtype)
             rows = tf.concat([table, row, change], axis=0)
             site.write(self.counter // self._every, rows)
             return tf.constant(True)
@@ -284,10 +285,10 @@ class Writer:
         closely |= self._always
         weights = comparison.weights if comparison else tensors
         if comparison and not tf.executing_eagerly() and not xla:
-            table, kept = statistics_and_kept(
+            table, matrices = statistics_and_matrices(
                 tensors, closely, comparison.due, like=weights
             )
-            return table, lambda: kept
+            return table, lambda: matrices
         if tf.executing_eagerly():
             table = self._compiled(tensors, closely)
         else:

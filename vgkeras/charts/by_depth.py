@@ -61,12 +61,12 @@ def final_loss_by_depth(log: logs.GradientLog, *, height: int = HEIGHT) -> Chart
     """
     rows = rows_with_runs(log, "losses")
     rows = rows[rows["step"] == rows.groupby("run")["step"].transform("max")]
-    drawn = _with_curves(rows, log)
+    lines = _with_curves(rows, log)
     x = depth_axis(rows["depth"].tolist())
     y, levels = "loss after the last step", _levels(log.runs["loss_zero"])
     chart = titled(
         points_over_lines(
-            drawn, x, y=y, view=LOSS_VIEW, levels=levels, height=axes_height(height)
+            lines, x, y=y, view=LOSS_VIEW, levels=levels, height=axes_height(height)
         ),
         f"Deepest that trains: {_deepest_words(log.runs)}",
         legend_line(rows, f"After {_steps_words(log.runs)}."),
@@ -107,14 +107,14 @@ def gradient_by_depth(log: logs.GradientLog, step: int | None = None) -> Chart:
     rows, largest_words = largest_variable(rows_of_kind(rows, "weight_gradient"))
     lowest = rows.groupby(["origin", "run"])["layer"].transform("min")
     first = rows[rows["layer"] == lowest]
-    drawn = _with_curves(first, log, step)
+    lines = _with_curves(first, log, step)
     x = depth_axis(first["depth"].tolist())
     where = "layer 1" if (first["layer"] == 1).all() else "the lowest logged layer"
     spread = _layer_spread(rows)
     subtitle = f"{where.capitalize()}, step {step}; {spread}."
     law = _law_words(first) if step == 0 else ""
     chart = titled(
-        points_over_lines(drawn, x, y="norm of ∂L/∂W", view=NORM_VIEW),
+        points_over_lines(lines, x, y="norm of ∂L/∂W", view=NORM_VIEW),
         _gradient_title(first, step, where),
         legend_line(first, subtitle, law, largest_words),
         f"Norm of the weight gradient of {where} at step {step}. "

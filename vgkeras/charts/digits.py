@@ -90,14 +90,14 @@ def digits_panel(
     rows = _rows(log, activation)
     names = rows.loc[rows["when"] == "after", "remedy"]
     _checks.check_option("remedy", remedy, tuple(names.unique()))
-    shown = [DIGITS_BASELINE, *([] if before else [remedy])]
-    own = rows[rows["remedy"].isin(shown)]
+    compared = [DIGITS_BASELINE, *([] if before else [remedy])]
+    own = rows[rows["remedy"].isin(compared)]
     x = depth_axis(rows["depth"].unique().tolist())
     chart = alt.VConcatChart()
     # As an attribute: the constructor would copy what is in it.
     chart.vconcat, chart.spacing = [_accuracy(own, x), _gradient(own, rows, x)], 8
     chart.title = alt.TitleParams(remedy, anchor="start", fontSize=14, offset=6)
-    chart.description = _sentence(own, shown[-1], activation)
+    chart.description = _sentence(own, compared[-1], activation)
     return chart
 
 

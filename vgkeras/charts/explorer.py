@@ -187,9 +187,9 @@ def _marked(
 
 def _untitle(channel: Any) -> None:
     """No title on the axis; marks keep it in what a screen reader says of them."""
-    drawn = channel["axis"]
-    if drawn is not None:
-        options = {} if drawn is alt.Undefined else drawn.to_dict()
+    axis = channel["axis"]
+    if axis is not None:
+        options = {} if axis is alt.Undefined else axis.to_dict()
         channel["axis"] = alt.Axis(**{**options, "title": None})
 
 

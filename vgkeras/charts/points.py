@@ -207,8 +207,8 @@ def _appearance(rows: pd.DataFrame, key: str, labelled: bool) -> dict[str, Any]:
     legend.labelLimit = 320
     if labelled:
         legend.title, legend.values = None, flags
-    shown = legend if flags or not labelled else None
-    color, shape = paired("series:N", colors, shapes, shown)
+    shown_legend = legend if flags or not labelled else None
+    color, shape = paired("series:N", colors, shapes, shown_legend)
     return {"color": color, "shape": shape}
 
 

@@ -69,8 +69,8 @@ def gradient_by_network(
     dashes = alt.Chart(lines[lines["y"] >= low]).mark_line(
         strokeDash=[5, 4], strokeWidth=1.2, tooltip=None
     )
-    shown = rows.assign(y=rows["y"].clip(lower=low))
-    base = alt.Chart(shown)
+    inside = rows.assign(y=rows["y"].clip(lower=low))
+    base = alt.Chart(inside)
     tooltip = [
         alt.Tooltip("network:N"),
         alt.Tooltip(f"{TIME}:Q"),

@@ -33,13 +33,13 @@ def memory(run: Run) -> list[Finding]:
 
 def through_states(run: Run, states: Tensors) -> list[Finding]:
     """What each layer loses and wins; of its states the one that keeps most counts."""
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for layer in np.unique(states.layer):
         own = states.where(states.layer == layer)
         steps = [own.at(step) for step in np.unique(own.step)]
         ways = [way for rows in steps if (way := _best_way(rows)) is not None]
-        found += _findings(run, ways) if ways else []
-    return found
+        findings += _findings(run, ways) if ways else []
+    return findings
 
 
 def unmeasured(run: Run) -> Finding | None:

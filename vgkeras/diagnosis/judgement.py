@@ -162,16 +162,16 @@ def _with_second_look(
             f"Received: {len(log.runs)} runs. Take it by `log.select(run=...)`."
         )
     (run,) = runs(log)
-    found = _findings(run)
-    if any(finding.cause == "labels outside the loss" for finding in found):
-        return Findings(found)  # TensorFlow raises at such labels
+    first = _findings(run)
+    if any(finding.cause == "labels outside the loss" for finding in first):
+        return Findings(first)  # TensorFlow raises at such labels
     seen = list(second_look(run, model, x, y, loss, sample_weight))
-    if {finding.cause for finding in found} - {"", _MEMORY}:  # it need not be that, too
+    if {finding.cause for finding in first} - {"", _MEMORY}:  # it need not be that, too
         seen = [finding for finding in seen if finding.cause != _MEMORY]
     if seen:
         asked = {finding.cause for finding in seen}
-        found = [f for f in found if f.regime != "healthy" and not _is_open(f, asked)]
-    both = sorted([*found, *seen], key=lambda f: REGIMES.index(f.regime))
+        first = [f for f in first if f.regime != "healthy" and not _is_open(f, asked)]
+    both = sorted([*first, *seen], key=lambda f: REGIMES.index(f.regime))
     others = [f for f in both if f.cause != "output ignores the input"]
     named = any(finding.cause for finding in others)  # that is why they are ignored
     return Findings(others if named else both)

@@ -54,15 +54,15 @@ def uphill(run: Run) -> Finding | None:
     )
     cause = ("exploding", "uphill")
     rate = float(run.row["learning_rate"])
-    if found := beyond(run, *cause, "learning rate < 0", rate, remedy):
-        return found
+    if finding := beyond(run, *cause, "learning rate < 0", rate, remedy):
+        return finding
     looks = run.weights.main()
     looks = looks.where(np.isfinite(looks.cosine))
     decays = shrinkage(run)[0] < -0.5  # weight decay goes its own way
     if len(np.unique(looks.step)) > 2 and not (run.improved or decays):
         rule = "median cosine of update and gradient > 0.1"
-        if found := beyond(run, *cause, rule, float(np.median(looks.cosine)), remedy):
-            return found
+        if finding := beyond(run, *cause, rule, float(np.median(looks.cosine)), remedy):
+            return finding
     if not run.facts.loss.get("own") or not len(run.losses):
         return None
     scale = abs(run.first) * EXPLODED

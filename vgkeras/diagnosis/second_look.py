@@ -48,11 +48,11 @@ def second_look(
         own = bool(run.facts.loss.get("own"))
         shaped = _in_shape(objective, outputs) if own else None
         other = used if shaped is None else float(shaped.loss(outputs))
-    learned, told = (
+    learned, worth = (
         (cost - loss) / (loss - added) if loss > added else math.inf
         for cost, loss in zip(costs, (trained, used), strict=True)
     )
-    different = _moving_averages(run, trained - added, used - added, learned, told)
+    different = _moving_averages(run, trained - added, used - added, learned, worth)
     if different is not None:
         yield different
         return
@@ -64,15 +64,17 @@ def second_look(
     if run.improved or not (varies(objective.batch.y) and used > added):
         return
     rule = f"cost of one answer for all inputs, relative to the loss < {IGNORED:g}"
-    ignored = beyond(run, "stalled", "output ignores the input", rule, told, CHECK_DATA)
-    if told < 2 * IGNORED:  # what they say may be noise, learned by heart
+    ignored = beyond(
+        run, "stalled", "output ignores the input", rule, worth, CHECK_DATA
+    )
+    if worth < 2 * IGNORED:  # what they say may be noise, learned by heart
         yield from _memory(run, objective, loss)
     if ignored is not None:
         yield ignored
 
 
 def _moving_averages(
-    run: Run, trained: float, used: float, learned: float, told: float
+    run: Run, trained: float, used: float, learned: float, worth: float
 ) -> Finding | None:
     """Outputs in inference that are not those of training, because of averages.
 
@@ -81,9 +83,9 @@ def _moving_averages(
     if not run.facts.has("BatchNormalization") or not trained > 0:
         return None
     cause = ("mismatch", "moving averages")
-    if learned > _LEARNED and told < IGNORED:
+    if learned > _LEARNED and worth < IGNORED:
         rule = f"cost of one answer for all inputs in inference < {IGNORED:g}"
-        return beyond(run, *cause, rule, told, _AVERAGES)
+        return beyond(run, *cause, rule, worth, _AVERAGES)
     rule = f"loss in inference relative to that in training > {_DIFFERENT:g}"
     return beyond(run, *cause, rule, used / trained, _AVERAGES)
 
@@ -114,9 +116,9 @@ def _avoided(run: Run, y: Any, outputs: Any) -> Iterator[Finding]:
     right = float(np.mean(labels == answers)) if count else math.nan
     if by_chance - right > _ERRORS * error:
         rule = f"share of right answers, relative to chance < {_AVOIDED:g}"
-        found = beyond(run, "exploding", "uphill", rule, right / by_chance, _SIGN)
-        if found is not None:
-            yield found
+        finding = beyond(run, "exploding", "uphill", rule, right / by_chance, _SIGN)
+        if finding is not None:
+            yield finding
 
 
 def _classes(y: Any, outputs: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -166,15 +166,15 @@ class Trainer:
 
     def _wait(self, run: Run, bar: Any, callbacks: dict[str, Callable]) -> Parcel:
         """Reports to one visitor until the run is over."""
-        shown: dict[str, Parcel] = {}
+        latest: dict[str, Parcel] = {}
         try:
             while True:
                 bar.progress(run.share, self._report(run))
                 for name, callback in callbacks.items():
                     parcel = run.calls.get(name)
-                    if parcel is not None and parcel is not shown.get(name):
+                    if parcel is not None and parcel is not latest.get(name):
                         callback(unpack(parcel))
-                        shown[name] = parcel
+                        latest[name] = parcel
                 if run.is_over.wait(_PATIENCE):
                     break
         finally:

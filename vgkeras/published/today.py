@@ -152,10 +152,10 @@ def residual_growth(blocks: int = 50, units: int = 256) -> Result:
         lengths of activations and of their gradients, `scaled_...` over all blocks of
         the scaled network.
     """
-    found = {
+    lengths = {
         scale: _lengths(blocks, units, scale) for scale in (1.0, float(blocks**-0.5))
     }
-    unscaled, scaled = found.values()
+    unscaled, scaled = lengths.values()
     factors = [_factor(line) for line in unscaled]
     totals = [math.exp(math.log(_factor(line)) * blocks) for line in scaled]
     exact = (1 + 1 / blocks) ** blocks
@@ -171,7 +171,7 @@ def residual_growth(blocks: int = 50, units: int = 256) -> Result:
     names = ("not scaled", f"scaled by 1/√{blocks}")
     points = pd.concat(
         pd.DataFrame({"series": name, "x": np.arange(1, len(line) + 1), "y": line})
-        for name, (line, _) in zip(names, found.values(), strict=True)
+        for name, (line, _) in zip(names, lengths.values(), strict=True)
     )
     errors = [math.log(f) / math.log(2) - 1 for f in factors]
     errors += [math.log(t) / math.log(exact) - 1 for t in totals]

@@ -96,8 +96,8 @@ def _resnet152(
 
     log = record_shortcuts()
     log.save(path)
-    drawn = gradient_with_and_without_shortcuts(log)
-    drawn.save(picture, scale_factor=_SHARPNESS)
+    chart = gradient_with_and_without_shortcuts(log)
+    chart.save(picture, scale_factor=_SHARPNESS)
     print(diagnose(log))
 
 

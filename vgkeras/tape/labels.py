@@ -102,15 +102,15 @@ def layer_of(model: keras.Model, row: Any) -> keras.layers.Layer:
     """
     name = re.sub(r"/output_\d+$", "", row if isinstance(row, str) else row["name"])
     layers = [la for la in model._flatten_layers() if la is not model]
-    found = [la for la in layers if short_path(la.path or la.name, model) == name]
-    if not found:
-        found = [la for la in layers if name in _own_variables(la, model)]
-    if len(found) != 1:
+    users = [la for la in layers if short_path(la.path or la.name, model) == name]
+    if not users:
+        users = [la for la in layers if name in _own_variables(la, model)]
+    if len(users) != 1:
         raise ValueError(
             "`row` must name one layer of the model. Received: the name "
-            f"{name!r}, which {len(found)} layers have. Layers need names of their own."
+            f"{name!r}, which {len(users)} layers have. Layers need names of their own."
         )
-    return found[0]
+    return users[0]
 
 
 def _own_variables(layer: keras.layers.Layer, model: keras.Model) -> list[str]:

@@ -105,10 +105,10 @@ def _theory(
     model: keras.Model, batch: Batch, layers: pd.DataFrame
 ) -> GradientLog | None:
     """The same rows in closed form, of a linear layer with the kernel `c * I` alone."""
-    found = linear_recurrence(model)
-    if found is None or batch.sample_weight is not None:
+    recurrence = linear_recurrence(model)
+    if recurrence is None or batch.sample_weight is not None:
         return None
-    scale, kernel = found
+    scale, kernel = recurrence
     x, y = np.asarray(batch.x), np.asarray(batch.y)
     form = recurrent_form(scale, x, y, kernel=kernel)
     exact = [

@@ -161,9 +161,9 @@ def _restless_depth(
 def _only(runs: pd.DataFrame, name: str) -> Any:
     values = runs[name].unique()
     if len(values) != 1:
-        shown = ", ".join(map(str, values[:4]))
+        several = ", ".join(map(str, values[:4]))
         raise ValueError(
-            f"`log` must hold runs of one `{name}`. Received: {name} in {shown}."
+            f"`log` must hold runs of one `{name}`. Received: {name} in {several}."
             f" Take one with `log.select({name}=...)`."
         )
     return values[0].item() if isinstance(values[0], np.generic) else values[0]
