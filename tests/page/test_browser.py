@@ -399,7 +399,7 @@ WORDS = """all => all.map(text => {
   const wide = room.getBoundingClientRect();
   return {
     words: hidden ? '' : text.textContent,
-    cut: box.left < wide.left - 8 || box.right > wide.right + 2,
+    cut: box.left < wide.left - 8 || box.right > wide.right + 0.25,
     fill: look.fill.match(/\\d+/g).map(Number), alpha: Number(look.fillOpacity),
     page: getComputedStyle(text.closest('.stApp')).backgroundColor
       .match(/\\d+/g).map(Number),

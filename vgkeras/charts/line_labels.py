@@ -10,7 +10,6 @@ from vgkeras.charts.style import scale_color, tick_labels
 from vgkeras.charts.words import in_order, is_number
 
 _LABEL_HEIGHT = 15  # pixels
-_ROOM = "\u2002"  # for letters wider than those of the font that is measured
 
 
 def axis_of_names(
@@ -31,7 +30,7 @@ def axis_of_names(
     spread = apart(ends, gap, domain[0] + 1e-3, domain[1] - 1e-3)
     places = [round(place, 3) + 0.0 for place in spread]
     at = dict(zip(places, names, strict=True))
-    texts = {p: f"c = {name}{_ROOM}" for p, name in at.items()}
+    texts = {p: f"c = {name}" for p, name in at.items()}
     colors = {p: scale_color(float(name)) for p, name in at.items()}
     return axis_of_texts(texts, colors)
 
@@ -52,6 +51,7 @@ def axis_of_texts(
         labelFlush=False,
         labelPadding=4,
         title=None,
+        translate=0,  # else texts end half a pixel beyond the room that Vega gives them
         grid=False,
         ticks=True,
         tickSize=8,
