@@ -225,6 +225,19 @@ def test_a_trainer_that_waits_ends_at_once(trainer):
     assert time.monotonic() - begun < 1
 
 
+def test_a_trainer_ends_a_run_that_does_not_stop_and_begins_no_worker():
+    workers = Workers()
+    busy = Trainer(workers, lambda: iter([Task(fake_runs.deaf, {})]))
+    wait_until(lambda: workers.is_warm)
+    time.sleep(0.5)  # the run has begun
+    begun = time.monotonic()
+
+    busy.end()
+
+    assert time.monotonic() - begun < 1
+    assert workers._next is None
+
+
 class Bar:
     """A place on the page that remembers what was written there."""
 

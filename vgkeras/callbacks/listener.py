@@ -354,8 +354,7 @@ class Listener:
         everything = [sources, outputs, times]
         slopes, upstream, by_time = own(recorder, target, everything, *more, **also)
         step.upstream |= {i: g for i, g in enumerate(upstream) if g is not None}
-        by_part = {i: g for i, g in enumerate(by_time) if _is_any(g)}
-        step.by_time |= by_part
+        step.by_time |= {i: g for i, g in enumerate(by_time) if _is_any(g)}
         return slopes
 
 

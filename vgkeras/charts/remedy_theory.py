@@ -106,7 +106,8 @@ def _of_random_kernels(run: Any) -> _Typical | None:
     if gain is None:
         return None
     layers = np.arange(run.depth + 1)
-    last, variance = theory.typical_log_growth(run.units, gain)
+    if run.activation in ("linear", "relu"):
+        last, variance = theory.typical_log_growth(run.units, gain)
     if run.activation == "linear":
         return _with_gradient(run, layers * last, layers * variance, run.depth)
     if run.activation == "relu":

@@ -123,12 +123,13 @@ class Trainer:
         return NamedLog(name, lambda: self._unpacked(name, parcel, settings, make))
 
     def end(self) -> None:
-        """Ends the thread and the processes."""
+        """Ends the processes, whatever they do, and the thread."""
         with self._changed:
             self._is_over = True
             self._changed.notify()
+        self._workers.end()  # the thread would wait for the run at work
         self._thread.join()
-        self._workers.end()
+        self._workers.end()  # one that it began meanwhile
 
     def holds(self, settings: Settings) -> bool:
         """Whether `log` has the runs of `vgkeras.sweep` at hand."""

@@ -131,7 +131,7 @@ class Workers:
 
     The first one starts with the first run, which does not wait for a warm-up. It is
     followed when it has grown, when a run does not stop, and when it is lost. All of
-    this is for one thread; whoever asks for a run is in another one.
+    this is for one thread, but for `end`; whoever asks for a run is in another one.
     """
 
     def __init__(
