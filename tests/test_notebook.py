@@ -15,7 +15,7 @@ NOTEBOOK = ROOT / "assets" / "lesson.ipynb"
 
 def outputs(notebook):
     """What the code cells put out, cell by cell: `(text, mime types)`."""
-    found = []
+    pairs = []
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
@@ -25,8 +25,8 @@ def outputs(notebook):
                 text += output.get("text", "")
             text += output.get("data", {}).get("text/plain", "")
             types |= set(output.get("data", {}))
-        found.append((text, types))
-    return found
+        pairs.append((text, types))
+    return pairs
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +55,12 @@ def test_the_notebook_runs_and_shows_its_charts(fresh, stored):
 
 
 def test_activations_and_outcomes_are_those_that_are_stored(fresh, stored):
-    told, shown = ([text for text, _ in outputs(n)] for n in (fresh, stored))
-    signals = next(i for i, text in enumerate(shown) if "[[0.03125 0.03125]]" in text)
-    outcomes = next(i for i, text in enumerate(shown) if text.startswith("scale"))
+    now, before = ([text for text, _ in outputs(n)] for n in (fresh, stored))
+    signals = next(i for i, text in enumerate(before) if "[[0.03125 0.03125]]" in text)
+    outcomes = next(i for i, text in enumerate(before) if text.startswith("scale"))
 
-    assert told[signals] == shown[signals]
-    assert told[outcomes] == shown[outcomes]
+    assert now[signals] == before[signals]
+    assert now[outcomes] == before[outcomes]
     assert outcomes > signals
 
 

@@ -414,9 +414,9 @@ def test_a_bare_name_is_refused():
 
 
 def test_recorded_points_are_drawn():
-    drawn = [result for result in published.load(RECORDED) if result.points]
-    assert len(drawn) == len(published.NAMES)
-    for result in drawn:
+    results = [result for result in published.load(RECORDED) if result.points]
+    assert len(results) == len(published.NAMES)
+    for result in results:
         chart = charts.published_picture(result.name, result.points)
 
         data = pd.concat(map(pd.DataFrame, chart.to_dict()["datasets"].values()))

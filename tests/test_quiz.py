@@ -116,9 +116,9 @@ def test_a_log_without_a_first_gradient_is_refused():
     ],
 )
 def test_a_score_counts_decades(guessed, measured, right, off):
-    found = quiz.score(quiz.Guess(*guessed), quiz.Guess(*measured))
+    points = quiz.score(quiz.Guess(*guessed), quiz.Guess(*measured))
 
-    assert found == (right, pytest.approx(off))
+    assert points == (right, pytest.approx(off))
 
 
 def test_the_result_is_told_in_words():
@@ -139,10 +139,10 @@ def test_the_result_is_told_in_words():
 def test_the_gradient_in_words_is_as_far_off_as_the_words_say(guessed, measured):
     said = quiz.result(quiz.Guess("stalls", guessed), quiz.Guess("stalls", measured))
 
-    told = re.search(r"the gradient is ([\d.]+)(?:·10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?:", said)
+    number = re.search(r"the gradient is ([\d.]+)(?:·10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?:", said)
     digits = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
-    exponent = int((told[2] or "⁰").translate(digits))
-    gradient = math.log10(float(told[1])) + exponent
+    exponent = int((number[2] or "⁰").translate(digits))
+    gradient = math.log10(float(number[1])) + exponent
     off = re.search(r"you were ([\d.]+) decade", said)
     if off is None:
         assert abs(gradient - guessed) < 1.03

@@ -34,11 +34,11 @@ def deviation(log: GradientLog, reference: GradientLog) -> dict[str, float]:
     }
 
 
-def agrees(found: dict[str, float]) -> bool:
+def agrees(errors: dict[str, float]) -> bool:
     return (
-        found["loss"] <= LOSS_TOLERANCE
-        and found["norm"] <= NORM_TOLERANCE
-        and found["outcomes"] == 1
+        errors["loss"] <= LOSS_TOLERANCE
+        and errors["norm"] <= NORM_TOLERANCE
+        and errors["outcomes"] == 1
     )
 
 

@@ -53,7 +53,7 @@ def measure(job: tuple[str, bool], *, others: bool = True, part: float = 1.0) ->
     epochs = math.ceil(part * options["epochs"])
     logger = vg.GradientLogger()
     model.fit(x, y, verbose=0, callbacks=[logger], **options | {"epochs": epochs})
-    found = [f for f in diagnose(logger.log) if f.regime not in _SILENT]
+    findings = [f for f in diagnose(logger.log) if f.regime not in _SILENT]
     keras.backend.clear_session()
     asked = rules.RULES if others else {}
     fires = [key for key, rule in asked.items() if _fires(rule, logger.log)]
@@ -62,7 +62,7 @@ def measure(job: tuple[str, bool], *, others: bool = True, part: float = 1.0) ->
         for who, prefix in _OTHERS.items()
         if any(key.startswith(prefix) for key in fires)
     ]
-    return Row(name, name in programs.FAULTY and not repaired, found, flagged)
+    return Row(name, name in programs.FAULTY and not repaired, findings, flagged)
 
 
 def _fires(rule: rules.Rule, log: Any) -> bool:
@@ -72,24 +72,24 @@ def _fires(rule: rules.Rule, log: Any) -> bool:
 def rows(jobs: list[tuple[str, bool]]) -> list[Row]:
     """Measures programs one after the other, in processes that end now and then."""
     context = multiprocessing.get_context("spawn")
-    found = []
+    fits = []
     with context.Pool(1, maxtasksperchild=8) as pool:
         for row in pool.imap(measure, jobs):
             print(("faulty   " if row.faulty else "sound    ") + row.name, flush=True)
             for finding in row.findings:
                 print(f"    {finding}", flush=True)
-            found.append(row)
-    return found
+            fits.append(row)
+    return fits
 
 
-def table(found: list[Row], *, reported: bool) -> str:
+def table(fits: list[Row], *, reported: bool) -> str:
     """Counts of faulty programs that are flagged, and of false alarms."""
     from tests import programs
 
     known = programs.FAULTY | programs.SOUND
     chosen = [
         r
-        for r in found
+        for r in fits
         if known[r.name].reported == reported or r.name in programs.SOUND
     ]
     faulty = [row for row in chosen if row.faulty]
@@ -126,9 +126,9 @@ def main() -> None:
     chosen = names or list(known)
     jobs = [(name, False) for name in chosen]
     jobs += [(name, True) for name in chosen if name in programs.FAULTY]
-    found = rows(jobs)
-    print("\nPublished programs\n" + table(found, reported=True))
-    print("\nFurther programs of the same kinds\n" + table(found, reported=False))
+    fits = rows(jobs)
+    print("\nPublished programs\n" + table(fits, reported=True))
+    print("\nFurther programs of the same kinds\n" + table(fits, reported=False))
 
 
 if __name__ == "__main__":

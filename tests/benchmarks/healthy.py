@@ -59,13 +59,13 @@ def alarms(name: str) -> tuple[str, list[str]]:
     from tests.programs.architectures import MODELS
 
     model, x, y, options = MODELS[name]() if name in MODELS else _application(name)
-    found = [] if y is None else list(_of_model(model, x, y, "start"))
+    lines = [] if y is None else list(_of_model(model, x, y, "start"))
     logger = vg.GradientLogger()
     model.fit(x, y, verbose=0, callbacks=[logger], **options)
-    found += _said("log", lambda: vg.diagnose(logger.log))
+    lines += _said("log", lambda: vg.diagnose(logger.log))
     if y is not None:
-        found += _of_model(model, x, y, "end")
-    return name, found
+        lines += _of_model(model, x, y, "end")
+    return name, lines
 
 
 def _of_model(model: Any, x: Any, y: Any, when: str) -> Iterator[str]:
@@ -101,10 +101,10 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     quiet = 0
     with context.Pool(1, maxtasksperchild=1) as pool:
-        for name, found in pool.imap(alarms, chosen):
-            quiet += not found
-            print(f"{name}: {len(found) or 'no'} alarms", flush=True)
-            for line in found:
+        for name, lines in pool.imap(alarms, chosen):
+            quiet += not lines
+            print(f"{name}: {len(lines) or 'no'} alarms", flush=True)
+            for line in lines:
                 print(f"    {line}", flush=True)
     print(f"\n{quiet} of {len(chosen)} architectures without a false alarm")
 

@@ -50,14 +50,14 @@ def medians(repeats: int) -> dict[str, float | None]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=7)
-    found = medians(parser.parse_args().repeats)
-    bare = found.pop("pass")
+    costs = medians(parser.parse_args().repeats)
+    bare = costs.pop("pass")
     print(f"{'python itself':24} {bare:7.3f} s")
-    for statement, median in found.items():
-        told = "failed" if median is None else f"{median - bare:+7.3f} s"
-        print(f"{statement:24} {told}")
+    for statement, median in costs.items():
+        cost = "failed" if median is None else f"{median - bare:+7.3f} s"
+        print(f"{statement:24} {cost}")
     statement, limit = GOAL
-    reached = found[statement] is not None and found[statement] - bare < limit
+    reached = costs[statement] is not None and costs[statement] - bare < limit
     print(f"{'met' if reached else 'MISSED'}: {statement} < {limit} s beyond Python")
 
 

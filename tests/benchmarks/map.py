@@ -67,8 +67,8 @@ def main() -> None:
         )
     print(f"Equal outcomes: {same:.2%} of {len(problem.runs):,} runs.")
     ratio = repeats["map_vgkeras"] / repeats["map_jax"]
-    told = "met" if ratio <= GOAL else "MISSED"
-    print(f"{told:6} {ratio:6.3f}  repeat <= {GOAL:g} x JAX")
+    result = "met" if ratio <= GOAL else "MISSED"
+    print(f"{result:6} {ratio:6.3f}  repeat <= {GOAL:g} x JAX")
     if load_average > 0.5:
         print(f"The machine was busy (load {load_average:.1f}): time it again.")
 

@@ -99,8 +99,8 @@ class Recorder:
         values = self.statistics.transpose(0, 2, 3, 1, 4)
         depths = np.array([depth for _, depth in self.problem.runs])
         exists = np.arange(values.shape[-1]) < depths[:, None, None, None]
-        kept = np.flatnonzero(np.broadcast_to(exists, values.shape[1:]))
-        run, step, kind, layer = np.unravel_index(kept, values.shape[1:])
+        places = np.flatnonzero(np.broadcast_to(exists, values.shape[1:]))
+        run, step, kind, layer = np.unravel_index(places, values.shape[1:])
         names = [f"dense_{index + 1}" for index in range(values.shape[-1])]
         table: dict[str, Any] = {
             "run": run,
@@ -110,7 +110,7 @@ class Recorder:
             "kind": pd.Categorical.from_codes(kind, KINDS),
         }
         for column, array in zip(STATISTICS, values, strict=True):
-            table[column] = array.reshape(-1)[kept].astype("float64")
+            table[column] = array.reshape(-1)[places].astype("float64")
         return pd.DataFrame(table, copy=False)
 
 

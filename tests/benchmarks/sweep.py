@@ -104,53 +104,53 @@ def worker(peer: str, problem: Problem) -> Iterator[Worker]:
 
 def measure(peers: list[str], problem: Problem, repeats: int) -> dict[str, Any]:
     """Everything the table shows: times, deviations and missing packages by peer."""
-    found: dict[str, Any] = {}
+    timings: dict[str, Any] = {}
     with ExitStack() as open_processes, tempfile.TemporaryDirectory() as folder:
         workers: dict[str, Worker] = {}
         for peer in peers:
             started = open_processes.enter_context(worker(peer, problem))
             if started.missing is None:
                 path = f"{folder}/{peer}.parquet"
-                found[peer] = {"first": [started.run(path)], "repeat": []}
+                timings[peer] = {"first": [started.run(path)], "repeat": []}
                 workers[peer] = started
-                say(f"{peer}: first call {found[peer]['first'][0]:.2f} s")
+                say(f"{peer}: first call {timings[peer]['first'][0]:.2f} s")
             else:
-                found[peer] = {"missing": started.missing}
-        compare(found, folder)
-        time_repeats(found, workers, repeats)
-    time_firsts(found, problem, repeats)
-    return found
+                timings[peer] = {"missing": started.missing}
+        compare(timings, folder)
+        time_repeats(timings, workers, repeats)
+    time_firsts(timings, problem, repeats)
+    return timings
 
 
-def compare(found: dict[str, Any], folder: str) -> None:
-    present = [peer for peer in found if "missing" not in found[peer]]
+def compare(timings: dict[str, Any], folder: str) -> None:
+    present = [peer for peer in timings if "missing" not in timings[peer]]
     chosen = REFERENCE if REFERENCE in present else present[0]
     reference = load(f"{folder}/{chosen}.parquet")
     for peer in present:
-        found[peer]["deviation"] = deviation(
+        timings[peer]["deviation"] = deviation(
             load(f"{folder}/{peer}.parquet"), reference
         )
-        if not agrees(found[peer]["deviation"]):
-            say(f"{peer} disagrees with {chosen}: {found[peer]['deviation']}")
+        if not agrees(timings[peer]["deviation"]):
+            say(f"{peer} disagrees with {chosen}: {timings[peer]['deviation']}")
 
 
 def time_repeats(
-    found: dict[str, Any], workers: dict[str, Worker], repeats: int
+    timings: dict[str, Any], workers: dict[str, Worker], repeats: int
 ) -> None:
     for peer, started in workers.items():
-        if found[peer]["first"][0] < PATIENCE:
+        if timings[peer]["first"][0] < PATIENCE:
             started.run()  # the second call still fills caches
     for turn in range(repeats):
         say(f"repeats, turn {turn + 1} of {repeats}")
         for peer, started in rotated(list(workers.items()), turn):
-            if turn < affordable(found[peer], "repeat"):
-                found[peer]["repeat"].append(started.run())
+            if turn < affordable(timings[peer], "repeat"):
+                timings[peer]["repeat"].append(started.run())
 
 
-def time_firsts(found: dict[str, Any], problem: Problem, repeats: int) -> None:
+def time_firsts(timings: dict[str, Any], problem: Problem, repeats: int) -> None:
     for turn in range(1, min(repeats, 5)):
         say(f"first calls, turn {turn + 1} of {min(repeats, 5)}")
-        for peer, times in rotated(list(found.items()), 2 * turn):
+        for peer, times in rotated(list(timings.items()), 2 * turn):
             if "missing" not in times and turn < affordable(times, "first"):
                 with worker(peer, problem) as fresh:
                     times["first"].append(fresh.run())
@@ -177,14 +177,14 @@ def medians(times: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def table(found: dict[str, Any]) -> str:
-    ours = medians(found[OURS]) if is_there(found, OURS) else None
+def table(timings: dict[str, Any]) -> str:
+    ours = medians(timings[OURS]) if is_there(timings, OURS) else None
     head = (
         f"{'peer':40} {'first s':>9} {'repeat s':>9} {'/ours':>7} {'/ours':>7}"
         f" {'calls':>6}  {'Δ loss':>8} {'Δ log10':>8} {'others':>7}"
     )
     lines = [head, "-" * len(head)]
-    for peer, times in found.items():
+    for peer, times in timings.items():
         if "missing" in times:
             lines.append(f"{PEERS[peer]:40} {times['missing']} is not installed")
         else:
@@ -203,20 +203,22 @@ def row(title: str, times: dict[str, Any], ours: dict[str, float] | None) -> str
     )
 
 
-def goals(found: dict[str, Any]) -> str:
+def goals(timings: dict[str, Any]) -> str:
     lines = []
-    for what, peers, limit in GOALS if is_there(found, OURS) else ():
-        present = [peer for peer in peers if is_there(found, peer)]
+    for what, peers, limit in GOALS if is_there(timings, OURS) else ():
+        present = [peer for peer in peers if is_there(timings, peer)]
         if present:
-            best = min(present, key=lambda peer: medians(found[peer])[what])
-            ratio = medians(found[OURS])[what] / medians(found[best])[what]
-            told = "met" if ratio <= limit else "MISSED"
-            lines.append(f"{told:6} {ratio:7.4f}  {what} <= {limit:g} x {PEERS[best]}")
+            best = min(present, key=lambda peer: medians(timings[peer])[what])
+            ratio = medians(timings[OURS])[what] / medians(timings[best])[what]
+            result = "met" if ratio <= limit else "MISSED"
+            lines.append(
+                f"{result:6} {ratio:7.4f}  {what} <= {limit:g} x {PEERS[best]}"
+            )
     return "\n".join(lines)
 
 
-def is_there(found: dict[str, Any], peer: str) -> bool:
-    return peer in found and "missing" not in found[peer]
+def is_there(timings: dict[str, Any], peer: str) -> bool:
+    return peer in timings and "missing" not in timings[peer]
 
 
 def say(text: str) -> None:
@@ -232,20 +234,20 @@ def main() -> None:
     arguments = parser.parse_args()
     problem = Problem(steps=arguments.steps)
     load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    found = measure(arguments.only, problem, arguments.repeats)
-    print(table(found))
+    timings = measure(arguments.only, problem, arguments.repeats)
+    print(table(timings))
     print(f"""
 /ours: time over that of vgkeras, first and repeat. calls: first + repeat; a peer whose
 first call takes over {PATIENCE} s is not repeated. Δ: largest relative difference of a
 loss, and of log10 norms, from {REFERENCE} where float32 is normal. others: rows whose
 remaining columns agree (elements that are 0 but for rounding differ by peer).
 """)
-    print(goals(found))
+    print(goals(timings))
     if load_average > 0.5:
         print(f"The machine was busy (load {load_average:.1f}): time it again.")
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1))
-    if not all(agrees(t["deviation"]) for t in found.values() if "deviation" in t):
+        arguments.json.write_text(json.dumps(timings, indent=1))
+    if not all(agrees(t["deviation"]) for t in timings.values() if "deviation" in t):
         raise SystemExit("The logs of the peers disagree.")
 
 

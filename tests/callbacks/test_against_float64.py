@@ -218,8 +218,8 @@ def test_mixed_precision_is_measured_as_it_computes(policy, rng):
         with tf.GradientTape() as tape:
             outputs = tf.cast(model(x, training=True), "float32")
             loss = scale * (tf.reduce_mean((outputs - y) ** 2) + sum(model.losses))
-        found = tape.gradient(loss, [v.value for v in model.trainable_variables])
-        return [tf.cast(g, "float64") / scale for g in found]
+        slopes = tape.gradient(loss, [v.value for v in model.trainable_variables])
+        return [tf.cast(g, "float64") / scale for g in slopes]
 
     expected = [log10_norm(g.numpy()) for g in gradients()]
     model.fit(x, y, batch_size=8, verbose=0, callbacks=[logger])

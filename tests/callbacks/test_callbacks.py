@@ -204,9 +204,9 @@ def test_activations_and_their_gradients_meet_a_tape(mode, rng):
 
     fit(model, x, y, [logger], batch_size=12)
 
-    shown = ["layer", "name", "kind", "size"]
+    names = ["layer", "name", "kind", "size"]
     log = logger.log.layers
-    assert log[shown].values.tolist() == expected[shown].values.tolist()
+    assert log[names].values.tolist() == expected[names].values.tolist()
     columns = ["log10_norm", "log10_max", "log10_mean", "zero_fraction"]
     assert_allclose(log[columns], expected[columns], atol=1e-5)
 
@@ -852,9 +852,9 @@ def test_norms_reach_history_and_csv_but_not_the_progress_bar(rng, tmp_path, cap
         assert history.history[name][0] == pytest.approx(value, rel=1e-5)
         assert written[name][0] == pytest.approx(value, rel=1e-5)
     assert sum("l2_norm" in name for name in history.history) == 5
-    shown = capsys.readouterr().out
-    assert shown.count("l2_norm/grad/global") == 2
-    assert "first/kernel" not in shown
+    output = capsys.readouterr().out
+    assert output.count("l2_norm/grad/global") == 2
+    assert "first/kernel" not in output
 
 
 @pytest.mark.parametrize(("scalars", "count"), [("global", 1), ("none", 0)])

@@ -85,13 +85,13 @@ def test_a_last_activation_has_a_gradient_though_the_loss_goes_around_it(
 
 def test_such_a_gradient_owes_nothing_to_the_scale_of_the_loss(rng):
     x, y = rng.normal(size=(6, 4)), np.eye(3)[rng.integers(0, 3, 6)]
-    found = []
+    norms = []
     for scaled in (False, True):
         model, loss = last("softmax")
         optimizer = keras.optimizers.SGD()
         if scaled:
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         model.compile(optimizer, loss, jit_compile=False)
-        found.append(logged(model, x, y, [_GRADIENT]).layers["log10_norm"])
+        norms.append(logged(model, x, y, [_GRADIENT]).layers["log10_norm"])
 
-    assert_allclose(found[1], found[0], atol=1e-5)
+    assert_allclose(norms[1], norms[0], atol=1e-5)

@@ -42,11 +42,11 @@ def of_time(log, step):
 def test_fit_logs_the_gradients_of_one_pass_by_time_step(fitted):
     _, before, log = fitted
 
-    found, there = of_time(log, 0), of_time(before, 0)
-    assert len(found) == STEPS * 5  # h and c, h, and two inputs
+    rows, there = of_time(log, 0), of_time(before, 0)
+    assert len(rows) == STEPS * 5  # h and c, h, and two inputs
     for column in ("layer", "name", "kind", "time", "size"):
-        assert_array_equal(found[column], there[column])
-    assert_allclose(found["log10_norm"], there["log10_norm"], atol=1e-5)
+        assert_array_equal(rows[column], there[column])
+    assert_allclose(rows["log10_norm"], there["log10_norm"], atol=1e-5)
     assert set(log.layers["step"]) == {0, 1, 2}
     assert (log.layers.loc[log.layers["kind"] == "weight_gradient", "time"] == 0).all()
 

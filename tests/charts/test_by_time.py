@@ -35,7 +35,7 @@ def log_of(*parts, **columns):
     return GradientLog(runs, losses, layers)
 
 
-def drawn(chart):
+def rows_of_chart(chart):
     """The rows of all layers of a chart that stand at a place."""
     data = chart.to_dict()["datasets"].values()
     frames = [pd.DataFrame(rows) for rows in data if rows and "y" in rows[0]]
@@ -45,7 +45,7 @@ def drawn(chart):
 def test_each_state_has_a_line_through_time():
     log = log_of(rows_of("lstm/h", 0.5), rows_of("lstm/c", 0.9))
 
-    points = drawn(charts.gradient_by_time(log))
+    points = rows_of_chart(charts.gradient_by_time(log))
 
     for name, factor in (("lstm/h", 0.5), ("lstm/c", 0.9)):
         own = points[points["series"] == name].set_index("time")["y"]
@@ -56,7 +56,7 @@ def test_each_state_has_a_line_through_time():
 def test_one_state_is_drawn_over_training():
     parts = [rows_of("gru/h", 0.5 + step / 100, step=step) for step in range(0, 40, 4)]
 
-    points = drawn(charts.gradient_by_time(log_of(*parts)))
+    points = rows_of_chart(charts.gradient_by_time(log_of(*parts)))
 
     assert points["series"].nunique() == 6
     assert {"step 0", "step 36"} <= set(points["series"])
@@ -100,7 +100,7 @@ def recording():
 
 
 def test_networks_are_compared_at_the_last_input(recording):
-    points = drawn(charts.gradient_by_network(recording, "latch", 10))
+    points = rows_of_chart(charts.gradient_by_network(recording, "latch", 10))
 
     gru = points[(points["network"] == "GRU") & points["value"].notna()]
     assert gru.set_index("time")["y"][1] == pytest.approx(9 * math.log10(0.5))
@@ -111,7 +111,7 @@ def test_networks_are_compared_at_the_last_input(recording):
 
 
 def test_accuracy_is_a_median_with_its_ends(recording):
-    rows = drawn(charts.accuracy_by_length(recording, "latch"))
+    rows = rows_of_chart(charts.accuracy_by_length(recording, "latch"))
 
     gru = rows[(rows["network"] == "GRU") & (rows["length"] == 5)].iloc[0]
     assert (gru["low"], gru["y"], gru["high"]) == pytest.approx((0.7, 0.75, 0.8))

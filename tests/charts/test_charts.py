@@ -78,11 +78,11 @@ def with_theory(log, theory):
 
 def marks(chart):
     """What is drawn: `(mark type, rows)` of each layer of a chart with data."""
-    found = []
+    layers = []
     for layer in chart.layer:
         mark = layer.mark if isinstance(layer.mark, str) else layer.mark.type
-        found.append((mark, layer.data))
-    return found
+        layers.append((mark, layer.data))
+    return layers
 
 
 def points(chart):
@@ -185,12 +185,12 @@ def test_measurement_alone_is_drawn_without_a_line():
 def test_every_scale_has_a_colour_and_a_shape_of_its_own():
     log = make_log([[1.0]] * 3, scales=[1.5, 0.5, 0.9])
 
-    found = encoding(charts.loss_by_step(log), "point")
+    point = encoding(charts.loss_by_step(log), "point")
 
     for channel in ("color", "shape"):
-        assert found[channel]["field"] == "series"
-        assert found[channel]["scale"]["domain"] == ["0.5", "0.9", "1.5"]
-        assert len(set(found[channel]["scale"]["range"])) == 3
+        assert point[channel]["field"] == "series"
+        assert point[channel]["scale"]["domain"] == ["0.5", "0.9", "1.5"]
+        assert len(set(point[channel]["scale"]["range"])) == 3
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.9, 1.0, 1.5])
@@ -215,9 +215,9 @@ def test_a_run_without_a_scale_is_named_by_its_initializer():
     log.runs["scale"] = np.nan
     log.runs["initializer"] = "glorot_uniform"
 
-    found = encoding(charts.loss_by_step(log), "point")
+    point = encoding(charts.loss_by_step(log), "point")
 
-    assert found["color"]["scale"]["domain"] == ["glorot_uniform"]
+    assert point["color"]["scale"]["domain"] == ["glorot_uniform"]
 
 
 @pytest.mark.parametrize(
@@ -233,12 +233,12 @@ def test_a_run_without_a_scale_is_named_by_its_initializer():
 def test_a_loss_without_a_place_on_the_axis_is_flagged_at_the_edge(loss, flag, edge):
     chart = charts.loss_by_step(make_log([[1.0, 0.1, loss]]))
 
-    drawn = points(chart).set_index("step")
-    assert drawn.loc[2, "flag"] == flag
-    assert drawn.loc[[0, 1], "flag"].tolist() == ["", ""]
-    assert drawn.loc[2, "y"] > 0 if edge == "top" else drawn.loc[2, "y"] < -1
+    rows = points(chart).set_index("step")
+    assert rows.loc[2, "flag"] == flag
+    assert rows.loc[[0, 1], "flag"].tolist() == ["", ""]
+    assert rows.loc[2, "y"] > 0 if edge == "top" else rows.loc[2, "y"] < -1
     low, high = encoding(chart, "point")["y"]["scale"]["domain"]
-    assert low < drawn["y"].min() and drawn["y"].max() < high  # noqa: PT018
+    assert low < rows["y"].min() and rows["y"].max() < high  # noqa: PT018
     assert flag in encoding(chart, "point")["shape"]["scale"]["domain"]
 
 
@@ -253,9 +253,9 @@ def test_a_diverging_run_does_not_flatten_the_others():
 def test_flagged_marks_of_different_scales_do_not_hide_each_other():
     log = make_log([[1.0, math.inf]] * 2, scales=[1.5, 1.8])
 
-    drawn = points(charts.loss_by_step(log))
+    rows = points(charts.loss_by_step(log))
 
-    assert drawn.loc[drawn["flag"] != "", "y"].nunique() == 2
+    assert rows.loc[rows["flag"] != "", "y"].nunique() == 2
 
 
 def test_a_line_breaks_where_theory_is_off_the_axis():
@@ -280,24 +280,24 @@ def test_theory_that_says_nothing_of_other_depths_is_drawn_as_dashes():
 def test_between_the_depths_of_a_log_theory_is_worked_out_not_joined():
     log = predict([0.9], [2, 152])  # between them, 20 layers train
 
-    drawn = lines(charts.final_loss_by_depth(log)).set_index("depth")["y"]
+    line = lines(charts.final_loss_by_depth(log)).set_index("depth")["y"]
 
-    assert drawn.index.tolist() == list(range(2, 153))
+    assert line.index.tolist() == list(range(2, 153))
     for depth in (3, 6, 43, 60):
         s = 0.9
         for _ in range(200):
             s -= 0.01 * s ** (depth - 1) * (s**depth - 1)
-        assert drawn[depth] == pytest.approx(2 * math.log10(abs(s**depth - 1)))
-    assert drawn[[10, 20, 40]].isna().all()  # below the axis: the line breaks
-    assert drawn[152] == pytest.approx(0, abs=1e-5)
+        assert line[depth] == pytest.approx(2 * math.log10(abs(s**depth - 1)))
+    assert line[[10, 20, 40]].isna().all()  # below the axis: the line breaks
+    assert line[152] == pytest.approx(0, abs=1e-5)
 
 
 def test_lines_of_gradients_follow_their_law_at_every_depth():
     log = predict([0.5, 1.5], [5, 40], units=2)
 
-    drawn = lines(charts.gradient_by_depth(log))
+    frame = lines(charts.gradient_by_depth(log))
 
-    for scale, rows in drawn.groupby("series"):
+    for scale, rows in frame.groupby("series"):
         c, depth = float(scale), rows["depth"].to_numpy()
         expected = (depth - 1) * np.log10(c) + np.log10(np.abs(c**depth - 1))
         assert depth.tolist() == list(range(5, 41))
@@ -310,9 +310,9 @@ def test_points_of_a_log_stand_on_the_line_of_its_theory():
     log = theory.replace(metadata={"origin": "measured"}, theory=bare)
 
     for draw in (charts.final_loss_by_depth, charts.gradient_by_depth):
-        drawn = lines(draw(log))
-        assert drawn["line"].nunique() == 1
-        assert drawn["depth"].tolist() == list(range(2, 51))
+        rows = lines(draw(log))
+        assert rows["line"].nunique() == 1
+        assert rows["depth"].tolist() == list(range(2, 51))
 
 
 def test_a_single_depth_has_theory_around_it():
@@ -337,10 +337,10 @@ def test_between_depths_that_were_measured_nothing_is_flagged():
 def test_a_long_range_of_depths_is_drawn_at_a_few_hundred_of_them():
     log = predict([0.99], [1, 3, 5000], steps=0)
 
-    drawn = lines(charts.gradient_by_depth(log))
+    rows = lines(charts.gradient_by_depth(log))
 
-    assert 200 < len(drawn) <= 402
-    assert {1, 2, 3, 4, 5, 5000} <= set(drawn["depth"])
+    assert 200 < len(rows) <= 402
+    assert {1, 2, 3, 4, 5, 5000} <= set(rows["depth"])
 
 
 @pytest.mark.parametrize("draw", [charts.final_loss_by_depth, charts.gradient_by_depth])
@@ -353,16 +353,16 @@ def test_depth_has_one_axis(draw):
     assert axis["axis"]["values"] == [1, 2, 5, 10, 20, 50, 100, 152]
 
 
-@pytest.mark.parametrize(("width", "shown"), [(340, False), (600, True)])
+@pytest.mark.parametrize(("width", "has_100"), [(340, False), (600, True)])
 def test_the_ends_of_the_axis_of_depth_keep_their_labels_in_a_narrow_chart(
-    width, shown
+    width, has_100
 ):
     spec = charts.gradient_by_depth(make_log([[1.0]] * 2, depths=[1, 152])).to_dict()
 
-    drawn = vl_convert.vegalite_to_svg({**spec, "width": width})
+    svg = vl_convert.vegalite_to_svg({**spec, "width": width})
 
-    labels = re.findall(r"<text(?![^>]*opacity=.0.)[^>]*>(\d+)</text>", drawn)
-    assert labels == ["1", "2", "5", "10", "20", "50", *(["100"] * shown), "152"]
+    labels = re.findall(r"<text(?![^>]*opacity=.0.)[^>]*>(\d+)</text>", svg)
+    assert labels == ["1", "2", "5", "10", "20", "50", *(["100"] * has_100), "152"]
 
 
 def test_no_value_that_is_not_finite_reaches_the_drawing():
@@ -395,14 +395,14 @@ def waves(steps, epoch=8):
 @pytest.mark.parametrize("steps", [72, 100, 437, 441, 800, 10_000])
 def test_epochs_do_not_alias_into_slow_waves(steps):
     losses = waves(steps)
-    drawn = points(charts.loss_by_step(make_log([losses.tolist()])))
+    rows = points(charts.loss_by_step(make_log([losses.tolist()])))
 
-    assert len(drawn) <= 102
-    starts = np.append(drawn["step"], steps)
+    assert len(rows) <= 102
+    starts = np.append(rows["step"], steps)
     if steps <= 100:  # every step is drawn
         assert starts.tolist() == [*range(steps), steps]
         return
-    inner = drawn.iloc[1:-1]  # the ends are single steps
+    inner = rows.iloc[1:-1]  # the ends are single steps
     width = math.ceil((steps - 2) / 48)
     first = 1 + width * ((inner["step"] - 1) // width)
     for start, low, high in zip(first, inner["low"], inner["high"], strict=True):
@@ -429,10 +429,10 @@ def test_a_heat_map_does_not_alias_epochs_into_bands():
 
 
 def test_a_long_run_that_is_nowhere_on_the_axis_is_drawn_beside_it():
-    drawn = points(charts.loss_by_step(make_log([[math.inf] * 500])))
+    rows = points(charts.loss_by_step(make_log([[math.inf] * 500])))
 
-    assert set(drawn["flag"]) == {"Inf or NaN"}
-    assert (drawn["step"].min(), drawn["step"].max()) == (0, 499)
+    assert set(rows["flag"]) == {"Inf or NaN"}
+    assert (rows["step"].min(), rows["step"].max()) == (0, 499)
 
 
 def test_steps_are_updates_made_wherever_they_are_told():
@@ -440,32 +440,32 @@ def test_steps_are_updates_made_wherever_they_are_told():
     log = make_log([np.linspace(2.0, 1.0, 80).tolist()])
     log.runs["steps"] = 80
 
-    told = [
+    texts = [
         charts.description(charts.loss_by_step(log)),
         " ".join(charts.final_loss_by_depth(log).title.subtitle),
         *charts.run_sentences(log),
     ]
 
-    assert [re.findall(r"(\d+) steps", words) for words in told] == [["80"]] * 3
+    assert [re.findall(r"(\d+) steps", words) for words in texts] == [["80"]] * 3
 
 
 def test_one_overflow_among_many_steps_is_seen():
     losses = np.ones(5000)
     losses[1234] = math.nan
 
-    drawn = points(charts.loss_by_step(make_log([losses.tolist()])))
+    rows = points(charts.loss_by_step(make_log([losses.tolist()])))
 
-    assert drawn.loc[drawn["flag"] == "Inf or NaN", "step"].tolist() == [1234]
+    assert rows.loc[rows["flag"] == "Inf or NaN", "step"].tolist() == [1234]
 
 
 def test_thinning_keeps_the_step_at_which_a_run_leaves_the_axis():
     losses = [1.0] * 202
     losses[7:] = [math.inf] * 195
 
-    drawn = points(charts.loss_by_step(make_log([losses]))).set_index("step")
+    rows = points(charts.loss_by_step(make_log([losses]))).set_index("step")
 
-    assert drawn.loc[6, "flag"] == ""
-    assert drawn.loc[7, "flag"] == "Inf or NaN"
+    assert rows.loc[6, "flag"] == ""
+    assert rows.loc[7, "flag"] == "Inf or NaN"
 
 
 def test_several_depths_stand_in_panels():
@@ -492,9 +492,9 @@ def test_final_loss_is_the_last_of_each_run():
 
     chart = charts.final_loss_by_depth(log)
 
-    drawn = points(chart)
-    assert drawn["depth"].tolist() == [2, 10]
-    assert drawn["y"].tolist() == pytest.approx([-1, -2])
+    rows = points(chart)
+    assert rows["depth"].tolist() == [2, 10]
+    assert rows["y"].tolist() == pytest.approx([-1, -2])
     assert encoding(chart, "point")["x"]["axis"]["values"] == [2, 5, 10]
 
 
@@ -508,9 +508,9 @@ def test_final_loss_is_compared_with_the_loss_of_answering_zero():
     log = make_log([[1.0, 0.1]])
     log.runs["loss_zero"] = 100.0
 
-    drawn = levels(charts.final_loss_by_depth(log))
+    rows = levels(charts.final_loss_by_depth(log))
 
-    assert drawn == {"loss of answering 0": 2.0, "1% of it": 0.0}
+    assert rows == {"loss of answering 0": 2.0, "1% of it": 0.0}
 
 
 def test_runs_of_different_targets_have_no_loss_in_common_to_compare_with():
@@ -525,9 +525,9 @@ def test_the_losses_that_decide_about_a_run_are_drawn(zero, trains):
     log = make_log([[2.0, 0.1]])
     log.runs["loss_zero"] = zero
 
-    drawn = levels(charts.loss_by_step(log))
+    rows = levels(charts.loss_by_step(log))
 
-    assert drawn == {
+    assert rows == {
         "trains below": pytest.approx(math.log10(trains)),
         "stalls above": pytest.approx(math.log10(1.8)),
     }
@@ -541,10 +541,10 @@ def test_several_runs_have_no_losses_that_decide_in_common():
 
 @pytest.mark.parametrize("first", [0.0, 1e30, math.nan])
 def test_a_loss_that_decides_and_is_not_on_the_axis_is_not_drawn(first):
-    drawn = levels(charts.loss_by_step(make_log([[first, 1.0]])))
+    rows = levels(charts.loss_by_step(make_log([[first, 1.0]])))
 
-    assert "stalls above" not in drawn
-    assert all(map(math.isfinite, drawn.values()))
+    assert "stalls above" not in rows
+    assert all(map(math.isfinite, rows.values()))
 
 
 def test_the_title_of_final_losses_names_the_deepest_stack_that_trains():
@@ -600,8 +600,8 @@ def test_gradient_by_depth_draws_layer_1_of_each_run():
 
     chart = charts.gradient_by_depth(log)
 
-    drawn = points(chart)
-    assert drawn[["depth", "y"]].to_numpy().tolist() == [[2, -1.0], [40, -20.0]]
+    rows = points(chart)
+    assert rows[["depth", "y"]].to_numpy().tolist() == [[2, -1.0], [40, -20.0]]
     assert "equal in all layers" in " ".join(chart.title.subtitle)
 
 
@@ -641,8 +641,8 @@ def test_kinds_by_layer_draws_every_kind_in_its_own_shape():
 
     chart = charts.kinds_by_layer(log)
 
-    drawn = points(chart)
-    assert drawn.groupby("series").size().to_dict() == {
+    rows = points(chart)
+    assert rows.groupby("series").size().to_dict() == {
         "activation a": 4,
         "activation gradient ∂L/∂a": 4,
         "weight gradient ∂L/∂W": 4,
@@ -684,14 +684,14 @@ def test_heat_map_draws_every_layer_and_step():
         GradientLog(log.runs, log.losses, layers, {}), kind="activation"
     )
 
-    drawn = heat_rows(chart)
-    assert drawn[["step", "layer", "log10"]].to_numpy().tolist() == [
+    rows = heat_rows(chart)
+    assert rows[["step", "layer", "log10"]].to_numpy().tolist() == [
         [0, 1, 0.0],
         [0, 2, 0.0],
         [10, 1, -3.0],
         [10, 2, -3.0],
     ]
-    assert drawn["step_end"].tolist() == [10, 10, 20, 20]
+    assert rows["step_end"].tolist() == [10, 10, 20, 20]
 
 
 def test_heat_map_flags_what_is_not_on_its_scale():
@@ -906,52 +906,52 @@ def test_every_chart_draws_every_log_of_a_model_of_ones_own(draw, log):
 
 
 def test_a_run_without_scale_and_initializer_is_called_by_its_number():
-    found = encoding(charts.loss_by_step(own_log(runs=2)), "point")
+    point = encoding(charts.loss_by_step(own_log(runs=2)), "point")
 
-    assert found["color"]["scale"]["domain"] == ["run 0", "run 1"]
-    assert found["color"]["legend"]["title"] == "run"
-    assert found["tooltip"][0]["title"] == "run"
+    assert point["color"]["scale"]["domain"] == ["run 0", "run 1"]
+    assert point["color"]["legend"]["title"] == "run"
+    assert point["tooltip"][0]["title"] == "run"
 
 
 def test_runs_are_ordered_by_number():
-    found = encoding(charts.loss_by_step(own_log(runs=11)), "point")
+    point = encoding(charts.loss_by_step(own_log(runs=11)), "point")
 
-    assert found["color"]["scale"]["domain"][-2:] == ["run 9", "run 10"]
+    assert point["color"]["scale"]["domain"][-2:] == ["run 9", "run 10"]
 
 
 def test_a_long_initializer_is_cut():
     log = own_log()
     log.runs["initializer"] = "x" * 1000
 
-    found = encoding(charts.loss_by_step(log), "point")
+    point = encoding(charts.loss_by_step(log), "point")
 
-    assert found["color"]["scale"]["domain"] == ["…" + "x" * 39]
+    assert point["color"]["scale"]["domain"] == ["…" + "x" * 39]
 
 
 def test_kernels_and_biases_differ_in_colour_and_shape():
     chart = charts.kinds_by_layer(own_log(kinds=("activation", "activation_gradient")))
 
-    drawn = points(chart)
+    rows = points(chart)
     kernel, bias = (f"weight gradient ∂L/∂W, {part}" for part in ("kernel", "bias"))
-    assert drawn.loc[drawn["series"] == kernel, "y"].tolist() == [-2.0, -1.0]
-    assert drawn.loc[drawn["series"] == bias, "y"].tolist() == [-5.0, -4.0]
-    found = encoding(chart, "point")
-    assert found["color"]["scale"]["domain"] == [
+    assert rows.loc[rows["series"] == kernel, "y"].tolist() == [-2.0, -1.0]
+    assert rows.loc[rows["series"] == bias, "y"].tolist() == [-5.0, -4.0]
+    point = encoding(chart, "point")
+    assert point["color"]["scale"]["domain"] == [
         kernel,
         bias,
         "activation a",
         "activation gradient ∂L/∂a",
     ]
     for channel in ("color", "shape"):
-        assert len(set(found[channel]["scale"]["range"])) == 4
+        assert len(set(point[channel]["scale"]["range"])) == 4
 
 
 def test_kernels_alone_keep_the_name_of_their_kind():
     log = own_log({1: (-1.0,), 2: (-2.0,)})
 
-    found = encoding(charts.kinds_by_layer(log), "point")
+    point = encoding(charts.kinds_by_layer(log), "point")
 
-    assert found["color"]["scale"]["domain"] == ["weight gradient ∂L/∂W"]
+    assert point["color"]["scale"]["domain"] == ["weight gradient ∂L/∂W"]
 
 
 def test_many_kinds_of_variables_are_not_all_told_apart():
@@ -959,10 +959,10 @@ def test_many_kinds_of_variables_are_not_all_told_apart():
     names = [f"block/part_{row}" for row in range(len(log.layers))]
     log = log.replace(layers=log.layers.assign(name=names))
 
-    drawn = points(charts.kinds_by_layer(log))
+    rows = points(charts.kinds_by_layer(log))
 
-    assert drawn["series"].nunique() == 6
-    assert (drawn["series"] == "weight gradient ∂L/∂W, other variables").sum() == 4
+    assert rows["series"].nunique() == 6
+    assert (rows["series"] == "weight gradient ∂L/∂W, other variables").sum() == 4
 
 
 def test_the_title_names_the_kinds_that_there_are():
@@ -978,11 +978,9 @@ def test_a_variable_without_gradient_is_flagged_as_such():
     log = own_log({1: (math.nan, -1.0), 2: (-2.0, math.inf)})
 
     for chart in (charts.kinds_by_layer(log), charts.gradient_by_step(log)):
-        drawn = points(chart)
-        assert "no gradient" in set(drawn["flag"])
-        assert set(drawn.loc[drawn["flag"] == "no gradient", "value"]) == {
-            "no gradient"
-        }
+        rows = points(chart)
+        assert "no gradient" in set(rows["flag"])
+        assert set(rows.loc[rows["flag"] == "no gradient", "value"]) == {"no gradient"}
         assert "no gradient" in charts.description(chart)
     lost = points(charts.kinds_by_layer(log)).query("flag == 'Inf or NaN'")
     assert lost["y"].item() > -1.0
@@ -1084,12 +1082,12 @@ def test_a_chart_of_one_step_takes_the_first_one_that_was_logged():
 def test_gradient_by_step_draws_each_of_few_layers():
     chart = charts.gradient_by_step(own_log())
 
-    drawn = points(chart)
-    assert drawn.groupby("series")["y"].first().to_dict() == {
+    rows = points(chart)
+    assert rows.groupby("series")["y"].first().to_dict() == {
         "1 block_1": -2.0,
         "2 block_2": -1.0,
     }
-    assert drawn["step"].tolist() == [0, 0, 1, 1]
+    assert rows["step"].tolist() == [0, 0, 1, 1]
     assert encoding(chart, "point")["color"]["legend"]["title"] == "layer"
     assert "1 block_1 from 0.01 to 0.01" in charts.description(chart)
 
@@ -1110,11 +1108,11 @@ def test_names_of_layers_leave_out_the_models_that_are_around_all_of_them():
     log = own_log()
     log.layers["name"] = "resnet/stem/" + log.layers["name"]
 
-    drawn = points(charts.gradient_by_step(log))
+    rows = points(charts.gradient_by_step(log))
 
     own = points(charts.gradient_by_step(own_log()))
-    assert set(drawn["series"]) == set(own["series"])
-    assert drawn["name"].str.startswith("resnet/stem/").all()  # the tooltip has it
+    assert set(rows["series"]) == set(own["series"])
+    assert rows["name"].str.startswith("resnet/stem/").all()  # the tooltip has it
 
 
 def test_a_depth_of_zero_stands_on_a_linear_axis():
@@ -1165,11 +1163,11 @@ def test_gradient_by_step_draws_smallest_middle_and_largest_of_many_layers():
     norms = {layer: (-float(layer), 9.0) for layer in range(1, 12)}
     norms[4] = (math.nan, 9.0)
 
-    drawn = points(charts.gradient_by_step(own_log(norms)))
+    rows = points(charts.gradient_by_step(own_log(norms)))
 
-    found = drawn[drawn["step"] == 1].set_index("series")
-    assert found["y"].to_dict() == {"largest": -1.0, "middle": -7.0, "smallest": -11.0}
-    assert found.loc["middle", ["layer", "name"]].tolist() == [7, "block_7/kernel"]
+    second = rows[rows["step"] == 1].set_index("series")
+    assert second["y"].to_dict() == {"largest": -1.0, "middle": -7.0, "smallest": -11.0}
+    assert second.loc["middle", ["layer", "name"]].tolist() == [7, "block_7/kernel"]
 
 
 def test_gradient_by_step_is_thinned_and_keeps_the_last_step():
@@ -1222,9 +1220,9 @@ def test_tooltips_name_the_layer_of_a_model_of_ones_own():
 
 
 def test_the_lessons_stacks_keep_their_short_tooltips():
-    found = encoding(charts.kinds_by_layer(make_log([[1.0]])), "point")["tooltip"]
+    tooltip = encoding(charts.kinds_by_layer(make_log([[1.0]])), "point")["tooltip"]
 
-    assert [tip["field"] for tip in found] == ["series", "layer", "value", "origin"]
+    assert [tip["field"] for tip in tooltip] == ["series", "layer", "value", "origin"]
 
 
 def test_few_layers_are_named_on_the_axis_of_the_heat_map():
@@ -1256,9 +1254,9 @@ def test_a_name_cannot_break_out_of_an_axis():
 def test_a_negative_loss_is_flagged_and_told_as_it_is():
     chart = charts.loss_by_step(own_log(losses=[1.0, -0.25]))
 
-    drawn = points(chart).set_index("step")
-    assert drawn.loc[1, ["flag", "value"]].tolist() == ["negative", "-0.25"]
-    assert drawn.loc[1, "y"] < drawn.loc[0, "y"]
+    rows = points(chart).set_index("step")
+    assert rows.loc[1, ["flag", "value"]].tolist() == ["negative", "-0.25"]
+    assert rows.loc[1, "y"] < rows.loc[0, "y"]
     assert "run 0 from 1 to -0.25" in charts.description(chart)
 
 
@@ -1291,14 +1289,14 @@ def symbols(chart):
     """Screen positions `{step: (x, y)}` of the point marks, as Vega draws them."""
     vl_convert = pytest.importorskip("vl_convert")
     svg = ElementTree.fromstring(vl_convert.vegalite_to_svg(chart.to_json()))
-    found = {}
+    places = {}
     for path in svg.iter("{http://www.w3.org/2000/svg}path"):
         label = path.get("aria-label", "")
         place = re.match(r"translate\(([-\d.]+),([-\d.]+)\)", path.get("transform", ""))
         step = re.search(r"step: (\d+)", label)
         if place and step:
-            found[int(step[1])] = (float(place[1]), float(place[2]))
-    return found
+            places[int(step[1])] = (float(place[1]), float(place[2]))
+    return places
 
 
 @pytest.mark.slow
@@ -1331,12 +1329,12 @@ def failure_rows(chart):
 @pytest.mark.parametrize("scale", [0.5, 0.9, 1.5])
 def test_a_format_has_one_mark_a_quantity_at_its_first_failure(scale):
     dtypes = ["float16", "bfloat16", "float32", "float64"]
-    found = [floats.limits(scale, dtype, deepest=2000) for dtype in dtypes]
+    tables = [floats.limits(scale, dtype, deepest=2000) for dtype in dtypes]
 
-    rows = failure_rows(charts.failure_by_depth_and_format(found, 20))
+    rows = failure_rows(charts.failure_by_depth_and_format(tables, 20))
 
     assert not rows.duplicated("lane").any()  # no mark meets another one
-    for limits in found:
+    for limits in tables:
         own = rows[rows["format"] == limits.dtype]
         first = {}
         for quantity, _, depth in limits.rows:
@@ -1348,9 +1346,9 @@ def test_a_format_has_one_mark_a_quantity_at_its_first_failure(scale):
 
 
 def test_failures_are_drawn_at_their_depth_and_told_for_the_depth_that_is_set():
-    found = [floats.limits(0.5, d, deepest=500) for d in ("float16", "float64")]
+    tables = [floats.limits(0.5, d, deepest=500) for d in ("float16", "float64")]
 
-    chart = charts.failure_by_depth_and_format(found, 20)
+    chart = charts.failure_by_depth_and_format(tables, 20)
 
     rows = failure_rows(chart)
     # by hand: half the spacing of float64 below 0.5 exceeds 0.01 * 0.5**(L-1)
@@ -1365,18 +1363,18 @@ def test_failures_are_drawn_at_their_depth_and_told_for_the_depth_that_is_set():
 
 
 def test_a_format_in_which_nothing_fails_is_told_so():
-    found = [floats.limits(1.0, "float64", deepest=50, target="scaled")]
+    tables = [floats.limits(1.0, "float64", deepest=50, target="scaled")]
 
-    chart = charts.failure_by_depth_and_format(found, 20)
+    chart = charts.failure_by_depth_and_format(tables, 20)
 
     assert chart.description == "In float64, at L = 20: no failure."
     assert "no format fails" in " ".join(chart.title.text)
 
 
 def test_a_stack_that_has_nothing_to_learn_has_not_failed():
-    found = [floats.limits(1.0, "float32", deepest=50, target="identity")]
+    tables = [floats.limits(1.0, "float32", deepest=50, target="identity")]
 
-    chart = charts.failure_by_depth_and_format(found, 20)
+    chart = charts.failure_by_depth_and_format(tables, 20)
 
     assert "starts at its target: nothing to learn" in chart.description
     assert not failure_rows(chart)["failed"].any()
@@ -1419,10 +1417,10 @@ def test_tooltips_speak_in_words(name):
         *("loss", "loss after the last step", "norm of ∂L/∂W", "norm"),
     }
 
-    found = tooltips(kinds_of_charts()[name]())
+    texts = tooltips(kinds_of_charts()[name]())
 
-    assert len(found) >= 3
-    assert set(found) <= words
+    assert len(texts) >= 3
+    assert set(texts) <= words
 
 
 def test_values_in_tooltips_are_powers_of_ten():
@@ -1435,13 +1433,13 @@ def test_values_in_tooltips_are_powers_of_ten():
 def test_titles_find_room_in_340_pixels(scales):
     log = predict(scales, [2, 50], steps=2)
     one = log.select(scale=scales[0], depth=50)
-    drawn = [
+    pictures = [
         *(charts.final_loss_by_depth(log), charts.gradient_by_depth(log)),
         *(charts.loss_by_step(log.select(depth=2)), charts.kinds_by_layer(one)),
         *(charts.gradient_by_layer_and_step(one), charts.gradient_by_step(one)),
     ]
 
-    for chart in drawn:  # 16 and 12 pixels; so wide are letters of the page's font
+    for chart in pictures:  # 16 and 12 pixels; so wide are letters of the page's font
         assert max(map(len, chart.title.text)) * 16 * 0.44 <= 340
         assert max(map(len, chart.title.subtitle), default=0) * 12 * 0.44 <= 340
 

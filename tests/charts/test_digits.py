@@ -10,7 +10,7 @@ from vgkeras import charts
 LOG = story((0.95, 0.93, 0.2))
 
 
-def drawn(chart):
+def marks_of(chart):
     """The marks of a chart as (kind, rows)."""
     spec = chart.to_dict()
     marks = []
@@ -32,7 +32,7 @@ def test_there_is_a_panel_a_remedy_and_none_for_what_is_none():
 
 
 def test_every_panel_holds_the_remedy_in_colour_and_what_it_starts_from_in_grey():
-    marks = drawn(charts.digits_panel(LOG, "He"))
+    marks = marks_of(charts.digits_panel(LOG, "He"))
     line = next(rows for kind, rows in marks if kind == "line")
 
     whens = {(row["remedy"], row["when"]) for row in line}
@@ -44,14 +44,14 @@ def test_every_panel_holds_the_remedy_in_colour_and_what_it_starts_from_in_grey(
 
 
 def test_before_the_remedies_only_what_they_start_from_is_drawn():
-    marks = drawn(charts.digits_panel(LOG, "He", before=True))
+    marks = marks_of(charts.digits_panel(LOG, "He", before=True))
 
     rows = [row for _, rows in marks for row in rows if "remedy" in row]
     assert {row["remedy"] for row in rows} == {BASELINE}
 
 
 def test_accuracy_is_drawn_over_depth_with_guessing_beside_it():
-    rule, (kind, rows), *_ = drawn(charts.digits_panel(LOG, "He"))
+    rule, (kind, rows), *_ = marks_of(charts.digits_panel(LOG, "He"))
 
     assert rule == ("rule", [{"y": 0.1}])
     assert kind == "line"
@@ -80,7 +80,7 @@ def test_a_gradient_of_0_is_flagged_below_the_axis_and_in_no_line():
         {(BASELINE, 2): [0.0], (BASELINE, 10): [-math.inf]},
     )
 
-    marks = drawn(charts.digits_panel(log, "He"))
+    marks = marks_of(charts.digits_panel(log, "He"))
 
     flagged = [rows for kind, rows in marks if rows[0].get("flag") == "exactly 0"]
     assert [(row["depth"], row["value"]) for row in flagged[0]] == [(10, "exactly 0")]

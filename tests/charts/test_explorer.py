@@ -20,7 +20,7 @@ def log():
     return theory.replace(metadata={"origin": "measured"}, theory=theory)
 
 
-def drawn(chart, **values):
+def picture(chart, **values):
     """The chart as SVG, with its sliders moved."""
     spec = chart.to_dict()
     for param in spec["params"]:
@@ -61,7 +61,7 @@ def texts(svg):
 def test_the_bars_are_the_powers_of_c_wherever_the_sliders_stand(log, c, depth):
     chart = vg.charts.network(log.select(scale=0.9, depth=5))
 
-    bars = shares(drawn(chart, c=c, L=depth))
+    bars = shares(picture(chart, c=c, L=depth))
 
     layers = np.arange(1, depth + 1)
     error = math.log10(abs(c**depth - 0.5) / 0.5)
@@ -78,7 +78,7 @@ def test_the_bars_are_the_powers_of_c_wherever_the_sliders_stand(log, c, depth):
 def test_the_bars_of_a_step_are_those_of_the_trained_scale(log):
     chart = vg.charts.network(log.select(scale=0.9, depth=5))
 
-    bars = shares(drawn(chart, step=30))
+    bars = shares(picture(chart, step=30))
 
     s = 0.9
     for _ in range(30):
@@ -91,7 +91,7 @@ def test_the_bars_of_a_step_are_those_of_the_trained_scale(log):
 def test_a_moved_slider_leaves_the_run_and_its_step(log):
     chart = vg.charts.network(log.select(scale=0.9, depth=5))
 
-    moved, start = shares(drawn(chart, step=30, c=0.8)), shares(drawn(chart, c=0.8))
+    moved, start = shares(picture(chart, step=30, c=0.8)), shares(picture(chart, c=0.8))
     for kind in LANES:
         np.testing.assert_allclose(moved[kind], start[kind], atol=1e-6)
 
@@ -99,7 +99,7 @@ def test_a_moved_slider_leaves_the_run_and_its_step(log):
 def test_points_are_measured_factors_and_only_there_where_they_were_measured(log):
     chart = vg.charts.network(log.select(scale=0.9, depth=5))
 
-    at_run, elsewhere = drawn(chart, step=10), drawn(chart, step=10, L=6)
+    at_run, elsewhere = picture(chart, step=10), picture(chart, step=10, L=6)
 
     assert marks(at_run, "symbol", 3).count("<path") == 15  # 5 layers of 3 kinds
     assert marks(elsewhere, "symbol", 3).count("<path") == 0
@@ -116,14 +116,14 @@ def test_the_deepest_network_has_no_more_points_than_a_notebook_draws():
     chart = vg.charts.network(run)
 
     for step in (0, 39, 40):  # the points of the last step that has some
-        points = marks(drawn(chart, step=step), "symbol", 3)
+        points = marks(picture(chart, step=step), "symbol", 3)
         assert points.count("<path") == 3 * 152
 
 
 def test_theory_alone_shows_no_points():
     run = vg.predict([0.9], [5], steps=4, target="scaled")
 
-    assert marks(drawn(vg.charts.network(run)), "symbol", 3).count("<path") == 0
+    assert marks(picture(vg.charts.network(run)), "symbol", 3).count("<path") == 0
 
 
 @pytest.mark.parametrize(
@@ -138,13 +138,13 @@ def test_theory_alone_shows_no_points():
 def test_the_number_is_said_in_words(log, c, depth, words):
     chart = vg.charts.network(log.select(scale=0.9, depth=5))
 
-    assert words in texts(drawn(chart, c=c, L=depth))
+    assert words in texts(picture(chart, c=c, L=depth))
 
 
 def test_a_diverged_run_says_that_there_is_no_number():
     run = vg.predict([1.5], [20], steps=4, target="scaled")
 
-    svg = drawn(vg.charts.network(run), step=4)
+    svg = picture(vg.charts.network(run), step=4)
 
     assert "Inf or NaN: no number is left" in texts(svg)
     assert "NaN" not in svg.replace("Inf or NaN", "")

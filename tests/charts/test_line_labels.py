@@ -58,9 +58,9 @@ def test_what_is_named_at_its_line_is_not_in_a_legend():
 
 
 def test_the_legend_keeps_the_flags():
-    drawn = legends(charts.gradient_by_depth(predict([0.5, 1.0], [2, 20])))
+    names = legends(charts.gradient_by_depth(predict([0.5, 1.0], [2, 20])))
 
-    assert drawn[0]["values"] == ["exactly 0"]
+    assert names[0]["values"] == ["exactly 0"]
 
 
 def test_more_names_than_find_room_stay_in_a_legend():
@@ -86,9 +86,9 @@ def test_layers_and_kinds_have_no_names_of_scales():
 def test_names_are_apart_in_order_and_inside(places, gap):
     high = 60 + 20 * gap
 
-    found = apart(places, gap, -60, high)
+    moved = apart(places, gap, -60, high)
 
-    rows = np.array(found)[np.argsort(places, kind="stable")]
+    rows = np.array(moved)[np.argsort(places, kind="stable")]
     assert (np.diff(rows) >= gap * (1 - 1e-9)).all()
     assert rows[0] >= -60 - 1e-9
     assert rows[-1] <= high + 1e-9
@@ -114,9 +114,9 @@ def test_names_do_not_touch_each_other_in_panels():
 def test_names_do_not_touch_each_other_on_screen(width):
     spec = charts.final_loss_by_depth(predict([0.5, 0.6, 0.7, 1.0], [2, 152])).to_dict()
 
-    drawn = vl_convert.vegalite_to_svg({**spec, "width": width})
+    svg = vl_convert.vegalite_to_svg({**spec, "width": width})
 
-    texts = ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")
+    texts = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
     heights = [
         float(re.search(r",([-\d.]+)\)", text.get("transform"))[1])
         for text in texts

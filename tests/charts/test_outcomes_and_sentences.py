@@ -74,9 +74,9 @@ def test_outcomes_of_a_table_follow_its_runs_not_its_order():
     )
     runs = pd.DataFrame({"run": [2, 5, 7], "loss_zero": 1.0}, index=[10, 20, 30])
 
-    found = theory.outcomes_of_runs(losses, runs)
+    outcomes = theory.outcomes_of_runs(losses, runs)
 
-    assert found.to_dict() == {10: "diverges", 20: "stalls", 30: "trains"}
+    assert outcomes.to_dict() == {10: "diverges", 20: "stalls", 30: "trains"}
 
 
 def test_a_loss_that_ends_in_nan_is_not_replaced_by_the_last_finite_one():

@@ -81,12 +81,12 @@ def test_a_browser_mixes_the_same_colours():
     points = alt.Chart(alt.sequence(1, 2))
     chart = alt.layer(*(points.mark_point(filled=True, color=tone) for tone in tones))
 
-    drawn = vl_convert.vegalite_to_svg(chart.to_json())
+    svg = vl_convert.vegalite_to_svg(chart.to_json())
 
-    found = re.findall(r'fill="(rgb[^"]*)"', drawn)
-    found = [list(map(int, re.findall(r"\d+", color))) for color in found]
+    colours = re.findall(r'fill="(rgb[^"]*)"', svg)
+    colours = [list(map(int, re.findall(r"\d+", color))) for color in colours]
     ours = [list(bytes.fromhex(scale_color(scale)[1:])) for scale in scales]
-    np.testing.assert_allclose(found, ours, atol=1)
+    np.testing.assert_allclose(colours, ours, atol=1)
 
 
 def test_shapes_tell_below_at_and_above_1_apart():

@@ -456,13 +456,13 @@ def test_units_of_an_activation_that_is_a_layer_of_its_own_can_die(name, regime)
     assert diagnose(fit(rows=rows, said=said))[0].regime == regime
 
 
-@pytest.mark.parametrize(("step", "found"), [(18, True), (40, False)])
-def test_steps_may_become_too_large_as_momentum_gathers(step, found):
+@pytest.mark.parametrize(("step", "cause"), [(18, True), (40, False)])
+def test_steps_may_become_too_large_as_momentum_gathers(step, cause):
     ratio = np.where(np.arange(STEPS) == step, 0.2, 0.06)
 
     asked = causes(fit(rows=tensors(update_ratio=ratio)))
 
-    assert ("learning rate too high" in asked) == found
+    assert ("learning rate too high" in asked) == cause
 
 
 def test_a_network_that_starts_by_exploding_needs_other_weights_not_smaller_steps():
@@ -785,11 +785,11 @@ def test_a_mean_that_was_learned_is_no_scale_that_hinders(spread, named):
     """From 30 on average to their mean, and no further: what is left is the spread."""
     falling = np.maximum(np.geomspace(900, 1e-3, STEPS), 1)
 
-    found = causes(
+    names = causes(
         fit(falling, loss_of_mean=falling, target_mean=30, target_std=spread)
     )
 
-    assert ("targets not scaled" in found) == named
+    assert ("targets not scaled" in names) == named
 
 
 def test_logging_more_kinds_loses_no_finding():
@@ -815,7 +815,7 @@ def level_kernels(log10_of_biases, steps=STEPS):
 
 
 @pytest.mark.parametrize(
-    ("biases", "extra", "found"),
+    ("biases", "extra", "expected"),
     [
         ((-5, -2), {}, True),
         ((-5, -3.5), {}, False),
@@ -823,7 +823,7 @@ def level_kernels(log10_of_biases, steps=STEPS):
     ],
 )
 def test_what_kernels_hide_biases_show_of_a_run_that_does_not_learn(
-    biases, extra, found
+    biases, extra, expected
 ):
     """Where activations shrink too, kernels' gradients lose as much at either end."""
     layers = {**extra, **{str(n): dense() for n in range(8)}}
@@ -832,8 +832,8 @@ def test_what_kernels_hide_biases_show_of_a_run_that_does_not_learn(
     flat = diagnose(fit(said=facts(layers=layers), rows=rows))
     halved = diagnose(fit(np.geomspace(1, 0.1, STEPS), loss_of_mean=2.0, rows=rows))
 
-    assert ("vanishing" in [finding.regime for finding in flat]) == found
+    assert ("vanishing" in [finding.regime for finding in flat]) == expected
     assert "vanishing" not in [finding.regime for finding in halved]
-    if found:
+    if expected:
         assert flat[0].name == "2/bias"  # 2 decades below the last one
         assert "initial weights" in flat[0].remedy

@@ -484,15 +484,15 @@ def test_a_network_of_many_layers_may_grow_slowly():
 
 
 def test_a_slope_down_counts_if_most_steps_have_it_and_are_finite():
-    kept, lost, broken = [0, 0, 0, 0], [0, -1, -2, -3], [0, -2, -4, math.inf]
+    level, lost, broken = [0, 0, 0, 0], [0, -1, -2, -3], [0, -2, -4, math.inf]
     weights = rows([[0] * 4] * 3)
 
-    for norms, found in (
-        ([kept, lost, kept], ["healthy"]),
-        ([lost, kept, lost], ["vanishing"]),
+    for norms, expected in (
+        ([level, lost, level], ["healthy"]),
+        ([lost, level, lost], ["vanishing"]),
         ([broken, broken, broken], ["non-finite"]),
     ):
-        assert regimes(hand_made(weights, rows(norms, ACTIVATION))) == found
+        assert regimes(hand_made(weights, rows(norms, ACTIVATION))) == expected
 
 
 def test_steps_with_too_few_finite_layers_have_no_slope():
@@ -546,10 +546,10 @@ def lesson():
 
 
 def test_of_the_lesson_those_runs_are_healthy_that_train(lesson):
-    found = diagnose(lesson)
+    findings = diagnose(lesson)
 
     for run, finding in zip(lesson.runs["run"], lesson.runs["outcome"], strict=True):
-        own = [v.regime for v in found if v.run == run]
+        own = [v.regime for v in findings if v.run == run]
         assert (own == ["healthy"]) == (finding == "trains"), (run, own)
         assert ("exploding" in own) == (finding == "diverges"), (run, own)
 
@@ -829,8 +829,8 @@ def test_the_step_of_a_model_is_that_of_plain_descent(rng):
     log = vg.train(model, x, y, steps=1, learning_rate=1e-9, loss=loss)
 
     assert (unasked.regime, "update" in unasked.rule) == ("healthy", False)
-    found = [finding.regime for finding in seen.values()]
-    assert found == ["frozen", "healthy", "exploding"]
+    answers = [finding.regime for finding in seen.values()]
+    assert answers == ["frozen", "healthy", "exploding"]
     first = log.layers.query("step == 0 and kind == 'weight_gradient' and layer == 1")
     assert seen[1e-9].layer == 1
     assert seen[1e-9].measured == pytest.approx(first["update_ratio"].min(), rel=1e-4)
@@ -1031,8 +1031,8 @@ def test_html_escapes_what_a_log_brings_along(several):
     hostile = "<script>alert('1')</script>&"
     log = hand_made(rows([[-9]], name=hostile), dtype=hostile)
 
-    shown = diagnose(log) if several else only(log)
-    text = shown._repr_html_()
+    finding = diagnose(log) if several else only(log)
+    text = finding._repr_html_()
 
     assert "<script" not in text
     assert "&lt;script&gt;" in text
@@ -1091,8 +1091,8 @@ def test_every_log_gets_a_finding_in_one_line(log):
     findings = diagnose(log)
 
     assert findings
-    found = [finding.regime for finding in findings]
-    assert found == sorted(set(found), key=diagnosis.REGIMES.index)
+    answers = [finding.regime for finding in findings]
+    assert answers == sorted(set(answers), key=diagnosis.REGIMES.index)
     for finding in findings:
         assert bool(finding.remedy) == (finding.regime != "healthy")
         assert finding.margin > 0 or finding.regime == "healthy"
@@ -1214,7 +1214,7 @@ def test_kernels_alone_show_a_slope_from_layer_to_layer(decades, regime):
         pd.DataFrame(rows, columns=list(LAYER_COLUMNS)),
     )
 
-    found = [v for v in diagnose(log) if "weight gradient (rms)" in v.rule]
+    slopes = [v for v in diagnose(log) if "weight gradient (rms)" in v.rule]
 
-    assert [v.regime for v in found] == [regime]
-    assert found[0].measured == pytest.approx(5 * decades)
+    assert [v.regime for v in slopes] == [regime]
+    assert slopes[0].measured == pytest.approx(5 * decades)

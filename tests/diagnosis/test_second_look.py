@@ -45,8 +45,8 @@ def test_moving_averages_that_lag_behind_are_told_from_both_passes():
     assert all(map(np.array_equal, weights[:2], model.get_weights()[:2]))
 
 
-@pytest.mark.parametrize(("variance", "found"), [(1.0, []), (1e6, ["moving averages"])])
-def test_averages_under_which_all_inputs_get_one_answer_lag_behind(variance, found):
+@pytest.mark.parametrize(("variance", "lags"), [(1.0, []), (1e6, ["moving averages"])])
+def test_averages_under_which_all_inputs_get_one_answer_lag_behind(variance, lags):
     """The targets are noisy, so that the loss grows no more than fivefold."""
     x, _ = data()
     noise = np.random.default_rng(1).normal(size=(SAMPLES, 1))
@@ -57,7 +57,7 @@ def test_averages_under_which_all_inputs_get_one_answer_lag_behind(variance, fou
 
     causes = [f.cause for f in vg.diagnose(log, model, x, x[:, :1] + 0.5 * noise)]
 
-    assert [cause for cause in causes if cause] == found
+    assert [cause for cause in causes if cause] == lags
 
 
 def test_outputs_that_ignore_the_input_are_told_by_a_pass_over_data():
@@ -99,9 +99,9 @@ def test_a_loss_that_is_no_number_says_nothing_of_the_targets_shape(axes):
     log = stuck(model)
     model.layers[-1].kernel.assign(np.full((4, 1), np.nan))
 
-    found = vg.diagnose(log, model, x, y if axes == 2 else y[:, 0])
+    findings = vg.diagnose(log, model, x, y if axes == 2 else y[:, 0])
 
-    assert "targets of another shape" not in [finding.cause for finding in found]
+    assert "targets of another shape" not in [finding.cause for finding in findings]
 
 
 def test_a_loss_that_draws_lots_says_nothing_of_the_targets_shape():
@@ -112,9 +112,9 @@ def test_a_loss_that_draws_lots_says_nothing_of_the_targets_shape():
     lots, model = np.random.default_rng(0), regression()
     model.compile("sgd", Lots())
 
-    found = vg.diagnose(stuck(model), model, *data())
+    findings = vg.diagnose(stuck(model), model, *data())
 
-    assert "targets of another shape" not in [finding.cause for finding in found]
+    assert "targets of another shape" not in [finding.cause for finding in findings]
 
 
 def test_outputs_of_a_model_that_has_learned_large_targets_are_no_explosion():
@@ -135,8 +135,8 @@ def test_outputs_of_a_model_that_has_learned_large_targets_are_no_explosion():
     assert usual == ["exploding"]
 
 
-@pytest.mark.parametrize(("last", "found"), [(0.8, True), (0.3, False)])
-def test_inputs_that_are_not_scaled_slow_a_loss_that_falls_little(last, found):
+@pytest.mark.parametrize(("last", "is_slow"), [(0.8, True), (0.3, False)])
+def test_inputs_that_are_not_scaled_slow_a_loss_that_falls_little(last, is_slow):
     model, (x, y) = regression(), data()
     log = stuck(model)
     losses = log.losses.assign(loss=np.linspace(1, last, 120), input_mean=0.0)
@@ -146,7 +146,7 @@ def test_inputs_that_are_not_scaled_slow_a_loss_that_falls_little(last, found):
     )[0]
 
     named = (first.regime, first.cause) == ("slow", "inputs not scaled")
-    assert named == found
+    assert named == is_slow
 
 
 def likelihood(y, p):

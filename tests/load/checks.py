@@ -55,18 +55,18 @@ def seen(page: Page) -> Seen:
     return Seen(page.words("outcomes"), page.exceptions(), *tables)
 
 
-def wrong(shown: Seen, settings: dict[str, Any]) -> list[str]:
+def wrong(view: Seen, settings: dict[str, Any]) -> list[str]:
     """What does not fit the lesson with these settings; empty if all is well."""
-    if shown.exceptions:
-        return [f"exception: {text}" for text in shown.exceptions]
-    if shown.grid is None or shown.gradients is None or shown.losses is None:
+    if view.exceptions:
+        return [f"exception: {text}" for text in view.exceptions]
+    if view.grid is None or view.gradients is None or view.losses is None:
         return ["a chart is missing"]
     items = tuple(sorted({**DEFAULTS, **settings}.items()))
     return [
-        *wrong_cells(shown.grid, items),
-        *wrong_sentence("\n".join(shown.outcomes), items),
-        *wrong_points("gradient", shown.gradients, first_gradients(items)),
-        *wrong_points("last loss", shown.losses, last_losses(items)),
+        *wrong_cells(view.grid, items),
+        *wrong_sentence("\n".join(view.outcomes), items),
+        *wrong_points("gradient", view.gradients, first_gradients(items)),
+        *wrong_points("last loss", view.losses, last_losses(items)),
     ]
 
 
@@ -87,10 +87,10 @@ def wrong_cells(table: pd.DataFrame, items: tuple) -> list[str]:
 
 def wrong_sentence(words: str, items: tuple) -> list[str]:
     """A sentence that is missing, or says of its stack what theory does not."""
-    found, expected = SENTENCE.findall(words), outcomes(items)
-    if len(found) != 1:
-        return [f"{len(found)} sentences instead of one: {words[:80]}"]
-    c, n, word = float(found[0][0]), int(found[0][1]), found[0][2]
+    sentences, expected = SENTENCE.findall(words), outcomes(items)
+    if len(sentences) != 1:
+        return [f"{len(sentences)} sentences instead of one: {words[:80]}"]
+    c, n, word = float(sentences[0][0]), int(sentences[0][1]), sentences[0][2]
     if expected.get((c, n), "none") not in ("", word):
         return [f"sentence on c = {c:g}, L = {n}: {word}, not as in theory"]
     spans = {int(number) for number in SPAN.findall(words)}

@@ -22,8 +22,8 @@ async def first_run(address: str, begun: float) -> tuple[float, float, list[str]
         opened = time.perf_counter() - begun
         await visitor.move("learning_rate", RATE)
         moved = time.perf_counter() - begun
-        shown = seen(visitor.page)
-        return opened, moved, wrong(shown, {**DEFAULTS, "learning_rate": RATE})
+        view = seen(visitor.page)
+        return opened, moved, wrong(view, {**DEFAULTS, "learning_rate": RATE})
 
 
 def measure(server: Server, *, repeats: int) -> tuple[list[Goal], list[str]]:
@@ -33,9 +33,9 @@ def measure(server: Server, *, repeats: int) -> tuple[list[Goal], list[str]]:
         server.kill()
         begun = time.perf_counter()
         server.start()
-        opened, moved, found = asyncio.run(first_run(server.address, begun))
+        opened, moved, faults = asyncio.run(first_run(server.address, begun))
         times.append((opened, moved))
-        failures += found
+        failures += faults
         print(f"  lesson there after {opened:.1f} s, its first live run {moved:.1f} s")
     opened, moved = (statistics.median(column) for column in zip(*times, strict=True))
     return [

@@ -72,8 +72,8 @@ def refusal(text: str) -> str:
 
 def megabytes(field: str) -> float:
     """Memory of this process as Linux tells it: `VmRSS` now, `VmHWM` at most."""
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found[1]) / 1024 if found else 0.0
+    match = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(match[1]) / 1024 if match else 0.0
 
 
 # --- The process that stands for the server ------------------------------------------

@@ -69,13 +69,13 @@ async def ask_all(
 def faults(visitor: Visitor, request: dict[str, Any]) -> list[str]:
     """What is wrong with a page; what is checked further are the lesson's networks."""
     page = visitor.page
-    found = page.exceptions()
+    problems = page.exceptions()
     lesson = {"units": 2, "samples": 64, "dtype": "float32"}
-    if not found and lesson.items() <= request.items():
-        found = wrong(seen(page), {**DEFAULTS, **request})
-    elif not found and not page.words("outcomes"):
-        found = ["no outcome"]
-    return [f"{request}: {text}" for text in found[:1]]
+    if not problems and lesson.items() <= request.items():
+        problems = wrong(seen(page), {**DEFAULTS, **request})
+    elif not problems and not page.words("outcomes"):
+        problems = ["no outcome"]
+    return [f"{request}: {text}" for text in problems[:1]]
 
 
 def measure(

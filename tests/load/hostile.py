@@ -53,8 +53,8 @@ def wrong(page: Page) -> list[str]:
     words = page.words()
     if any("Traceback" in line for line in words):
         return ["a traceback is shown"]
-    shown = [*page.of("vegalitechart", "alert", "fileuploader", "code")]
-    useful = shown or page.words("outcomes") or page.words("card_question")
+    elements = [*page.of("vegalitechart", "alert", "fileuploader", "code")]
+    useful = elements or page.words("outcomes") or page.words("card_question")
     return [] if words and useful else ["nothing is shown"]
 
 

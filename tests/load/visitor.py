@@ -214,8 +214,8 @@ class Visitor:
             ):
                 break
         self.page.finish()
-        shown = {widget.id for widget in self.page.widgets()}
-        self._states = {k: v for k, v in self._states.items() if k in shown}
+        present = {widget.id for widget in self.page.widgets()}
+        self._states = {k: v for k, v in self._states.items() if k in present}
         return time.perf_counter() - self._asked
 
     async def running(self) -> None:

@@ -50,7 +50,7 @@ class Move(NamedTuple):
     seconds: float
     visitor: int
     settings: dict[str, Any]
-    shown: Seen | None
+    seen: Seen | None
     failure: str = ""
 
 
@@ -203,10 +203,10 @@ class Person:
         self.keep(kind, seconds, seen(self.visitor.page))
 
     def keep(
-        self, kind: str, seconds: float, shown: Seen | None, failure: str = ""
+        self, kind: str, seconds: float, seen: Seen | None, failure: str = ""
     ) -> None:
         self.plan.moves.append(
-            Move(kind, seconds, self.number, self.settings, shown, failure)
+            Move(kind, seconds, self.number, self.settings, seen, failure)
         )
 
 
@@ -236,7 +236,7 @@ def measure(
     print(f"thought between moves, {fresh:.0%} of them fresh runs: {rate:.1f} moves/s")
     for kind in ("open", "cached", "fresh", "section", "left", "lost"):
         print(times(kind, plan.moves))
-    right = sum(move.shown is not None for move in plan.moves)
+    right = sum(move.seen is not None for move in plan.moves)
     return [
         Goal(
             f"{visitors} visitors, {seconds:g} s: no error, nothing wrong or mixed up",
@@ -253,8 +253,8 @@ def checked(moves: list[Move]) -> list[str]:
     failures = []
     for move in moves:
         faults = [move.failure] if move.failure else []
-        if move.shown is not None:
-            faults += wrong(move.shown, move.settings)
+        if move.seen is not None:
+            faults += wrong(move.seen, move.settings)
         if faults:
             changed = {k: v for k, v in move.settings.items() if v != DEFAULTS[k]}
             more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""

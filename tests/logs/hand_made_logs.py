@@ -134,19 +134,19 @@ def parquet(table):
 def handmade(log=None, *, theory=None, leave_out="", pairs=None, **tables):
     """A log's file as version 0.1 wrote it, without checksum, with parts replaced."""
     log = log or own_log()
-    found = {
+    facts = {
         name: tables.get(name, getattr(log, name)) for name in schema.REQUIRED_COLUMNS
     }
     parts = {
         "log": b"1",
         "metadata": json.dumps(log.metadata).encode(),
-        "runs": base64.b64encode(parquet(found["runs"])),
-        "losses": base64.b64encode(parquet(found["losses"])),
+        "runs": base64.b64encode(parquet(facts["runs"])),
+        "losses": base64.b64encode(parquet(facts["losses"])),
         **({} if theory is None else {"theory": base64.b64encode(theory)}),
         **(pairs or {}),
     }
     parts.pop(leave_out, None)
-    layers = found["layers"]
+    layers = facts["layers"]
     if not isinstance(layers, pa.Table):
         layers = pa.Table.from_pandas(layers, preserve_index=False)
     extra = {f"vgkeras.{name}": value for name, value in parts.items()}
@@ -157,8 +157,8 @@ def changed(table, **columns):
     """Another table of the own log: columns replaced, or left out (`None`)."""
     frame = getattr(own_log(), table)
     dropped = [name for name, value in columns.items() if value is None]
-    kept = {name: value for name, value in columns.items() if value is not None}
-    return {table: frame.drop(columns=dropped).assign(**kept)}
+    values = {name: value for name, value in columns.items() if value is not None}
+    return {table: frame.drop(columns=dropped).assign(**values)}
 
 
 def with_column(table, name, values):

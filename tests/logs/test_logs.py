@@ -195,29 +195,29 @@ def rows_of(html):
 
 
 def test_a_notebook_shows_the_runs_with_their_outcomes():
-    shown = small_log(theory=small_log())._repr_html_()
+    html = small_log(theory=small_log())._repr_html_()
 
-    assert len(rows_of(shown)) == 1
-    assert "<th>outcome</th>" in shown
-    assert "<td>c = 0.5</td>" in shown
-    assert "<td>stalls</td>" in shown
-    assert "1 run, 3 rows of layers at 2 steps (weight gradient, activation, " in shown
-    assert "with theory. Origin: by hand." in shown
+    assert len(rows_of(html)) == 1
+    assert "<th>outcome</th>" in html
+    assert "<td>c = 0.5</td>" in html
+    assert "<td>stalls</td>" in html
+    assert "1 run, 3 rows of layers at 2 steps (weight gradient, activation, " in html
+    assert "with theory. Origin: by hand." in html
 
 
 def test_a_notebook_shows_the_name_of_a_model_of_ones_own():
-    shown = own_log()._repr_html_()
+    html = own_log()._repr_html_()
 
-    assert "<td>mlp</td>" in shown
-    assert "<td>not judged</td>" in shown
-    assert "Versions: keras 3.15.1." in shown
+    assert "<td>mlp</td>" in html
+    assert "<td>not judged</td>" in html
+    assert "Versions: keras 3.15.1." in html
 
 
 def test_a_notebook_shows_no_more_than_ten_runs():
-    shown = own_log(runs=13)._repr_html_()
+    html = own_log(runs=13)._repr_html_()
 
-    assert len(rows_of(shown)) == 10
-    assert "Not shown: 3 more runs." in shown
+    assert len(rows_of(html)) == 10
+    assert "Not shown: 3 more runs." in html
 
 
 def test_a_notebook_shows_no_markup_out_of_a_log():
@@ -225,47 +225,47 @@ def test_a_notebook_shows_no_markup_out_of_a_log():
     runs = own_log().runs.assign(initializer=bad, optimizer=bad, dtype=bad, outcome=bad)
     metadata = {"origin": bad, "versions": {bad: bad}}
 
-    shown = own_log().replace(runs=runs, metadata=metadata)._repr_html_()
+    html = own_log().replace(runs=runs, metadata=metadata)._repr_html_()
 
-    table, _, below = shown.partition("</table>")
+    table, _, below = html.partition("</table>")
     assert table.count("<td>&lt;script&gt;&amp;'\"</td>") == 4
     assert below.count("&lt;script&gt;&amp;&#x27;&quot;") == 3
-    assert "script" not in re.findall(r"<(?!/)(\w+)", shown)
+    assert "script" not in re.findall(r"<(?!/)(\w+)", html)
 
 
 def test_a_notebook_cuts_long_names_short():
     runs = own_log().runs.assign(optimizer="x" * 1000, outcome="y" * 1000)
-    shown = own_log().replace(runs=runs)._repr_html_()
+    html = own_log().replace(runs=runs)._repr_html_()
 
-    assert f"<td>{'x' * 39}…</td>" in shown
-    assert f"<td>{'y' * 39}…</td>" in shown
+    assert f"<td>{'x' * 39}…</td>" in html
+    assert f"<td>{'y' * 39}…</td>" in html
 
 
 def test_a_notebook_shows_a_log_without_runs():
-    shown = own_log().select(run=7)._repr_html_()
+    html = own_log().select(run=7)._repr_html_()
 
-    assert rows_of(shown) == []
-    assert "<th>optimizer</th>" in shown
-    assert "0 runs, 0 rows of layers" in shown
+    assert rows_of(html) == []
+    assert "<th>optimizer</th>" in html
+    assert "0 runs, 0 rows of layers" in html
 
 
 def test_what_a_notebook_shows_takes_the_colours_of_light_and_dark():
-    shown = own_log()._repr_html_()
+    html = own_log()._repr_html_()
 
-    assert "color" not in shown
-    assert "background" not in shown
+    assert "color" not in html
+    assert "background" not in html
 
 
 @pytest.mark.parametrize(
     "metadata", [{}, {"origin": 7}, {"versions": ["x"]}, {"model": None}]
 )
 def test_a_notebook_shows_logs_of_unknown_origin_too(metadata):
-    shown = own_log().replace(metadata=metadata)._repr_html_()
+    html = own_log().replace(metadata=metadata)._repr_html_()
 
-    assert "1 run, 8 rows of layers" in shown
+    assert "1 run, 8 rows of layers" in html
 
 
 def test_a_long_story_is_cut_short_in_a_notebook():
-    shown = own_log().replace(metadata={"origin": "x" * 10**5})._repr_html_()
+    html = own_log().replace(metadata={"origin": "x" * 10**5})._repr_html_()
 
-    assert len(shown) < 2500
+    assert len(html) < 2500

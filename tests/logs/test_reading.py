@@ -303,18 +303,18 @@ def test_the_same_file_without_changes_is_read():
 def test_a_refusal_names_the_file_and_the_way_out(tmp_path):
     (tmp_path / "log.parquet").write_text("not a table")
 
-    with pytest.raises(ValueError, match=r"log\.parquet' \(it is no Parquet") as told:
+    with pytest.raises(ValueError, match=r"log\.parquet' \(it is no Parquet") as caught:
         logs.load(tmp_path / "log.parquet")
 
-    assert str(told.value).endswith("Write one with `log.save(path)`.")
+    assert str(caught.value).endswith("Write one with `log.save(path)`.")
 
 
-@pytest.mark.parametrize("kept", np.linspace(0.02, 0.999, 20))
-def test_a_file_cut_short_is_refused(kept):
+@pytest.mark.parametrize("share", np.linspace(0.02, 0.999, 20))
+def test_a_file_cut_short_is_refused(share):
     content = saved(small_log(theory=small_log()))
 
     with pytest.raises(ValueError, match=re.escape(REFUSED)):
-        logs.load(content[: int(len(content) * kept)])
+        logs.load(content[: int(len(content) * share)])
 
 
 def test_a_flipped_bit_is_refused_or_changes_nothing():

@@ -303,10 +303,10 @@ def test_every_chart_has_its_numbers_as_text_alternative(lesson):
             continue
         lesson.locator(f".st-key-{chart}").get_by_role("button", name=MISREAD).click()
         opened = lesson.get_by_test_id("stPopoverBody")
-        shown = opened.locator("p").last.inner_text()
+        text = opened.locator("p").last.inner_text()
         lesson.keyboard.press("Escape")
         opened.wait_for(state="hidden")
-        assert shown in spoken
+        assert text in spoken
 
 
 def test_a_charts_toolbar_is_reached_by_mouse_and_by_keyboard(page):
@@ -364,18 +364,18 @@ def overlap(one, other):
 
 def test_a_mark_that_has_nothing_to_tell_shows_no_tooltip(page):
     open_page(page, "?scale=1.5&depth=152")
-    told = page.locator("#vg-tooltip-element.visible")
+    tooltip = page.locator("#vg-tooltip-element.visible")
     box = marks(page, "network").bounding_box()
     for share in np.linspace(0.3, 0.9, 13):  # bars fill the lanes
         page.mouse.move(box["x"] + box["width"] / 2, box["y"] + share * box["height"])
         page.wait_for_timeout(50)
-        assert told.count() == 0
+        assert tooltip.count() == 0
 
     point = page.locator(".st-key-final_loss_by_depth g.mark-symbol.role-mark path")
     point.first.hover(force=True)  # another one may lie on it
 
-    told.wait_for()
-    assert "loss after the last step" in told.inner_text()
+    tooltip.wait_for()
+    assert "loss after the last step" in tooltip.inner_text()
 
 
 @pytest.mark.parametrize("section", ["Lesson", "Map&map_steps=50"], indirect=True)
@@ -505,7 +505,7 @@ def test_a_phone_shows_all_charts_of_the_lesson_and_its_controls(section):
 
 
 def test_a_chart_is_saved_as_svg_as_it_is_on_screen(lesson):
-    shown = labels(lesson, "gradient_by_depth")
+    expected = labels(lesson, "gradient_by_depth")
 
     with lesson.expect_download() as saved:
         lesson.get_by_role("button", name="Save as SVG: gradient by depth").click()
@@ -515,7 +515,7 @@ def test_a_chart_is_saved_as_svg_as_it_is_on_screen(lesson):
     assert svg.tag == "{http://www.w3.org/2000/svg}svg"
     assert svg[0].get("fill") == "rgb(255, 255, 255)"
     saved_labels = [node.get("aria-label") for node in svg.iter()]
-    assert [label for label in saved_labels if label in shown] == shown
+    assert [label for label in saved_labels if label in expected] == expected
     assert lesson.errors == []
 
 

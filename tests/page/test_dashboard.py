@@ -536,9 +536,9 @@ def test_remedies_open_with_what_the_recorded_digits_say(recorded_digits, units)
     sentence = vg.remedies.digits_sentence(recorded_digits, units)
     assert page.markdown[0].value == sentence
     panels = page.get("vega_lite_chart")[:9]
-    drawn = [json.loads(panel.proto.spec) for panel in panels]
+    specs = [json.loads(panel.proto.spec) for panel in panels]
     names = vg.charts.digits_remedies(recorded_digits, units)
-    assert [spec["title"]["text"] for spec in drawn] == names
+    assert [spec["title"]["text"] for spec in specs] == names
     assert len(names) == 9  # all but what they start from
 
 
@@ -703,12 +703,12 @@ def test_the_gravest_finding_comes_first_then_what_to_do_and_the_rest_is_folded(
 
     page = open_log(saved(log, tmp_path))
 
-    shown = plain(page)[1:]  # the first names the file
-    assert shown[0].startswith("Non-finite at step 15: the loss is NaN")
-    assert shown[1] == f"What to do: {gravest.remedy}."
-    assert "The loss" in shown[2]
-    assert "10⁻" in "".join(shown[:3])
-    assert not re.search(r"\de[+-]\d", "".join(shown[:3]))
+    lines = plain(page)[1:]  # the first names the file
+    assert lines[0].startswith("Non-finite at step 15: the loss is NaN")
+    assert lines[1] == f"What to do: {gravest.remedy}."
+    assert "The loss" in lines[2]
+    assert "10⁻" in "".join(lines[:3])
+    assert not re.search(r"\de[+-]\d", "".join(lines[:3]))
     folded = next(e for e in page.expander if e.label.startswith("Also found"))
     assert folded.label == f"Also found: {len(more)}"
     assert len([text for text in folded.text if "What to do" in text.value]) == len(

@@ -281,20 +281,20 @@ def test_a_run_that_always_ends_its_process_is_given_up_in_a_sentence(
 
 
 def test_a_visitor_is_shown_what_is_done_and_the_next_one_gets_it_at_once(trainer):
-    shown = []
+    depths = []
 
     def ask():
         return trainer.log(
             {"depths": [2, 3, 5], "seconds": 0.5},
             Bar(),
             fake_runs.compared,
-            after_each=lambda log: shown.extend(log.runs["depth"]),
+            after_each=lambda log: depths.extend(log.runs["depth"]),
         )
 
     runs = [ask(), ask()]  # another visitor has another callback
 
-    assert shown[:1] == [2]
-    assert shown == sorted(set(shown))
+    assert depths[:1] == [2]
+    assert depths == sorted(set(depths))
     assert [list(run.log.runs["depth"]) for run in runs] == [[2, 3, 5]] * 2
 
 

@@ -106,6 +106,6 @@ def test_a_pass_over_data_tells_what_the_log_cannot(name, cause, repaired):
     logger = vg.GradientLogger()
     model.fit(x, y, verbose=0, callbacks=[logger], **options)
 
-    found = vg.diagnose(logger.log, model, x, y)
+    findings = vg.diagnose(logger.log, model, x, y)
 
-    assert [f.cause for f in found if f.cause] == ([] if repaired else [cause])
+    assert [f.cause for f in findings if f.cause] == ([] if repaired else [cause])

@@ -79,13 +79,13 @@ def test_a_fresh_fit_says_what_is_recorded(recorded):
 
 @pytest.mark.slow
 def test_a_network_is_measured_live_the_same_each_time():
-    told = []
+    reports = []
 
     logs_ = [
-        measured_network("GRU", "adding", 12, progress=lambda *at: told.append(at))
+        measured_network("GRU", "adding", 12, progress=lambda *at: reports.append(at))
         for _ in range(2)
     ]
 
     first, second = (log.layers["log10_norm"] for log in logs_)
     assert_allclose(first, second, atol=0.002)
-    assert told[:2] == [(0, 1), (1, 1)]
+    assert reports[:2] == [(0, 1), (1, 1)]

@@ -42,8 +42,8 @@ def test_a_fresh_recording_says_the_same(recorded):
     # Run by run where rounding has not grown yet.
     a, b = (log.select(depth=[2, 10]) for log in (fresh, shipped))
     assert a.runs["outcome"].tolist() == b.runs["outcome"].tolist()
-    first, shown = (log.losses.query("step == 0")["loss"] for log in (a, b))
-    assert_allclose(first.to_numpy(), shown.to_numpy(), rtol=1e-4)
+    first, second = (log.losses.query("step == 0")["loss"] for log in (a, b))
+    assert_allclose(first.to_numpy(), second.to_numpy(), rtol=1e-4)
 
 
 def test_the_command_writes_the_file(tmp_path, monkeypatch, capsys, recorded):

@@ -59,8 +59,8 @@ def fates(log, remedy):
 
 def losses(log, remedy, step=500):
     chosen = log.select(remedy=remedy)
-    found = chosen.losses[chosen.losses["step"] == step].set_index("run")["loss"]
-    return chosen.runs.set_index("run")[["depth", "seed"]].assign(loss=found)
+    losses_then = chosen.losses[chosen.losses["step"] == step].set_index("run")["loss"]
+    return chosen.runs.set_index("run")[["depth", "seed"]].assign(loss=losses_then)
 
 
 # --- What `compare` runs -------------------------------------------------------------
@@ -297,19 +297,19 @@ def test_of_equally_many_outcomes_the_worse_is_drawn():
 
 
 def test_the_gradient_of_the_scaled_identity_halves_with_every_layer(measured, counted):
-    found = counted.loc["Scaled identity", "gradient_median"]
+    medians = counted.loc["Scaled identity", "gradient_median"]
 
-    assert_allclose(10 ** found[[2, 10, 50]], [0.1875, 9.8e-4, 8.9e-16], rtol=0.01)
-    assert found[152] == -np.inf
+    assert_allclose(10 ** medians[[2, 10, 50]], [0.1875, 9.8e-4, 8.9e-16], rtol=0.01)
+    assert medians[152] == -np.inf
     ways = fates(measured, "Scaled identity")
     assert ways == {2: {"trains"}, 10: {"stalls"}, 50: {"stalls"}, 152: {"stalls"}}
 
 
 def test_orthogonal_kernels_keep_the_gradient_and_gaussian_ones_lose_it(counted):
-    kept = 10 ** counted.loc["Orthogonal", "gradient_median"]
+    norms = 10 ** counted.loc["Orthogonal", "gradient_median"]
     lost = counted.loc["LeCun normal", "gradient_median"]
 
-    assert_allclose(kept, 0.7, atol=0.05)
+    assert_allclose(norms, 0.7, atol=0.05)
     assert -3 < lost[152] - lost[2] < -1.5
 
 
@@ -345,10 +345,10 @@ def test_narrow_relu_stacks_are_dead(as_graph):
 
 
 def test_sigmoid_vanishes(counted):
-    found = counted.loc["Glorot normal + sigmoid", "gradient_median"]
+    medians = counted.loc["Glorot normal + sigmoid", "gradient_median"]
 
-    assert_allclose(found[10], -6, atol=0.3)
-    assert found[152] == -np.inf
+    assert_allclose(medians[10], -6, atol=0.3)
+    assert medians[152] == -np.inf
 
 
 @pytest.mark.parametrize("name", ["He normal + ReLU", "Glorot normal + sigmoid"])
@@ -490,8 +490,8 @@ def test_theory_of_tanh_is_its_recursion_however_deep_the_stack():
         path += np.log10(weights @ (1 - squeezed**2) ** 2) / 2
         error = np.log10(4.0 + square) / 2
         expected[depth] = np.log10(2 / np.sqrt(4)) + path + error
-    drawn = {row["depth"]: row["y"] for row in theory_of(chart)}
-    assert drawn == pytest.approx(expected, abs=1e-6)
+    line = {row["depth"]: row["y"] for row in theory_of(chart)}
+    assert line == pytest.approx(expected, abs=1e-6)
 
 
 def test_theory_of_the_scaled_identity_is_the_closed_form(measured):

@@ -66,8 +66,8 @@ def test_what_begins_alike_is_said_of_that_and_clipping_only_where_it_did_nothin
 
 
 def test_a_mirror_is_named_only_where_the_loss_rests_at_one_of_all_directions():
-    kept = ("slow", 1 / 16, -0.15)
-    mirrored = said(Orthogonal=(kept, kept))
+    slow = ("slow", 1 / 16, -0.15)
+    mirrored = said(Orthogonal=(slow, slow))
     learned = said(Orthogonal=(("trains", 1e-4, -0.15),) * 2)
 
     assert "rests at a loss of 1/16" in mirrored

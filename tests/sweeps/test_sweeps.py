@@ -140,9 +140,9 @@ def test_losses_alone_can_be_logged(as_graph):
 
 
 def test_random_kernels_are_drawn_once_for_sweeps_that_follow(monkeypatch):
-    drawn, draw = [], grid.initial_kernels
+    draws, draw = [], grid.initial_kernels
     monkeypatch.setattr(
-        grid, "initial_kernels", lambda *a, **k: drawn.append(k) or draw(*a, **k)
+        grid, "initial_kernels", lambda *a, **k: draws.append(k) or draw(*a, **k)
     )
     options = {"scales": (), "units": 2, "seed": 987, "steps": 2}
 
@@ -152,7 +152,7 @@ def test_random_kernels_are_drawn_once_for_sweeps_that_follow(monkeypatch):
         for name in ("glorot_normal", "he_normal")
     ]
 
-    assert [k["kernel_initializer"] for k in drawn] == ["glorot_normal", "he_normal"]
+    assert [k["kernel_initializer"] for k in draws] == ["glorot_normal", "he_normal"]
     starts = [log.losses["loss"][0] for log in logs]
     assert starts[:2] == starts[2:]
     assert starts[0] != starts[1]

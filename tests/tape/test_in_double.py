@@ -60,6 +60,6 @@ def test_norms_are_those_of_a_float64_tape_to_1e_4_decades(build, rng):
     assert logits.dtype == tf.float64
     measured = frame.loc[frame["kind"] == "weight_gradient", "log10_norm"].to_numpy()
     norms = [np.linalg.norm(tf.convert_to_tensor(g).numpy()) for g in exact]
-    shown = np.array(norms) > 1e-6  # not those that are 0 but for rounding
-    assert shown.sum() >= len(norms) - 1
-    assert_allclose(measured[shown], np.log10(norms)[shown], atol=1e-4)
+    large = np.array(norms) > 1e-6  # not those that are 0 but for rounding
+    assert large.sum() >= len(norms) - 1
+    assert_allclose(measured[large], np.log10(norms)[large], atol=1e-4)

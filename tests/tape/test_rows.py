@@ -95,11 +95,11 @@ def test_a_row_leads_to_its_layer():
     model = keras.Sequential(layers)
     frame = vg.gradient_norms(model, np.ones((4, 3)), np.ones((4, 2)), loss="mse")
 
-    found = [tape.layer_of(model, row) for _, row in frame.iterrows()]
+    owners = [tape.layer_of(model, row) for _, row in frame.iterrows()]
 
     expected = [inner.layers[0], model.layers[1], model.layers[2]]
-    assert [la for la in found if la not in expected] == []
-    for layer, (_, row) in zip(found, frame.iterrows(), strict=True):
+    assert [la for la in owners if la not in expected] == []
+    for layer, (_, row) in zip(owners, frame.iterrows(), strict=True):
         assert layer is expected[row["layer"] - 1]
     with pytest.raises(ValueError, match=r"the name 'nope', which 0 layers have\."):
         tape.layer_of(model, "nope")

@@ -112,8 +112,8 @@ def measured(log, layer):
     rows = log.layers[log.layers["time"] > 0]
     rows = rows[rows["name"].astype(str).str.startswith(layer.name)]
     groups = rows.groupby(["kind", "name"], sort=False, observed=True)
-    found = [group.sort_values("time")["log10_norm"].to_numpy() for _, group in groups]
-    return [*found[1:], found[0]]  # the input comes first
+    norms = [group.sort_values("time")["log10_norm"].to_numpy() for _, group in groups]
+    return [*norms[1:], norms[0]]  # the input comes first
 
 
 LAYERS = {
@@ -165,8 +165,8 @@ def test_masked_steps_have_no_gradient_of_their_own(make):
 
     log = vg.gradient_through_time(model, x, y, loss="mse")
 
-    found = measured(log, layer)
-    assert_allclose(found[:-1], expected(layer, x, end, y, mask)[:-1], atol=1e-9)
+    norms = measured(log, layer)
+    assert_allclose(norms[:-1], expected(layer, x, end, y, mask)[:-1], atol=1e-9)
 
 
 def test_both_directions_and_stacked_layers_are_told_apart():
@@ -187,11 +187,11 @@ def test_both_directions_and_stacked_layers_are_told_apart():
     gradients = tape.gradient(loss, [first, second, third])
     oracle = [list(zip(*map(log10_norms, part), strict=True)) for part in gradients]
     rows = log.layers[log.layers["kind"] == "state_gradient"]
-    found = [
+    norms = [
         group.sort_values("time")["log10_norm"].to_numpy()
         for _, group in rows.groupby("name", sort=False, observed=True)
     ]
-    assert_allclose(found, [row for part in oracle for row in part], atol=1e-9)
+    assert_allclose(norms, [row for part in oracle for row in part], atol=1e-9)
     layers_of = rows.drop_duplicates("name").set_index("name")["layer"]
     assert layers_of[f"{upper.name}/h"] == layers_of.max()
     assert layers_of.nunique() == 3

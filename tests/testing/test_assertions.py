@@ -279,9 +279,11 @@ def test_the_defaults_are_those_of_the_diagnosis():
     }
 
     for run in log.runs["run"]:
-        found = {finding.regime for finding in diagnosis.diagnose(log.select(run=run))}
+        answers = {
+            finding.regime for finding in diagnosis.diagnose(log.select(run=run))
+        }
         for assertion, bad in regimes.items():
-            if found & bad:
+            if answers & bad:
                 failure(assertion, log.select(run=run))
             else:
                 assertion(log.select(run=run))

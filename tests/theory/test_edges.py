@@ -32,24 +32,24 @@ def edges_of(scales, depth, by="scale", **options):
 @pytest.mark.parametrize("depth", [4, 10, 50])
 @pytest.mark.parametrize(("target", "factor"), [("identity", 1.0), ("scaled", 0.5)])
 def test_runs_turn_at_the_edges_of_the_scale(depth, target, factor):
-    found = edges_of([0.9, 1.1], depth, target=target)
+    edges = edges_of([0.9, 1.1], depth, target=target)
 
-    still, slow, wild = (found[name] for name in ("90% left", "1% left", "runs away"))
+    still, slow, wild = (edges[name] for name in ("90% left", "1% left", "runs away"))
     for edge, below, above in ((still, "stalls", "slow"), (slow, "slow", "trains")):
         assert simulated(edge * (1 - 1e-6), depth, target=factor) == below
         assert simulated(edge * (1 + 1e-6), depth, target=factor) == above
     assert simulated(wild * 0.999, depth, target=factor) != "diverges"
     assert simulated(wild * 1.001, depth, target=factor) == "diverges"
-    assert still < slow < factor ** (1 / depth) < found["Hessian limit"] < wild
+    assert still < slow < factor ** (1 / depth) < edges["Hessian limit"] < wild
 
 
 @pytest.mark.parametrize(
     ("scale", "depth"), [(0.9, 20), (0.9, 50), (1.1, 10), (0.5, 4)]
 )
 def test_runs_turn_at_the_edges_of_the_learning_rate(scale, depth):
-    found = edges_of([scale], depth, "learning_rate")
+    edges = edges_of([scale], depth, "learning_rate")
 
-    still, slow, wild = (found[name] for name in ("90% left", "1% left", "runs away"))
+    still, slow, wild = (edges[name] for name in ("90% left", "1% left", "runs away"))
     for edge, below, above in ((still, "stalls", "slow"), (slow, "slow", "trains")):
         assert simulated(scale, depth, rate=edge * (1 - 1e-5)) == below
         assert simulated(scale, depth, rate=edge * (1 + 1e-5)) == above
@@ -59,17 +59,17 @@ def test_runs_turn_at_the_edges_of_the_learning_rate(scale, depth):
 
 
 def test_where_no_learning_rate_is_both_stable_and_in_time_there_is_no_edge():
-    found = edges_of([0.9], 100, "learning_rate")
+    edges = edges_of([0.9], 100, "learning_rate")
 
-    rates = np.geomspace(1e-5, found["never settles"], 60)
-    assert "1% left" not in found
+    rates = np.geomspace(1e-5, edges["never settles"], 60)
+    assert "1% left" not in edges
     assert all(simulated(0.9, 100, rate=rate) != "trains" for rate in rates)
 
 
 def test_one_layer_is_convex_and_its_start_decides_nothing():
-    found = edges_of([0.5, 1.5], 1)
+    edges = edges_of([0.5, 1.5], 1)
 
-    assert set(found.index) <= {"Hessian limit", "never settles"}
+    assert set(edges.index) <= {"Hessian limit", "never settles"}
     assert {simulated(c, 1) for c in (0.01, 0.5, 0.99)} == {"slow"}
 
 
@@ -166,7 +166,7 @@ def test_stability_asks_for_the_target():
         for target in ("identity", "scaled")
     ]
 
-    assert [found.stable_runs for found in both] == [2, 3]  # 0.03 * 152 > 2 > .. / 4
+    assert [edges.stable_runs for edges in both] == [2, 3]  # 0.03 * 152 > 2 > .. / 4
 
 
 def test_without_theory_or_without_its_outcome_nothing_agrees():

@@ -21,7 +21,7 @@ def at(curves, scale):
 def test_last_losses_are_those_of_the_recursion_of_one_number(scale):
     log = predict([0.5, 0.9, 1.05], [2, 152], steps=60, learning_rate=0.02)
 
-    found = at(curves_by_depth(log, DEPTHS), scale)["loss"]
+    losses = at(curves_by_depth(log, DEPTHS), scale)["loss"]
 
     expected = []
     for depth in DEPTHS:
@@ -31,21 +31,21 @@ def test_last_losses_are_those_of_the_recursion_of_one_number(scale):
                 s -= 0.02 * s ** (depth - 1) * (s**depth - 1)  # two outputs: 2 / 2 = 1
             expected.append((s**depth - 1) ** 2)
     expected = np.nan_to_num(expected, nan=np.inf, posinf=np.inf)
-    assert_allclose(found, expected, rtol=1e-6, atol=1e-15)
+    assert_allclose(losses, expected, rtol=1e-6, atol=1e-15)
 
 
 @pytest.mark.parametrize("target", ["identity", "negative", "rotation", "teacher"])
 def test_first_gradients_are_those_of_back_propagation_by_hand(target):
     log = predict([0.5, 1.5], [2, 50], units=3, target=target, samples=5, seed=3)
 
-    found = at(curves_by_depth(log, DEPTHS, step=0), 1.5)["log10_gradient"]
+    gradients = at(curves_by_depth(log, DEPTHS, step=0), 1.5)["log10_gradient"]
 
     x, y = make_data(target, units=3, samples=5, seed=3)
     norms = [
         np.linalg.norm(backward([1.5 * np.eye(3)] * depth, x, y)["weight_gradient"][0])
         for depth in DEPTHS
     ]
-    assert_allclose(found, np.log10(norms), atol=1e-9)
+    assert_allclose(gradients, np.log10(norms), atol=1e-9)
 
 
 def test_noisy_targets_are_known_before_the_first_step_alone():
@@ -64,9 +64,9 @@ def test_a_log_says_the_settings_that_its_theory_does_not_hold():
     bare = theory.replace(runs=theory.runs.assign(target="", seed=-1), metadata={})
     log = theory.replace(metadata={"origin": "measured"}, theory=bare)
 
-    found = curves_by_depth(log, DEPTHS, step=0)["loss"]
+    losses = curves_by_depth(log, DEPTHS, step=0)["loss"]
 
-    assert_allclose(found, [(0.9**depth - 0.5) ** 2 for depth in DEPTHS])
+    assert_allclose(losses, [(0.9**depth - 0.5) ** 2 for depth in DEPTHS])
     assert curves_by_depth(bare, DEPTHS).empty
 
 

@@ -51,11 +51,11 @@ def test_all_four_outcomes_are_those_of_the_recursion(depth, target):
         if steps > 50 and sharpness(depth, rate, target) > 2:
             continue  # chaos: a last digit decides
 
-        found = predicted(scales, depth, rate, steps, target)
+        outcomes = predicted(scales, depth, rate, steps, target)
 
         case = scales, depth, rate, steps, target
-        assert found == words(*losses(*case), target), (rate, steps)
-        said |= set(found)
+        assert outcomes == words(*losses(*case), target), (rate, steps)
+        said |= set(outcomes)
     mirrored = target < 0 and depth % 2 == 0  # out of reach of an even power
     assert said | {"trains"} == set(theory.OUTCOMES) or depth == 1
     assert ("trains" in said) is not mirrored
@@ -103,14 +103,14 @@ def test_long_runs_end_where_every_single_step_leads(depth, rate, target):
 
     first, last = losses(scales, depth, rate, steps, target)
 
-    found = predicted(scales, depth, rate, steps, target)
+    outcomes = predicted(scales, depth, rate, steps, target)
     near = (
         np.abs(np.log(last / first)[:, None] - np.log([0.01, 0.9])).min(axis=1) < 1e-3
     )
     expected = words(first, last, target)
     wrong = [
         c
-        for c, a, b, n in zip(scales, found, expected, near, strict=True)
+        for c, a, b, n in zip(scales, outcomes, expected, near, strict=True)
         if a != b and not n
     ]
     assert wrong == []
@@ -122,10 +122,10 @@ def test_a_long_run_on_a_cycle_ends_on_the_right_side_of_it():
     all_steps = (11_000, 11_001, 20_000, 20_001)
     ends = [losses(scale, depth, rate, steps, 1.0) for steps in all_steps]
 
-    found = [predicted([scale], depth, rate, steps, 1.0) for steps in all_steps]
+    outcomes = [predicted([scale], depth, rate, steps, 1.0) for steps in all_steps]
 
-    assert found == [words(*end, 1.0) for end in ends]
-    assert found[0] != found[1]
+    assert outcomes == [words(*end, 1.0) for end in ends]
+    assert outcomes[0] != outcomes[1]
 
 
 def test_a_long_run_trains_from_the_same_step_on_as_the_recursion():
@@ -136,6 +136,6 @@ def test_a_long_run_trains_from_the_same_step_on_as_the_recursion():
     assert learned > 15_000
 
     steps = range(learned - 2, learned + 3)
-    found = [theory.outcome(scale, depth, rate=rate, steps=n) for n in steps]
+    outcomes = [theory.outcome(scale, depth, rate=rate, steps=n) for n in steps]
 
-    assert found == ["slow", "slow", "trains", "trains", "trains"]
+    assert outcomes == ["slow", "slow", "trains", "trains", "trains"]

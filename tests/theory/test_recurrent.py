@@ -29,14 +29,14 @@ def by_hand(scale, x, y, kernel):
         for each in inputs:
             states.append(states[-1] * w + each * u)
         residual = states[-1] - mp.matrix(y.tolist())
-        back, found = residual * 2 / (samples * units), []
+        back, gradients = residual * 2 / (samples * units), []
         total_w, total_u = mp.zeros(units, units), mp.zeros(*kernel.shape)
         for t in range(steps, 0, -1):
             share = states[t - 1].T * back
             total_w, total_u = total_w + share, total_u + inputs[t - 1].T * back
-            found.append([states[t], back, back * u.T, share])
+            gradients.append([states[t], back, back * u.T, share])
             back = back * w.T
-        by_time = [[log10_norm(part) for part in row] for row in found[::-1]]
+        by_time = [[log10_norm(part) for part in row] for row in gradients[::-1]]
         loss = 2 * log10_norm(residual) - math.log10(samples * units)
         return loss, np.array(by_time).T, log10_norm(total_w), log10_norm(total_u)
 
