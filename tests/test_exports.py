@@ -39,6 +39,7 @@ def run_code(code, name="exported"):
     return names, printed.getvalue()
 
 
+@pytest.mark.slow
 def test_the_notebook_cell_makes_the_same_sweep(log):
     names, printed = run_code(exports.notebook(SETTINGS))
 
@@ -57,6 +58,7 @@ def test_the_code_names_what_is_public_today(log):
         assert callable(functools.reduce(getattr, name.split("."), vg))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [0, 3, 5])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_keras_script_gives_the_losses_and_gradients_of_the_run(run, dtype):
@@ -90,6 +92,7 @@ def test_the_exported_test_passes_and_would_fail_for_another_run(log, run):
             function()
 
 
+@pytest.mark.slow
 def test_runs_that_cannot_be_exported_are_refused(log, as_graph):
     with pytest.raises(ValueError, match="`run` must be one of the 6 runs"):
         exports.keras_script(log, 6)

@@ -299,6 +299,7 @@ def test_every_depth_is_that_of_exact_fractions(dtype, scale, flush):
             assert depth == 1 or (quantity, mode) not in exact[depth - 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", COMMON_FIRST)
 def test_depths_are_those_of_a_sweep(dtype):
     errors = {}
@@ -330,6 +331,7 @@ def test_a_sweep_of_several_outputs_overflows_a_few_layers_earlier_than_keras():
     assert_array_equal(np.isfinite(first), [True, False])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", COMMON_FIRST)
 @pytest.mark.parametrize("scale", SCALES)
 def test_depths_are_those_of_a_keras_model(dtype, scale):
@@ -409,6 +411,7 @@ def test_rounding_can_hold_a_subnormal_above_zero_for_ever():
     assert table.depth("activation", "zero") is None
 
 
+@pytest.mark.slow
 def test_products_that_are_flushed_one_by_one_add_up_to_nothing():
     """Four products of 2**-127 are 0, though their sum would be 2**-125."""
     x = np.full((4, 1), 2.0**-10)
@@ -509,6 +512,7 @@ def test_a_forecast_is_true_of_its_own_depth_by_exact_fractions(dtype, scale, ra
         assert {name for name, _ in claims} == {name for name, _ in exact}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", COMMON_FIRST)
 def test_a_forecast_is_borne_out_by_runs(dtype):
     """White data of one unit, so that all weights are on the diagonal."""
@@ -663,6 +667,7 @@ def float16_run(depth, loss_scale_factor, steps):
     return loss, [layer.kernel.numpy() for layer in layers]
 
 
+@pytest.mark.slow
 def test_a_float16_stack_whose_gradients_underflow_learns_with_a_loss_scale_only():
     depth, steps = 5, 60
     plain = floats.stack_loss_scale(0.5, depth)

@@ -54,6 +54,7 @@ def test_the_answer_is_the_gradient_of_the_run():
         assert measured.exponent == pytest.approx(by_hand(asked)[2], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_no_question_leaves_float32_or_begins_at_the_solution():
     for seed in range(3):
         for number in NUMBERS:

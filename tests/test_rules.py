@@ -202,6 +202,7 @@ def test_zeros_that_were_counted_must_be_enough(zeros, fires):
     assert rules.RULES["autotrainer_dying_relu"](log)["fires"].all()
 
 
+@pytest.mark.slow
 def test_autotrainer_explodes_by_inf_alone_and_calls_underflow_a_dying_relu(
     many_depths,
 ):

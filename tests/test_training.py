@@ -74,6 +74,7 @@ def test_layers_are_logged_every_so_often_and_at_the_end():
     assert log.losses["step"].tolist() == list(range(11))
 
 
+@pytest.mark.slow
 def test_a_frozen_weight_is_one_that_its_update_leaves_as_it_is():
     x, y = np.ones((1, 1)), np.ones((1, 1))
     frozen, moving = (stacks.build_stack(d, 1, scale=0.5) for d in (23, 22))
@@ -92,6 +93,7 @@ def test_a_frozen_weight_is_one_that_its_update_leaves_as_it_is():
     assert_array_equal(frozen.get_weights(), 0.5)
 
 
+@pytest.mark.slow
 def test_the_update_ratio_is_true_even_where_the_update_rounds_away():
     x, y = theory.make_data()
 
@@ -120,6 +122,7 @@ def test_another_optimizer_is_judged_by_what_it_did():
     assert np.isnan(ratios[2:]).all()  # nothing was updated after the last step
 
 
+@pytest.mark.slow
 def test_training_can_be_watched_left_and_taken_up_again():
     x, y = theory.make_data()
     watched, whole = stack(), stack()

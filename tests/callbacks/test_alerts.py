@@ -24,6 +24,7 @@ def fit(model, x, logger):
     model.fit(x, x[:, :2], epochs=2, callbacks=[logger], **arguments)
 
 
+@pytest.mark.slow
 def test_a_fit_is_stopped_at_the_first_look_after_it_broke():
     model, x = exploding()
     logger = GradientLogger(alerts={"non-finite": "stop"}, alert_steps=3)
@@ -34,6 +35,7 @@ def test_a_fit_is_stopped_at_the_first_look_after_it_broke():
     assert logger.log.runs["steps"].tolist() == [6]  # looks after 3, 6, 9 steps
 
 
+@pytest.mark.slow
 def test_a_warning_is_given_once():
     model, x = exploding()
     logger = GradientLogger(alerts={"non-finite": "warn"}, alert_steps=3)

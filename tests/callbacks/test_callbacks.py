@@ -211,6 +211,7 @@ def test_activations_and_their_gradients_meet_a_tape(mode, rng):
     assert_allclose(log[columns], expected[columns], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_kinds_may_be_logged_alone(rng):
     logger = GradientLogger(kinds=["activation_gradient"], updates=None)
 
@@ -219,6 +220,7 @@ def test_kinds_may_be_logged_alone(rng):
     assert set(logger.log.layers["kind"]) == {"activation_gradient"}
 
 
+@pytest.mark.slow
 def test_only_every_so_many_steps_are_logged_but_all_losses(rng):
     x, y = data(rng, samples=40)
     dense = GradientLogger(updates=None)
@@ -233,6 +235,7 @@ def test_only_every_so_many_steps_are_logged_but_all_losses(rng):
     assert_array_equal(norms(sparse.log), norms(dense.log)[::4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layers", [["last"], lambda layer: layer.name == "last"], ids=["names", "function"]
 )
@@ -297,6 +300,7 @@ def test_zeros_are_counted_now_and_then_but_none_but_zeros_is_always_known(rng):
     assert rows["last/bias"].count() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["graph", "eager", pytest.param("xla", marks=slow)])
 def test_zeros_are_counted_at_every_step_beside_other_kinds(mode, rng):
     logger = GradientLogger(kinds=KINDS, updates=3)
@@ -308,6 +312,7 @@ def test_zeros_are_counted_at_every_step_beside_other_kinds(mode, rng):
     assert layers.groupby("step")["frozen_fraction"].count().tolist() == [4, 0, 0]
 
 
+@pytest.mark.slow
 def test_zeros_are_counted_though_weights_are_never_compared(rng):
     logger = GradientLogger(every=2, updates=None)
 
@@ -319,6 +324,7 @@ def test_zeros_are_counted_though_weights_are_never_compared(rng):
     assert logger.log.layers["frozen_fraction"].isna().all()
 
 
+@pytest.mark.slow
 def test_zeros_are_known_wherever_weights_were_compared(rng):
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=3)
     logger = GradientLogger(updates=3)
@@ -337,6 +343,7 @@ def shares_of_zeros(log):
     return log.layers.pivot(index="step", columns="name", values="zero_fraction")
 
 
+@pytest.mark.slow
 def test_an_update_that_rounds_away_is_told_from_one_that_does_not(rng):
     x, y = data(rng)
     model = mlp(optimizer=keras.optimizers.SGD(1e-12))
@@ -367,6 +374,7 @@ class Unbuilt(keras.Model):
         return self.head(self.shared(self.shared(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Gradients do not exist for variables")
 def test_an_unbuilt_model_shares_layers_and_names_what_has_no_gradient(rng):
     x, y = data(rng)
@@ -388,6 +396,7 @@ def test_an_unbuilt_model_shares_layers_and_names_what_has_no_gradient(rng):
     assert weights["layer"]["shared/kernel"] == 2
 
 
+@pytest.mark.slow
 def test_frozen_layers_are_named(rng):
     model, logger = mlp(), GradientLogger(updates=None)
     model.layers[0].trainable = False
@@ -399,6 +408,7 @@ def test_frozen_layers_are_named(rng):
     assert logger.log.metadata["frozen_layers"] == ["mlp/first"]
 
 
+@pytest.mark.slow
 def test_a_model_may_have_several_inputs_outputs_and_losses_of_its_own(rng):
     one, two = keras.Input((3,), name="one"), keras.Input((2,), name="two")
     both = keras.layers.Concatenate()([keras.layers.Dense(4, name="d")(one), two])
@@ -512,6 +522,7 @@ def test_gradients_that_are_not_finite_are_logged(mode, rng):
     assert np.isinf(norms(log)[1]).all()
 
 
+@pytest.mark.slow
 def test_a_step_that_loss_scaling_skips_has_made_no_update(rng):
     x, y = data(rng)
     inner = keras.optimizers.SGD(0.01)
@@ -525,6 +536,7 @@ def test_a_step_that_loss_scaling_skips_has_made_no_update(rng):
     assert rows["update_ratio"].isna().all()
 
 
+@pytest.mark.slow
 def test_epochs_shorter_than_a_ring_are_fetched_once_each(rng, monkeypatch):
     fetch, steps = Writer.fetch, []
 
@@ -605,6 +617,7 @@ def test_weights_are_bit_for_bit_those_of_a_plain_fit(make, mode, every, rng):
         assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # so says Keras
 def test_validation_is_not_logged_and_tf_data_of_unknown_size_is(rng):
     x, y = data(rng)
@@ -650,6 +663,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_after_an_interrupt_the_model_is_plain_and_the_log_goes_on(rng):
     x, y = data(rng)
     model, logger = mlp(), GradientLogger()
@@ -715,6 +729,7 @@ class Adversaries(keras.Model):
         return {"maker_loss": loss}
 
 
+@pytest.mark.slow
 def test_every_optimizer_of_a_train_step_is_heard(rng):
     x, y = data(rng)
     keras.utils.set_random_seed(0)
@@ -770,6 +785,7 @@ class ByHand(keras.Model):
         return {"loss": loss}
 
 
+@pytest.mark.slow
 def test_a_train_step_that_hides_its_gradients_is_told_the_line_to_call(rng):
     x, y = data(rng)
     model = ByHand()
@@ -815,6 +831,7 @@ class Halving(keras.Sequential):
         return {"loss": loss}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recorded", [False, True])
 def test_record_comes_before_what_is_applied(recorded, rng):
     x, y = data(rng)
@@ -835,6 +852,7 @@ def test_record_comes_before_what_is_applied(recorded, rng):
 # --- Keras' logs ----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_norms_reach_history_and_csv_but_not_the_progress_bar(rng, tmp_path, capsys):
     x, y = data(rng)
     model, logger = mlp(), GradientLogger(updates=None)
@@ -918,6 +936,7 @@ def test_a_million_steps_stay_within_their_memory():
     assert older.max() == older.min()  # the whole course, evenly
 
 
+@pytest.mark.slow
 def test_a_logger_stays_within_its_memory(rng):
     x, y = data(rng, samples=400)
     logger = GradientLogger(memory=0.02, updates=None)
@@ -1021,6 +1040,7 @@ def test_under_two_replicas_the_gradient_is_that_of_the_whole_batch():
 # --- The quick statistics -------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("xla", [False, True])
 @pytest.mark.parametrize("closely", [False, True])
 @pytest.mark.parametrize("exponent", [-37, -20, -13, 0, 13, 20, 37])
@@ -1106,6 +1126,7 @@ def test_the_quick_statistics_count_what_is_not_finite(odd, share, closely):
     assert rows[1, 0] == pytest.approx(np.log10(5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("xla", [False, True])
 @pytest.mark.parametrize("exponent", [-30, 0, 30])
 def test_updates_are_compared_at_any_magnitude(exponent, xla, rng):

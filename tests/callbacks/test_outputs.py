@@ -28,6 +28,7 @@ def logged(model, x, y, kinds=KINDS, **arguments):
     return logger.log
 
 
+@pytest.mark.slow
 def test_the_calls_of_a_shared_layer_are_told_apart(rng, tmp_path):
     keras.utils.set_random_seed(0)
     left, right = keras.Input((3,)), keras.Input((3,))
@@ -63,6 +64,7 @@ def last(activation, policy="float32", outputs=3):
     return model, loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eagerly", [False, True])
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_a_last_activation_has_a_gradient_though_the_loss_goes_around_it(
@@ -83,6 +85,7 @@ def test_a_last_activation_has_a_gradient_though_the_loss_goes_around_it(
     assert np.isfinite(measured["first"])
 
 
+@pytest.mark.slow
 def test_such_a_gradient_owes_nothing_to_the_scale_of_the_loss(rng):
     x, y = rng.normal(size=(6, 4)), np.eye(3)[rng.integers(0, 3, 6)]
     norms = []

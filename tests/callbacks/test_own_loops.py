@@ -159,6 +159,7 @@ def test_a_loop_without_updates_is_told_what_to_do():
         pass
 
 
+@pytest.mark.slow
 def test_what_cannot_be_watched_is_refused(rng):
     (x, y), model, logger = regression(rng), line(), GradientLogger()
     model.fit(x, y, verbose=0, callbacks=[logger])

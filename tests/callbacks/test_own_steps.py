@@ -203,6 +203,7 @@ class SharesAnOptimizer(keras.Model):
         return {"loss": loss}
 
 
+@pytest.mark.slow
 def test_networks_of_one_optimizer_are_told_apart(rng):
     x, y = regression(rng)
     keras.utils.set_random_seed(0)
@@ -226,6 +227,7 @@ def test_networks_of_one_optimizer_are_told_apart(rng):
     }
 
 
+@pytest.mark.slow
 def test_the_learning_rate_of_each_update_is_logged(rng):
     x, y = regression(rng)
     model = compiled(ReturnsLoss)
@@ -238,6 +240,7 @@ def test_the_learning_rate_of_each_update_is_logged(rng):
     assert_allclose(logger.log.losses["learning_rate"], [0.0, 0.2, 0.2, 0.1], 1e-6)
 
 
+@pytest.mark.slow
 def test_batches_are_described_where_one_looks_closely_or_the_loss_is_no_number(rng):
     x, y = regression(rng, samples=24)
     x[17] = np.nan  # in the last of three batches
@@ -267,6 +270,7 @@ def graphs_of_steps(monkeypatch):
     return made
 
 
+@pytest.mark.slow
 def test_a_model_and_its_logger_leave_no_graph_behind(graphs_of_steps):
     for _ in range(2):
         model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
@@ -292,6 +296,7 @@ class Counting(keras.layers.Layer):
         return inputs
 
 
+@pytest.mark.slow
 def test_the_step_of_a_first_fit_is_traced_once(rng):
     x, y = regression(rng)
     counting = Counting()
@@ -318,6 +323,7 @@ class TrainsMore(keras.Sequential):
         return {"loss": loss}
 
 
+@pytest.mark.slow
 def test_an_optimizer_may_train_more_than_the_models_weights(rng):
     x, y = regression(rng)
     model = TrainsMore([keras.Input((4,)), keras.layers.Dense(2)])
@@ -343,6 +349,7 @@ def unbuilt_sequential():
     return keras.Sequential([keras.layers.Dense(3), keras.layers.Dense(2)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [Unbuilt, unbuilt_sequential])
 def test_a_model_that_its_first_batch_builds_is_described_after_that(rng, make):
     x, y = regression(rng)

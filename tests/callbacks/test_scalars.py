@@ -23,6 +23,7 @@ def fit(model, samples, logger, **arguments):
     return model.fit(x, x[:, :1], batch_size=1, **arguments).history
 
 
+@pytest.mark.slow
 def test_every_list_of_a_history_has_the_same_length_whatever_every_is():
     logger = GradientLogger(every=5, updates=None)
 
@@ -66,6 +67,7 @@ def test_two_variables_of_one_path_have_a_scalar_each():
     assert_allclose(history["l2_norm/grad/tower/out/kernel_1"], [1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_step_that_the_loss_scale_skips_makes_no_epoch_infinite():
     inner = keras.optimizers.SGD(0.0)
     optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=2.0**127)
@@ -93,6 +95,7 @@ class Batches(keras.callbacks.Callback):
         self.seen.append(dict(logs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verbose", [0, 2])
 def test_trackers_see_other_columns_and_single_batches(verbose, capsys):
     tracker = Batches()

@@ -51,6 +51,7 @@ def test_fit_logs_the_gradients_of_one_pass_by_time_step(fitted):
     assert (log.layers.loc[log.layers["kind"] == "weight_gradient", "time"] == 0).all()
 
 
+@pytest.mark.slow
 def test_weights_stay_the_same_to_the_bit(fitted):
     logged = fitted[0]
     model, x, y = model_and_data()

@@ -36,6 +36,7 @@ def fit(rng, callbacks):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 2])
 def test_no_update_waits_for_what_is_logged_and_all_stay_the_same(every):
     logged = fit(np.random.default_rng(0), [GradientLogger(every=every, updates=1)])
@@ -56,6 +57,7 @@ def test_a_ring_forgets_what_was_read():
     assert_array_equal(ring.read(later), np.full((2, 2), np.nan))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 2])
 def test_weights_are_compared_whose_gradients_come_without_a_shape(every, rng):
     # That of the bias of a convolution, which a branch of the graph copies: it does not

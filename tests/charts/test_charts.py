@@ -107,6 +107,7 @@ def encoding(chart, mark):
     return next(lay["encoding"] for lay in layers if lay["mark"]["type"] == mark)
 
 
+@pytest.mark.slow
 def test_charts_work_without_tensorflow():
     code = "import sys, vgkeras.charts; print('tensorflow' in sys.modules)"
 
@@ -412,6 +413,7 @@ def test_epochs_do_not_alias_into_slow_waves(steps):
         assert np.ptp(inner["y"].iloc[:-1]) < 0.3
 
 
+@pytest.mark.slow
 def test_a_heat_map_does_not_alias_epochs_into_bands():
     log = make_log([[1.0]], depths=[40])
     rows = log.layers[log.layers["kind"] == "weight_gradient"]
@@ -1272,6 +1274,7 @@ def test_charts_refuse_a_log_without_rows(draw):
         draw(empty)
 
 
+@pytest.mark.slow
 def test_a_long_log_is_drawn_with_no_more_than_a_few_thousand_marks():
     one, steps = own_log({n: (-1.0, -2.0) for n in range(1, 21)}, steps=(0,)), 10_000
     rows = one.layers.iloc[np.tile(np.arange(40), steps)]
@@ -1444,6 +1447,7 @@ def test_titles_find_room_in_340_pixels(scales):
         assert max(map(len, chart.title.subtitle), default=0) * 12 * 0.44 <= 340
 
 
+@pytest.mark.slow
 def test_charts_made_at_once_in_threads_equal_those_made_alone():
     makers = kinds_of_charts()
     alone = {name: make().to_dict() for name, make in makers.items()}
@@ -1461,6 +1465,7 @@ def test_charts_made_at_once_in_threads_equal_those_made_alone():
         assert chart.to_dict() == alone[name]
 
 
+@pytest.mark.slow
 def test_no_chart_calls_a_method_that_threads_share():
     setter = type(vars(alt.X)["title"]).__call__.__code__  # of `alt.X(...).title(...)`
     called = set()

@@ -22,6 +22,7 @@ def marks_of(chart):
     return marks
 
 
+@pytest.mark.slow
 def test_there_is_a_panel_a_remedy_and_none_for_what_is_none():
     assert charts.digits_remedies(LOG) == ["Glorot", "He", "Recipe of today"]
 

@@ -57,6 +57,7 @@ def texts(svg):
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("c", "depth"), [(0.5, 7), (0.9, 50), (1.0, 3), (1.5, 12)])
 def test_the_bars_are_the_powers_of_c_wherever_the_sliders_stand(log, c, depth):
     chart = vg.charts.network(log.select(scale=0.9, depth=5))
@@ -109,6 +110,7 @@ def test_points_are_measured_factors_and_only_there_where_they_were_measured(log
     np.testing.assert_allclose(first, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_deepest_network_has_no_more_points_than_a_notebook_draws():
     theory = vg.predict([0.9], [152], steps=40, target="scaled")
     run = theory.replace(metadata={"origin": "measured"}, theory=theory)
@@ -189,6 +191,7 @@ def test_more_than_a_run_is_refused(log):
         vg.charts.network(log)
 
 
+@pytest.mark.slow
 def test_the_explorer_has_each_slider_once_and_says_what_it_shows(log):
     chart = vg.charts.explorer(log, scale=0.9, depth=5)
 

@@ -199,6 +199,7 @@ def test_the_share_of_weights_counts_weights_where_their_numbers_are_known(
     assert f" left {percent} of the weights" in sentence
 
 
+@pytest.mark.slow
 def test_the_share_of_weights_that_an_update_left_is_that_of_a_real_model():
     model = vg.build_stack(20, scale=0.5)
     x, y = vg.make_data()

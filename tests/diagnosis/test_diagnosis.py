@@ -554,6 +554,7 @@ def test_of_the_lesson_those_runs_are_healthy_that_train(lesson):
         assert ("exploding" in own) == (finding == "diverges"), (run, own)
 
 
+@pytest.mark.slow
 def test_a_linear_stack_has_no_units_that_could_die(lesson):
     for log in (lesson, lesson.theory, vg.sweep([0.5], [40], dtype="float16", steps=2)):
         assert "dead units" not in regimes(log)
@@ -570,6 +571,7 @@ def test_the_deepest_stack_underflows_in_the_activations(lesson):
     assert "LossScale" not in first.remedy
 
 
+@pytest.mark.slow
 def test_depth_freezes_a_stack_before_its_gradient_is_called_vanishing():
     log = vg.sweep([0.5], [19, 20, 24, 25], steps=1, learning_rate=0.01)
 
@@ -589,6 +591,7 @@ def test_depth_freezes_a_stack_before_its_gradient_is_called_vanishing():
     }
 
 
+@pytest.mark.slow
 def test_a_frozen_layer_tells_which_part_of_its_weights_stays():
     model = vg.build_stack(24, 4, scale=0.5)
     x, y = vg.make_data(units=4)
@@ -712,6 +715,7 @@ def test_shortcuts_cure_a_plain_normalized_stack_that_explodes_on_the_way_back(r
     assert [v.regime for v in diagnose(short, x, y)] == ["healthy"]
 
 
+@pytest.mark.slow
 def test_a_branch_that_starts_at_zero_is_no_fault(rng):
     x, y = rng.normal(size=(2, 32, 4))
     model = vg.build_stack(10, 4, residual="zero", activation="relu", seed=0)
@@ -740,6 +744,7 @@ def test_a_dead_layer_is_found_where_it_is(rng):
     assert "leaky ReLU" in finding.remedy
 
 
+@pytest.mark.slow
 def test_a_layer_half_of_whose_units_rest_is_not_dead(rng):
     x, y = digits(rng)
     model, _ = relu_network(dead=False)
@@ -751,6 +756,7 @@ def test_a_layer_half_of_whose_units_rest_is_not_dead(rng):
     assert regimes(log) == ["healthy"]
 
 
+@pytest.mark.slow
 def test_a_layer_that_dies_on_the_way_is_found_at_that_step(rng):
     x, y = digits(rng)
     model, name = relu_network(dead=False)
@@ -784,6 +790,7 @@ def test_float16_gradients_that_underflow_ask_for_loss_scaling(rng):
     assert not {"zero", "subnormal"} & {v.regime for v in scaled}
 
 
+@pytest.mark.slow
 def test_float16_activations_that_underflow_do_not():
     log = vg.sweep([0.5], [40], steps=1, dtype="float16")
 
@@ -816,6 +823,7 @@ def test_a_variable_that_the_loss_does_not_use_is_named(rng):
     assert "stop_gradient" in finding.remedy
 
 
+@pytest.mark.slow
 def test_the_step_of_a_model_is_that_of_plain_descent(rng):
     x, y = digits(rng)
     model = perceptron()
@@ -1178,6 +1186,7 @@ def test_bad_arguments_are_named(call, error, words):
         call()
 
 
+@pytest.mark.slow
 def test_a_log_is_diagnosed_without_tensorflow():
     code = """
 import sys

@@ -170,6 +170,7 @@ def test_answers_that_are_wrong_more_often_than_by_chance_name_the_sign(sign, la
     assert ("uphill" in causes) == (sign < 0 and last == "softmax")
 
 
+@pytest.mark.slow
 def test_labels_at_which_tensorflow_raises_do_not_hide_what_the_log_says():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, "softmax")])
     loss = "sparse_categorical_crossentropy"
@@ -206,6 +207,7 @@ def measured_once(model, x, y):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backwards", [False, True])
 def test_a_recurrent_layer_that_forgets_is_measured_back_through_time(backwards):
     model, x = forgetful(backwards)
@@ -219,6 +221,7 @@ def test_a_recurrent_layer_that_forgets_is_measured_back_through_time(backwards)
     assert first.measured == pytest.approx(29 * np.log10(0.5), abs=0.1)
 
 
+@pytest.mark.slow
 def test_no_memory_is_asked_for_where_the_log_names_a_cause():
     model, x = forgetful()
     y = x[:, 0]
@@ -230,6 +233,7 @@ def test_no_memory_is_asked_for_where_the_log_names_a_cause():
     assert causes == ["Inf or NaN in the data"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("share", "lost"), [(0.09, True), (0.11, False)])
 def test_noise_that_was_learned_by_heart_is_no_memory(share, lost):
     """Outputs that explain this share of what the targets vary by, and no more."""

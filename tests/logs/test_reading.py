@@ -317,6 +317,7 @@ def test_a_file_cut_short_is_refused(share):
         logs.load(content[: int(len(content) * share)])
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_refused_or_changes_nothing():
     """Among these are files on which pyarrow's own view of columns ends the process."""
     log, draw = own_log(), random.Random(0)

@@ -244,6 +244,7 @@ def within_limits(code, *, max_bytes, seconds):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @LINUX
 def test_the_child_cannot_take_more_memory_than_it_may():
     most = f"bytes({4 * 10**7 + 2**26 + 2**22})"  # something may be given back

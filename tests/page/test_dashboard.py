@@ -136,6 +136,7 @@ def printed(code):
     return done.stdout.splitlines()[-1].split()
 
 
+@pytest.mark.slow
 def test_the_first_screen_comes_first_and_loads_no_other_section_and_nothing_heavy():
     code = (
         "import sys; from streamlit.testing.v1 import AppTest; "
@@ -213,6 +214,7 @@ def test_the_modules_of_the_page_import_one_way_and_sections_no_section():
     assert not any(graph[name] & sections() for name in graph)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", ["The lesson", "The map"])
 def test_an_old_link_opens_the_section_under_its_new_name(old):
     page = open_page(section=old, map_steps="50", **SMALL)
@@ -223,6 +225,7 @@ def test_an_old_link_opens_the_section_under_its_new_name(old):
     assert (old == "The map") == ("outcome_by_scale_and_depth" in str(page.main))
 
 
+@pytest.mark.slow
 def test_a_setting_is_run_live_and_changes_the_outcomes():
     page = open_page(**SMALL)
     before = outcomes(page)
@@ -381,6 +384,7 @@ def the_map():
     return open_page(section="Map", map_steps="50", cell_scale="1.5")
 
 
+@pytest.mark.slow
 def test_the_map_tells_in_words_how_often_theory_is_right(the_map):
     text = words(the_map)
 
@@ -418,6 +422,7 @@ def test_the_map_says_what_decides_an_outcome(the_map):
     assert "**diverges** beyond 1,000 times" in text
 
 
+@pytest.mark.slow
 def test_a_run_of_the_map_has_the_norms_it_has_in_the_lesson():
     page = open_page(section="Map", map_steps="50", cell_scale="0.9", cell_depth="20")
 
@@ -428,6 +433,7 @@ def test_a_run_of_the_map_has_the_norms_it_has_in_the_lesson():
     assert not page.exception
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "predictions"),
     [
@@ -528,6 +534,7 @@ def recorded_digits():
     return vg.load(PAGE.parent / "assets" / "digits.parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("units", ["relu", "tanh"])
 def test_remedies_open_with_what_the_recorded_digits_say(recorded_digits, units):
     page = open_page(section="Remedies", digits_units=units)
@@ -542,6 +549,7 @@ def test_remedies_open_with_what_the_recorded_digits_say(recorded_digits, units)
     assert len(names) == 9  # all but what they start from
 
 
+@pytest.mark.slow
 def test_a_click_takes_the_remedies_away(recorded_digits):
     page = open_page(section="Remedies", digits_show="before")
 
@@ -551,6 +559,7 @@ def test_a_click_takes_the_remedies_away(recorded_digits):
         assert description.startswith("Small random weights, relu")
 
 
+@pytest.mark.slow
 def test_remedies_are_told_by_the_runs_that_are_shown():
     page = open_page(section="Remedies", remedies=["Scaled identity", "Orthogonal"])
 
@@ -619,6 +628,7 @@ def test_rubbish_for_remedies_never_breaks_the_page(rubbish):
 # --- Code ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_code_makes_the_stacks_of_the_networks():
     page = open_page(
         section="Code", depths=["3", "9"], scales=["0.8"], steps="50", seed="2"
@@ -744,6 +754,7 @@ def test_the_log_of_a_fit_is_drawn_and_judged_where_it_was_not_looked_at_closely
     assert "Vanishing" in text
 
 
+@pytest.mark.slow
 def test_a_step_and_a_variable_are_chosen(tmp_path, without_child):
     page = open_log(saved(own_log(), tmp_path))
 
@@ -797,6 +808,7 @@ def test_a_file_that_is_no_log_is_refused_in_a_sentence(without_child):
         assert charts_in(page) == 0
 
 
+@pytest.mark.slow
 def test_a_table_of_somebody_else_is_refused_in_a_sentence():
     buffer = io.BytesIO()
     pd.DataFrame({"a": [1]}).to_parquet(buffer)
@@ -806,6 +818,7 @@ def test_a_table_of_somebody_else_is_refused_in_a_sentence():
     assert "it is a Parquet file, but no gradient log." in plain(page)[-1]
 
 
+@pytest.mark.slow
 def test_a_log_that_takes_too_much_memory_is_refused(tmp_path):
     log = own_log()
     rows = log.layers.iloc[np.zeros(1_000_000, int)].reset_index(drop=True)
@@ -913,6 +926,7 @@ def test_the_lessons_own_log_is_there_to_try():
     assert "c = 1.5, L = 152: diverges." in "\n".join(plain(page))
 
 
+@pytest.mark.slow
 def test_a_link_opens_the_lessons_own_log():
     page = open_page(section=YOURS, example="true")
 
@@ -1418,6 +1432,7 @@ def test_a_click_on_a_cell_moves_the_controls_that_the_keyboard_moves():
     assert click({}) == {"grid_scale": 1.5, "grid_depth": 5}
 
 
+@pytest.mark.slow
 def test_only_the_first_look_is_without_the_rest():
     page = open_page(units="2", learning_rate="0.001")
 
@@ -1428,6 +1443,7 @@ def test_only_the_first_look_is_without_the_rest():
     assert page.select_slider(key="learning_rate").value == 0.01
 
 
+@pytest.mark.slow
 def test_back_pressed_twice_quickly_is_not_undone_by_a_button_that_lags():
     page = open_page(section="Number formats")
 

@@ -136,6 +136,7 @@ def test_a_run_that_nobody_wants_stops_within_half_a_second(workers):
     assert facts(workers)["pid"] == pid
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_stop_is_left_for_the_worker_that_is_ready(workers):
     pid = facts(workers)["pid"]
     workers.prepare().is_warm.wait()
@@ -148,6 +149,7 @@ def test_a_run_that_does_not_stop_is_left_for_the_worker_that_is_ready(workers):
     assert facts(workers)["pid"] != pid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seconds", "is_replaced"), [(1.0, False), (60.0, True)])
 def test_no_worker_is_started_for_a_run_that_soon_hears_again(
     monkeypatch, seconds, is_replaced
@@ -225,6 +227,7 @@ def test_a_trainer_that_waits_ends_at_once(trainer):
     assert time.monotonic() - begun < 1
 
 
+@pytest.mark.slow
 def test_a_trainer_ends_a_run_that_does_not_stop_and_begins_no_worker():
     workers = Workers()
     busy = Trainer(workers, lambda: iter([Task(fake_runs.deaf, {})]))
@@ -280,6 +283,7 @@ def test_a_run_that_always_ends_its_process_is_given_up_in_a_sentence(
     assert trainer.waiting == 0
 
 
+@pytest.mark.slow
 def test_a_visitor_is_shown_what_is_done_and_the_next_one_gets_it_at_once(trainer):
     depths = []
 

@@ -69,6 +69,7 @@ def test_small_weights_lose_the_gradient_by_a_factor_a_layer(recorded):
         assert_allclose(lost / 40, slope, rtol=0.1)
 
 
+@pytest.mark.slow
 def test_it_loads_without_tensorflow_and_scikit_learn():
     code = (
         "import sys; import vgkeras as vg;"

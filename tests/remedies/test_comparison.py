@@ -79,6 +79,7 @@ def test_remedies_can_be_sent_to_another_process():
     assert pickle.loads(pickle.dumps(remedies.REMEDIES)) == remedies.REMEDIES
 
 
+@pytest.mark.slow
 def test_a_comparison_holds_its_remedies_with_the_same_seeds(as_graph):
     names = ("Scaled identity", "Glorot normal", "Residual, ReZero", "Adam")
 
@@ -171,6 +172,7 @@ def test_a_remedy_is_that_of_a_real_keras_model(name, stack, optimizer, as_graph
     assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_progress_counts_over_all_remedies_and_stops_when_it_raises(as_graph):
     calls = []
 
@@ -187,6 +189,7 @@ def test_progress_counts_over_all_remedies_and_stops_when_it_raises(as_graph):
     assert calls[-1] == (8, 8)
 
 
+@pytest.mark.slow
 def test_what_is_compared_so_far_is_handed_over_after_each_remedy(as_graph):
     names, parts = ["Scaled identity", "Adam", "Orthogonal"], []
 
@@ -319,6 +322,7 @@ def test_kernels_of_he_explode_in_a_linear_stack(measured):
     assert ways[10] == ways[50] == ways[152] == {"diverges"}
 
 
+@pytest.mark.slow
 def test_an_orthogonal_stack_that_mirrors_stays_at_a_sixteenth(measured):
     for depth, seed, loss in losses(measured, "Orthogonal").itertuples(index=False):
         kernels = stacks.initial_kernels(
@@ -398,6 +402,7 @@ def test_clipping_cannot_cure_vanishing(measured):
     assert_allclose(plain.to_numpy(), clipped.to_numpy(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_clipping_cures_exploding():
     names = ["Scaled identity", "Clipping by norm 1"]
     log = remedies.compare(names, scale=1.1, seeds=SEEDS, steps=200)
@@ -424,6 +429,7 @@ def test_a_smaller_learning_rate_cures_no_vanishing(measured):
     assert ways == fates(measured, "Scaled identity")
 
 
+@pytest.mark.slow
 def test_a_learning_rate_scaled_with_depth_keeps_deep_stacks_stable():
     names = ["Scaled identity", "Learning rate 1/depth"]
     options = {"scale": 1.0, "target": "scaled", "learning_rate": 0.5, "seeds": SEEDS}

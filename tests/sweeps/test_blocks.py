@@ -75,6 +75,7 @@ def test_a_stack_does_not_depend_on_its_company(rng):
         assert_array_equal(alone.statistics, trace.statistics)
 
 
+@pytest.mark.slow
 def test_chunks_of_steps_do_not_change_the_numbers(rng, monkeypatch):
     stacks = random_stacks(rng, [3, 5], 2, 2)
     whole = sweeps.run_stacks(stacks, steps=20, logged_steps=[0, 7, 20])
@@ -88,6 +89,7 @@ def test_chunks_of_steps_do_not_change_the_numbers(rng, monkeypatch):
         assert a.statistics.shape == (7, 3, 3, len(a.kernels))
 
 
+@pytest.mark.slow
 def test_statistics_are_written_one_after_the_other_where_the_caller_says(rng):
     stacks = random_stacks(rng, [3, 150, 5], 2, 2)
     whole = lanes.empty_statistics(stacks, 2)
@@ -104,6 +106,7 @@ def test_statistics_are_written_one_after_the_other_where_the_caller_says(rng):
         assert_array_equal(part, alone.statistics)
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_other_scales_rates_data_depths_and_steps(rng):
     x, y = theory.make_data()
     program.compiled_program.cache_clear()
@@ -135,6 +138,7 @@ def test_progress_is_told_and_an_exception_in_it_stops_the_run(rng, monkeypatch)
     assert reports == [(5, 100), (10, 100)]
 
 
+@pytest.mark.slow
 def test_zero_frozen_and_overflow_are_counted_without_the_padding():
     x, y = np.ones((4, 2)), np.ones((4, 1))
     dead = sweeps.Stack([np.zeros((2, 2)), np.zeros((2, 1))], x, y, 0.1)
@@ -157,6 +161,7 @@ def test_zero_frozen_and_overflow_are_counted_without_the_padding():
     assert wild.losses[0] == np.inf
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("samples", [7, 64, 1500, 40000])
 def test_zeros_and_overflows_of_tensors_of_any_size_are_counted(samples, rng):
     x = rng.choice([0.0, 1.0, -1e30], p=[0.5, 0.3, 0.2], size=(samples, 2))
@@ -172,6 +177,7 @@ def test_zeros_and_overflows_of_tensors_of_any_size_are_counted(samples, rng):
     assert_allclose(columns[2], [0, (x == -1e30).mean()])
 
 
+@pytest.mark.slow
 def test_an_update_that_overflows_is_infinitely_large(rng):
     x = rng.normal(size=(4, 2))
     stack = sweeps.Stack([1e30 * np.eye(2), np.eye(2)], x, x, 0.1)

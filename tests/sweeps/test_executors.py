@@ -147,6 +147,7 @@ def test_progress_counts_the_passes_of_finished_parts():
     assert reports[-1][0] == PARTS * passes
 
 
+@pytest.mark.slow
 def test_progress_is_told_while_no_part_is_done():
     reports, release = [], threading.Event()
 

@@ -108,6 +108,7 @@ def output_name(model, number):
     return next(f"{k}_{number}" for k in kinds if f"{k}_{number}" in names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", slow_but([2, 6], HIDDEN), ids=str)
 def test_hidden_layers_are_those_of_the_keras_model(hidden, rng, as_graph):
     compare(Recipe(*hidden), keras.optimizers.SGD(RATE), rng)
@@ -122,6 +123,7 @@ def test_updates_are_those_of_the_keras_optimizer(optimizer, residual, rng, as_g
     compare(recipe, fresh, rng)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hidden", "optimizer"), slow_but([2], HIDDEN, OPTIMIZERS))
 def test_xla_computes_what_the_graph_does(hidden, optimizer, rng, request):
     recipe = Recipe(*hidden, compiled_optimizer(optimizer))
@@ -141,6 +143,7 @@ def test_xla_computes_what_the_graph_does(hidden, optimizer, rng, request):
             assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outputs", [slow(1), 5])
 def test_another_width_of_the_last_layer_does_not_leak_into_the_hidden_ones(
     outputs, rng, as_graph
@@ -169,6 +172,7 @@ def test_chunks_of_steps_remember_what_the_optimizer_keeps(rng, monkeypatch):
     assert_allclose(chunked.losses, whole.losses, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_losses_alone_are_the_losses_of_a_logged_run(rng):
     stack = sweeps.Stack([0.9 * np.eye(2)] * 20, *rng.normal(size=(2, 8, 2)), 0.1)
 

@@ -113,6 +113,7 @@ def test_the_loss_overflows_at_the_depth_at_which_that_of_keras_does():
         assert np.isfinite(first) == np.isfinite(reference) == (depth < 105)
 
 
+@pytest.mark.slow
 def test_the_layers_table_is_complete_and_in_order():
     log = sweeps.sweep([0.5], [2, 3], steps=5, every=2)
 

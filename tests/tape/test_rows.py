@@ -124,6 +124,7 @@ def test_two_layers_of_one_name_are_not_guessed_at():
 # Training.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer",
     [

@@ -271,6 +271,7 @@ def test_an_update_beyond_the_weights_explodes(lesson):
     testing.assert_not_exploding(model, *lesson, learning_rate=0.001)
 
 
+@pytest.mark.slow
 def test_the_defaults_are_those_of_the_diagnosis():
     log = sweeps.sweep(depths=[2, 5, 10, 50], steps=20)
     regimes = {
@@ -315,6 +316,7 @@ def test_a_threshold_is_held_against_the_norm(lesson):
     assert "Rule: norm > 5. Measured: 3.1e+03, 2.8 decades beyond" in text
 
 
+@pytest.mark.slow
 def test_152_layers_overflow_in_float32(lesson):
     model = stacks.build_stack(152, scale=1.5)
 
@@ -330,6 +332,7 @@ def test_152_layers_overflow_in_float32(lesson):
     )
 
 
+@pytest.mark.slow
 def test_152_layers_underflow_to_exactly_0(lesson):
     model = stacks.build_stack(152, scale=0.5)
 
@@ -679,6 +682,7 @@ def saved(tmp_path):
     return str(tmp_path / "log.parquet")
 
 
+@pytest.mark.slow
 def test_a_log_needs_no_tensorflow(saved):
     code = (
         "import sys; from vgkeras import logs, testing;"
@@ -691,6 +695,7 @@ def test_a_log_needs_no_tensorflow(saved):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_pytest_shows_the_test_that_failed_and_not_this_package(saved, tmp_path):
     (tmp_path / "test_it.py").write_text(
         "from vgkeras import logs, testing\n\n"

@@ -417,6 +417,7 @@ def test_152_layers_pass(scale):
     assert_allclose(rows["tape"], expected, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_derivatives_that_rounding_hides_are_not_resolved(square):
     keras.utils.set_random_seed(0)
     layers = [L.Dense(4, activation="sigmoid", name=f"s_{n}") for n in range(1, 31)]

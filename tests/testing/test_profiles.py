@@ -46,6 +46,7 @@ def mlp(names=(None, None, None), units=4):
 # Theory.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("scale", [0.5, 0.9, 1.5])
 @pytest.mark.parametrize("depth", [1, 20, 152])
@@ -138,6 +139,7 @@ def test_an_underflow_where_theory_is_a_normal_number_is_found():
     assert "Measured: infinitely many decades" in text
 
 
+@pytest.mark.slow
 def test_a_format_that_rounds_updates_away_does_not_follow_theory():
     log = sweeps.sweep([0.9], [50], steps=100, dtype="float16", every=50)
 
@@ -159,6 +161,7 @@ def test_nothing_to_compare_is_a_failure(lesson):
     assert "normal numbers of float16" in text
 
 
+@pytest.mark.slow
 def test_theory_is_refused_where_there_is_none(lesson):
     log = training.train(mlp(), lesson[0], np.zeros((64, 4)), steps=1)
 
@@ -429,6 +432,7 @@ def test_excluded_variables_are_left_out_of_both(golden):
     failure(testing.assert_matches_profile, log, path=golden)
 
 
+@pytest.mark.slow
 def test_all_runs_of_a_sweep_are_held_to_their_profile(golden):
     log = sweeps.sweep([0.5, 1.5], [2, 5], steps=2)
     testing.record_profile(log, path=golden, kinds=logs.KINDS)

@@ -154,6 +154,7 @@ def test_mean_field_is_an_average_over_normal_sums(activation, function, rng):
     assert abs(chi[0] - slopes.mean()) < 4 * slopes.std() * error
 
 
+@pytest.mark.slow
 def test_a_wide_tanh_stack_follows_the_recursion(rng):
     units, depth, stacks = 256, 30, 24
     signal = rng.normal(size=(stacks, units, 1))
