@@ -140,7 +140,6 @@ def test_only_the_page_knows_streamlit():
 
 def test_no_name_is_a_participle():
     words = {"told", "found", "kept", "drawn", "shown"}
-
     files = [*FILES, *(PACKAGE.parent / "tests").rglob("*.py")]
 
     nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text()))]

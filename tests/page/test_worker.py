@@ -241,6 +241,15 @@ def test_a_trainer_ends_a_run_that_does_not_stop_and_begins_no_worker():
     assert workers._next is None
 
 
+def test_a_worker_that_has_been_ended_is_lost_to_who_still_speaks_to_it():
+    both = Workers()
+    ended = both.prepare()
+    both.end()
+
+    with pytest.raises(Lost):
+        ended.stop()
+
+
 class Bar:
     """A place on the page that remembers what was written there."""
 

@@ -106,11 +106,11 @@ def _of_random_kernels(run: Any) -> _Typical | None:
     if gain is None:
         return None
     layers = np.arange(run.depth + 1)
-    if run.activation in ("linear", "relu"):
-        last, variance = theory.typical_log_growth(run.units, gain)
     if run.activation == "linear":
-        return _with_gradient(run, layers * last, layers * variance, run.depth)
+        mean, variance = theory.typical_log_growth(run.units, gain)
+        return _with_gradient(run, layers * mean, layers * variance, run.depth)
     if run.activation == "relu":
+        last, _ = theory.typical_log_growth(run.units, gain)
         _, mean, variance = random_stacks.relu_growth(run.units, gain)
         signal = np.append(layers[:-1] * mean, (run.depth - 1) * mean + last)
         return _with_gradient(run, signal, layers * variance, 2 * run.depth - 1)

@@ -102,7 +102,7 @@ class Worker:
         try:
             self._requests.write(letter)
             self._requests.flush()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # it has ended; `end` has closed it
             raise Lost from error
 
     def _listen(self, warm_up: Sequence[Task]) -> None:
